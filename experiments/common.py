@@ -1,0 +1,227 @@
+"""The command line that every family shares: a preset gives the defaults, flags change them, the data set decides shapes.
+
+A family's module holds its presets and calls `main`. Errors in settings, data or runs end with one sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from jaxgan.errors import JaxganError, require
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A recipe for one data set: where every flag starts from."""
+
+    config: Any
+    """The family's Config; image size, channels and classes are those of the data unless fixed below or given by flag."""
+    data: str
+    """Data spec."""
+    images: int
+    """Real images to train on."""
+    batch_size: int = 64
+    steps_per_call: int = 1
+    flip: bool = False
+    image_size: tuple[int, int] | None = None
+    """Size the data is resized to, for networks that cannot work at its own; None keeps the data's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How and where to train; none of it changes what a step calculates except data, batch size, seed, flip and initial weights."""
+
+    preset: str = ""
+    """Recipe that gives every default below."""
+    data: str = "digits"
+    """Data set: digits, tfds:NAME, idx:DIR, folder:DIR or zip:FILE."""
+    run: str = ""
+    """Run directory, made or resumed; runs/FAMILY-PRESET if empty."""
+    images: int = 0
+    """Train until this many real images were shown."""
+    batch_size: int = 64
+    """Images per step, over all devices."""
+    seed: int = 0
+    """Decides initial weights, data order and every draw."""
+    flip: bool = False
+    """Mirror images left to right at random."""
+    devices: int = 0
+    """Use this many devices; 0 for all there are."""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """How a step is spread over devices; the result is the same."""
+    steps_per_call: int = 1
+    """Steps per dispatch; more is faster for small networks."""
+    log_every: int = 0
+    """Images between log lines; 0 for about 500 lines in all."""
+    sample_every: int = 0
+    """Images between sample grids; 0 for 20 grids in all."""
+    checkpoint_every: int = 0
+    """Images between checkpoints; 0 for 10 in all."""
+    keep: int = 3
+    """Newest checkpoints kept."""
+    rollback: int = 0
+    """How often a run that meets a NaN may go on from its last checkpoint with other draws; 0 stops at the first."""
+    init_from: str = ""
+    """Run directory whose networks to start from, with fresh optimisers."""
+    skip_bad: bool = False
+    """Skip unreadable images, counted and named, rather than stop at them."""
+    compilation_cache: str = ""
+    """Folder that keeps compiled programs, so that a later start is faster."""
+    distributed: bool = False
+    """One of several processes: connect to the others first. The cluster is recognised where JAX can, else give the next three."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, reachable by all."""
+    process_id: int = -1
+    """Number of this process, from 0."""
+    processes: int = 0
+    """How many processes there are."""
+
+
+def main(family: ModuleType, presets: dict[str, Preset], arguments: Sequence[str] | None = None) -> None:
+    """Train `family` as the command line says, and leave with status 2 and one sentence on stderr if that is impossible."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    with one_sentence_errors():
+        preset, options, config = parse(family, presets, arguments)
+        connect(options)
+        train(family, *prepare(preset, options, config, arguments))
+
+
+@contextlib.contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Turns the errors a user can cause into one sentence on stderr and exit status 2; ctrl-C into status 130.
+
+    A `ValueError` counts as the user's if this project raised it: one from inside another library keeps its traceback.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (JaxganError, ValueError) as error:
+        if not isinstance(error, JaxganError) and not _raised_here(error.__traceback__):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse(family: ModuleType, presets: dict[str, Preset], arguments: Sequence[str]) -> tuple[Preset, Options, Any]:
+    """The chosen preset, the options and the family's config. Leaves with status 2 if a flag is unknown, 0 after `--help`."""
+    import tyro
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default=next(iter(presets)))
+    name = first.parse_known_args(list(arguments))[0].preset
+    name = name if name in presets else next(iter(presets))  # an unknown one is left to tyro, which lists those there are
+    preset = presets[name]
+    fields: list[tuple[str, Any, Any]] = [
+        ("preset", Literal[tuple(presets)], dataclasses.field(default=name)),
+        ("config", type(preset.config), dataclasses.field(default=preset.config)),
+    ]
+    command = dataclasses.make_dataclass("Command", fields, bases=(Options,), frozen=True)
+    shared = {field: getattr(preset, field) for field in ("data", "images", "batch_size", "steps_per_call", "flip")}
+    default = command(preset=name, config=preset.config, run=f"runs/{short_name(family)}-{name}", **shared)
+    program, description = f"python -m experiments.{short_name(family)}", (family.__doc__ or "").strip().split("\n\n")[0]
+    parsed = tyro.cli(command, default=default, args=list(arguments), prog=program, description=description)
+    options = Options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)})
+    return preset, options, parsed.config
+
+
+def connect(options: Options) -> None:
+    """Start what must be started before JAX is first used: other processes, the cache of compiled programs."""
+    import jax
+
+    if options.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", options.compilation_cache)
+    given = bool(options.coordinator) or options.process_id >= 0 or options.processes > 0
+    require(options.distributed or not given, "--coordinator, --process-id and --processes mean something only with --distributed")
+    if options.distributed:
+        jax.distributed.initialize(
+            coordinator_address=options.coordinator or None,
+            num_processes=options.processes or None,
+            process_id=options.process_id if options.process_id >= 0 else None,
+        )
+
+
+def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[str]) -> tuple[Options, Any, Any]:
+    """Open the data and let it fill in what was not given: (options with whole cadences, config, data set)."""
+    from jaxgan import data
+
+    fields = {field.name for field in dataclasses.fields(config)}
+    image_size = tuple(config.image_size) if given(arguments, "config.image-size") else preset.image_size
+    channels = config.channels if given(arguments, "config.channels") else None
+    dataset = data.open(options.data, image_size=image_size, channels=channels, skip_bad=options.skip_bad)
+    found = {"image_size": tuple(dataset.image_size), "channels": dataset.channels}
+    if "classes" in fields and dataset.classes and not given(arguments, "config.classes"):
+        found["classes"] = len(dataset.classes)
+    config = dataclasses.replace(config, **{name: value for name, value in found.items() if name in fields})
+    return whole_calls(options, config, arguments), config, dataset
+
+
+def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Options:
+    """Options whose image counts are whole numbers of calls (steps per call x images per step), where they were not given.
+
+    Those given on the command line stay as they are: training refuses them if they do not fit, and names the nearest value.
+    """
+    require(options.batch_size > 0 and options.steps_per_call > 0, "--batch-size and --steps-per-call must be at least 1")
+    require(options.images > 0, "--images must be at least 1")
+    call = options.steps_per_call * options.batch_size * getattr(getattr(config, "stabilisers", None), "critic_steps", 1)
+    images = options.images if given(arguments, "images") else _round_up(options.images, call)
+    shares = {"log_every": 500, "sample_every": 20, "checkpoint_every": 10}
+    cadences: dict[str, Any] = {name: getattr(options, name) or _round_up(images // share, call) for name, share in shares.items()}
+    return dataclasses.replace(options, images=images, **cadences)
+
+
+def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> Any:
+    """Train with `jaxgan.train.run`; returns the final state."""
+    import jaxgan.train
+
+    return jaxgan.train.run(
+        family,
+        config,
+        dataset,
+        Path(options.run),
+        images=options.images,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        flip=options.flip,
+        devices=options.devices or None,
+        parallel=options.parallel,
+        steps_per_call=options.steps_per_call,
+        log_every=options.log_every,
+        sample_every=options.sample_every,
+        checkpoint_every=options.checkpoint_every,
+        keep=options.keep,
+        rollback=options.rollback,
+        init_from=options.init_from or None,
+    )
+
+
+def given(arguments: Sequence[str], flag: str) -> bool:
+    """Whether `--flag` is on the command line, in either spelling of its hyphens, with or without `=`."""
+    return any(argument.split("=", 1)[0].replace("_", "-") == f"--{flag}" for argument in arguments)
+
+
+def short_name(family: ModuleType) -> str:
+    """The name in commands and directories: "cgan" for `jaxgan.families.cgan`."""
+    return family.__name__.rsplit(".", 1)[-1]
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return max(1, -(-count // multiple)) * multiple
+
+
+def _raised_here(traceback: Any) -> bool:
+    """Whether the innermost frame of `traceback` is code of this project."""
+    import jaxgan
+
+    homes = (str(Path(jaxgan.__file__).parent), str(Path(__file__).parent))
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_code.co_filename.startswith(homes)

@@ -1,0 +1,105 @@
+"""Draw images from a trained generator: `python -m experiments.sample runs/cgan-digits --n 100 --labels all`.
+
+Reads the run directory and nothing else. Image i depends on the seed and i only, so a longer list begins with the shorter one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from experiments.common import one_sentence_errors, short_name
+from jaxgan.errors import require
+from jaxgan.images import save_png, tile, write_whole
+
+CHUNK = 64
+"""Images generated at once: bounds memory, changes nothing."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a grid (.png), an array (.npy) or one file per image (a folder), and print where."""
+    options = _parser().parse_args(arguments)
+    with one_sentence_errors():
+        import jaxgan.checkpoint
+
+        require(options.n > 0, f"--n must be at least 1, got {options.n}")
+        out = options.out or options.run / f"generated-{options.seed}.png"
+        require(out.suffix in ("", ".png", ".npy"), f"--out must be a folder or end in .png or .npy, got {out}")
+        family, config, state = jaxgan.checkpoint.load(options.run)
+        choice = chosen_labels(options.labels, config)
+        images = draw(family, config, state, options.n, None if choice is None else np.resize(choice, options.n), options.seed)
+        print(write(out, images, choice))
+
+
+def chosen_labels(words: Sequence[str], config: Any) -> np.ndarray | None:
+    """The classes to draw, int32; None for a family without classes. [] and ["all"] mean every class in order.
+
+    Raises `ValueError` for a class that does not exist, or any where the family has none.
+    """
+    classes = getattr(config, "classes", 0)
+    if not classes:
+        require(not words, "this run has no classes: leave out --labels")
+        return None
+    if list(words) in ([], ["all"]):
+        return np.arange(classes, dtype=np.int32)
+    for word in words:
+        require(word.isdecimal() and int(word) < classes, f"--labels takes 'all' or classes from 0 to {classes - 1}, got {word!r}")
+    return np.array([int(word) for word in words], np.int32)
+
+
+def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray | None, seed: int) -> np.ndarray:
+    """`n` images, float32 [n, H, W, C] in [-1, 1]; `labels` int32 [n], or None for families without classes.
+
+    Raises `ValueError` if the family does not start from noise.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    require(hasattr(family, "sample"), f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate")
+    key, generate = jax.random.key(seed), jax.jit(partial(family.sample, config), static_argnums=2)
+    images = []
+    for first in range(0, n, CHUNK):
+        # Whole chunks only, so that one program serves all; what is too much is cut off below.
+        part = {} if labels is None else {"labels": jnp.asarray(np.resize(labels[first : first + CHUNK], CHUNK))}
+        images.append(np.asarray(generate(state, key, CHUNK, first=first, **part), np.float32))
+    return np.concatenate(images)[:n]
+
+
+def write(out: Path, images: np.ndarray, choice: np.ndarray | None) -> Path:
+    """Write images [n, H, W, C] as `out` says by its ending; with classes, a grid has one column per class. Returns the path written."""
+    if out.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, images)
+        return write_whole(out, buffer.getvalue())
+    if out.suffix == ".png":
+        columns = len(choice) if choice is not None and 1 < len(choice) <= len(images) else int(np.ceil(np.sqrt(len(images))))
+        rows = -(-len(images) // columns)
+        blank = np.full((rows * columns - len(images), *images.shape[1:]), -1.0, images.dtype)
+        return save_png(out, tile(np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:])))
+    labels = ["" if choice is None else f"-{label}" for label in ([None] if choice is None else choice)]
+    for i, image in enumerate(images):
+        save_png(out / f"{i:06d}{labels[i % len(labels)]}.png", image)
+    return out
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.sample", description=(__doc__ or "").strip().split("\n\n")[0])
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
+    parser.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="classes to draw in turn, or 'all' (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="decides the images (default: 0)")
+    ways = "FILE.png: a grid; FILE.npy: float32 [n, H, W, C] in [-1, 1]; a folder: one PNG each (default: a grid in the run directory)"
+    parser.add_argument("--out", type=Path, help=ways)
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

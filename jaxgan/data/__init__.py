@@ -1,0 +1,15 @@
+"""Data: a spec such as `folder:DIR` -> arrays -> the batch of a step.
+
+    digits = jaxgan.data.open("digits", image_size=(16, 16))
+    rows = jaxgan.data.order(digits.size, batch_size, seed, step)       # a pure function of (seed, step)
+    batch = jaxgan.data.batch(digits, rows)                             # uint8
+    batch = jaxgan.data.prepare(batch, key, step, flip=True)            # inside jit: float32 in [-1, 1]
+"""
+
+from jaxgan.data.check import check
+from jaxgan.data.dataset import Dataset, from_arrays, open
+from jaxgan.data.loader import batch, prefetch
+from jaxgan.data.order import order
+from jaxgan.data.prepare import normalise, prepare
+
+__all__ = ["Dataset", "batch", "check", "from_arrays", "normalise", "open", "order", "prefetch", "prepare"]

@@ -1,0 +1,228 @@
+"""Decoded images on disk, mapped into memory: made once, found again, never half.
+
+An entry is a folder `<options>-<stamp>/` with `image.raw`, `label.raw` and `meta.json`. It is written under another name, flushed to the disk
+and then renamed, so that a folder of that name is whole whenever the process or the machine stopped. `<stamp>` follows the source's files:
+when they change, so does the name, and the outdated entry is removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxgan.data import decoding
+from jaxgan.data.source import Source
+from jaxgan.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = 1  # part of every entry's name: raise it when decoding changes
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A whole set on disk; `arrays` are read-only maps of its files."""
+
+    folder: Path
+    arrays: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    fingerprint: str
+    skipped: tuple[str, ...]
+
+
+def fetch(source: Source, size: tuple[int, int] | None, channels: int | None, skip_bad: bool, cache_dir: Path | None, progress: bool) -> Entry:
+    """The entry for `source` under these options, decoded now if there is none.
+
+    Looked for and made in `cache_dir`, else in the folder that JAXGAN_CACHE names, else beside the source, else (where that is not
+    writable) in ~/.cache/jaxgan. Several processes may call this at once: one decodes, the others wait for it.
+
+    Raises DataError: images that cannot be used (see `decoding.settle`), a full disk, no writable folder.
+    """
+    assert source.home is not None
+    places = _places(source.home, cache_dir)
+    named = [(place, _names(source, size, channels, shared)) for place, shared in places]
+    entry = next((found for place, names in named if (found := _open(place / "-".join(names)))), None)
+    for place, names in [] if entry else named:
+        try:
+            with _lock(place, names[0]):
+                # Another process may have made it while this one waited.
+                entry = _open(place / "-".join(names)) or _build(source, size, channels, skip_bad, place, names, progress)
+                break
+        except _NotWritable:
+            continue
+    if entry is None:
+        tried = " nor ".join(str(place) for place, _ in named)
+        raise DataError(f"the decoded images of {source.name} cannot be written to {tried}: set JAXGAN_CACHE (or cache_dir) to a writable folder")
+    if not skip_bad:
+        decoding.refuse_bad(source.name, list(entry.skipped), len(source.files))
+    return entry
+
+
+class _NotWritable(Exception):
+    pass
+
+
+def _places(home: Path, cache_dir: Path | None) -> list[tuple[Path, bool]]:
+    """Folders to look into, and whether sources of several places share each."""
+    chosen = cache_dir or os.environ.get("JAXGAN_CACHE")
+    if chosen:
+        return [(Path(chosen).expanduser(), True)]
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [(home, False), (user / "jaxgan", True)]
+
+
+def _names(source: Source, size: Any, channels: int | None, shared: bool) -> tuple[str, str]:
+    """An entry's name: what was asked for, and the state of the files. In the source's own folder, which may move, paths do not count."""
+    assert source.home is not None
+    asked = [FORMAT, source.identity, size, channels, str(source.home.resolve()) if shared else None]
+    return _hash(asked), _hash(source.stamp)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
+
+
+def _open(folder: Path) -> Entry | None:
+    """The entry in `folder`; None where there is none or it is damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        arrays = {}
+        for name, (dtype, shape) in meta["arrays"].items():
+            path = folder / f"{name}.raw"
+            if path.stat().st_size != int(np.prod(shape)) * np.dtype(dtype).itemsize:
+                return None
+            arrays[name] = np.memmap(path, dtype, "r", shape=tuple(shape))
+        return Entry(folder, arrays, tuple(meta["classes"]), meta["fingerprint"], tuple(meta["skipped"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+@contextmanager
+def _lock(place: Path, name: str) -> Iterator[None]:
+    """Held while decoding into `place`; the system drops it when the process dies. Raises _NotWritable."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        file = (place / f"{name}.lock").open("a")
+    except OSError as error:
+        if error.errno in _REFUSED:
+            raise _NotWritable from None
+        raise _write_error(error, place) from None
+    with file:
+        locked = False
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                locked = True
+            except OSError:  # a file system without locks: two processes may then both decode, and the first to finish wins
+                pass
+        if locked:
+            for left in place.glob(f"{name}-*.partial"):  # by a process that was killed: no other can be writing now
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _build(source: Source, size: Any, channels: int | None, skip_bad: bool, place: Path, names: tuple[str, str], progress: bool) -> Entry:
+    final = place / "-".join(names)
+    partial = place / f"{final.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        try:
+            partial.mkdir()
+            _write(source, size, channels, skip_bad, partial, progress)
+            _commit(partial, final)
+        except OSError as error:  # what goes wrong in reading is a BadImage: this is the cache's disk
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise _NotWritable from None
+            raise _write_error(error, place, source) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in place.glob(f"{names[0]}-*"):
+        if old != final and not old.name.endswith(".partial"):
+            shutil.rmtree(old, ignore_errors=True)
+    entry = _open(final)
+    if entry is None:
+        raise DataError(f"the decoded images of {source.name} cannot be read back from {final}: check that disk, or set JAXGAN_CACHE to another")
+    return entry
+
+
+def _write_error(error: OSError, place: Path, source: Source | None = None) -> DataError:
+    what = "the decoded images" if source is None else f"the decoded images of {source.name}"
+    if error.errno in _FULL:
+        return DataError(f"the disk of {place} is full, so {what} cannot be kept: free space, or set JAXGAN_CACHE (or cache_dir) to a folder with room")
+    return DataError(f"{what} cannot be written to {place} ({error.strerror or error}): set JAXGAN_CACHE (or cache_dir) to another folder")
+
+
+def _write(source: Source, size: Any, channels: int | None, skip_bad: bool, folder: Path, progress: bool) -> None:
+    """Plain writes, not a writable map: on a full disk a map kills the process, a write says so."""
+    tally, fingerprint, like = decoding.Tally(), decoding.Fingerprint(), None
+    with (folder / "image.raw").open("wb") as file:
+        for pixels in decoding.passed(source, size, channels, progress, tally):
+            if tally.bad and not skip_bad:
+                continue  # an error will follow; go on only to count
+            like = pixels
+            file.write(np.ascontiguousarray(pixels).data)
+            fingerprint.add(pixels)
+        _flush(file)
+    decoding.settle(source, tally, skip_bad)
+    assert like is not None
+    arrays: dict[str, Any] = {"image": [str(like.dtype), [len(tally.kept), *like.shape]]}
+    others = {} if source.labels is None else {"label": source.labels[tally.kept]}
+    for name, array in others.items():
+        with (folder / f"{name}.raw").open("wb") as file:
+            file.write(array.tobytes())
+            _flush(file)
+        arrays[name] = [str(array.dtype), list(array.shape)]
+    meta = {
+        "arrays": arrays,
+        "classes": source.classes,
+        "fingerprint": fingerprint.finish(others, source.classes, like.shape, str(like.dtype)),
+        "skipped": tally.bad,
+        "source": source.name,
+    }
+    with (folder / "meta.json").open("wb") as file:
+        file.write(json.dumps(meta, indent=1).encode())
+        _flush(file)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _commit(partial: Path, final: Path) -> None:
+    """Give a whole entry its name. Where another process was first, its entry stays: it has the same content."""
+    _sync_folder(partial)
+    if final.exists() and _open(final) is None:
+        shutil.rmtree(final)  # damaged
+    try:
+        partial.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    _sync_folder(final.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,129 @@
+"""All images of a source, decoded in order by a few threads, and what was wrong with those that cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxgan.data import images
+from jaxgan.data.source import Source
+from jaxgan.errors import DataError
+
+NAMED = 5
+"""How many offenders an error names."""
+
+
+@dataclass
+class Tally:
+    """What a pass over a source met: `kept` indices; `bad`, why the others are unusable; the kinds (shape, type) of images and where each came first."""
+
+    kept: list[int] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    kinds: dict[tuple[tuple[int, ...], str], tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, array: np.ndarray, file: str) -> bool:
+        """Count an image; True if it is like the first one."""
+        kind = (array.shape, str(array.dtype))
+        count, first = self.kinds.get(kind, (0, file))
+        self.kinds[kind] = (count + 1, first)
+        return kind == next(iter(self.kinds))
+
+
+def passed(source: Source, size: tuple[int, int] | None, channels: int | None, progress: bool, tally: Tally) -> Iterator[np.ndarray]:
+    """Yield the usable images [H, W, C] in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
+    with images.quiet(), tqdm(total=len(source.files), desc=f"decoding {source.name}", unit=" images", disable=not progress, delay=0.5) as bar:
+        for i, result in enumerate(_results(source, size, channels)):
+            bar.update()
+            if isinstance(result, images.BadImage):
+                tally.bad.append(f"{source.files[i]} {result}")
+            elif tally.add(result, source.files[i]):
+                tally.kept.append(i)
+                yield result
+
+
+def _results(source: Source, size: tuple[int, int] | None, channels: int | None) -> Iterator[Any]:
+    def work(i: int):
+        try:
+            return images.fit(source.read(i), size, channels)
+        except images.BadImage as error:
+            return error
+
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="jaxgan-decode") as pool:
+        waiting: deque[Any] = deque()
+        try:
+            for i in range(len(source.files)):
+                waiting.append(pool.submit(work, i))
+                if len(waiting) >= 8 * workers:  # bounds the memory that decoded images take
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def offenders(reasons: list[str]) -> str:
+    """The first few, and how many more."""
+    more = len(reasons) - NAMED
+    return "; ".join(reasons[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def refuse_bad(name: str, bad: list[str], total: int) -> None:
+    """Raise DataError if there are bad images."""
+    if bad:
+        raise DataError(f"{len(bad)} of {total} images of {name} cannot be used: {offenders(bad)}: repair or remove them, or pass skip_bad (--skip-bad)")
+
+
+def settle(source: Source, tally: Tally, skip_bad: bool) -> None:
+    """Raise DataError unless the images that were met form one set: usable ones only (or `skip_bad`), all of one size and type."""
+    if not skip_bad:
+        refuse_bad(source.name, tally.bad, len(source.files))
+    if not tally.kinds:
+        raise DataError(f"none of the {len(source.files)} images of {source.name} can be used: {offenders(tally.bad)}")
+    if len(tally.kinds) == 1:
+        return
+    sizes = {shape[:2] for shape, _ in tally.kinds}
+    channels = {shape[2] for shape, _ in tally.kinds}
+    remedies = []
+    if len(sizes) > 1:
+        remedies.append("give image_size (--image-size HEIGHT WIDTH) to scale and cut them to one")
+    if len(channels) > 1:
+        remedies.append("give channels (--channels 1, 3 or 4) to convert them to one number")
+    if len({dtype for _, dtype in tally.kinds}) > 1:
+        remedies.append("convert the files to one bit depth")
+    kinds = [_kind(shape, dtype, count, first) for (shape, dtype), (count, first) in tally.kinds.items()]
+    raise DataError(f"the images of {source.name} are not alike: {offenders(kinds)}: {' and '.join(remedies)}")
+
+
+def _kind(shape: tuple[int, ...], dtype: str, count: int, first: str) -> str:
+    depth = "" if dtype == "uint8" else " 16-bit"
+    others = f" and {count - 1} more" if count > 1 else ""
+    return f"{shape[0]}x{shape[1]} with {shape[2]} channel{'s' * (shape[2] > 1)}{depth} ({first}{others})"
+
+
+class Fingerprint:
+    """Hash of a set's content: pixels, labels, class names; the same wherever and however the set is stored."""
+
+    def __init__(self):
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, pixels: np.ndarray) -> None:
+        self._hash.update(np.ascontiguousarray(pixels).data)
+
+    def finish(self, arrays: dict[str, np.ndarray], classes: tuple[str, ...], image_shape: tuple[int, ...], dtype: str) -> str:
+        """Args: arrays: all but the images, which were added."""
+        for name in sorted(arrays):
+            self._hash.update(name.encode())
+            self._hash.update(np.ascontiguousarray(arrays[name]).data)
+        self._hash.update(json.dumps([image_shape, dtype, classes]).encode())
+        return self._hash.hexdigest()

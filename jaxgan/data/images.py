@@ -1,0 +1,145 @@
+"""One image file's bytes -> one array, and an array -> the size and channels asked for. NumPy and Pillow only; shapes are [H, W, C]."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, ImageOps
+
+CHANNELS = (1, 3, 4)
+"""Grey, RGB, RGBA."""
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and libjpeg have it
+
+
+class BadImage(Exception):
+    """Why one file is no usable image; reads after the file's name: "is empty (0 bytes)"."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """While decoding: Pillow's remarks about sloppy metadata are not the user's business, its decompression-bomb warning is an error.
+
+    Enter it in the main thread, around the threads that decode: warning filters belong to the process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Bytes of an image file -> uint8 [H, W, 1, 3 or 4], or uint16 [H, W, 1] for 16-bit grey; upright by its EXIF orientation.
+
+    1-bit becomes grey, palette and CMYK become RGB, anything with transparency RGBA. An animation gives its first frame. 16-bit RGB is
+    read by Pillow at 8 bits.
+
+    Raises BadImage: empty, not an image, truncated or damaged, a decompression bomb (more than `PIL.Image.MAX_IMAGE_PIXELS` pixels).
+    """
+    if not data:
+        raise BadImage("is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _refuse_bomb(image)
+            image.load()
+            return _as_array(_upright(image))
+    except BadImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImage(f"unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels, which looks like a decompression bomb") from None
+    except Image.UnidentifiedImageError:
+        raise BadImage("is not an image that Pillow can read") from None
+    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error, ValueError, zlib.error, ... on damaged files
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadImage(f"is damaged ({reason[0]})") from None
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    # Pillow itself only warns up to twice its limit. Reading the header allocated nothing yet.
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # unreadable EXIF in a readable image: there is no orientation to respect
+        return image
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    mode = image.mode
+    if mode.startswith("I"):  # "I;16" and its byte orders; "I" for 16-bit PGM
+        array = np.asarray(image).astype(np.int64)
+        if array.min() < 0 or array.max() > 65535:
+            raise BadImage("has 32-bit pixels; 8-bit and 16-bit are supported")
+        return array.astype(np.uint16)[:, :, None]
+    if mode == "F":
+        raise BadImage("has floating-point pixels; 8-bit and 16-bit are supported")
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif mode in ("1", "L"):
+        image = image.convert("L")
+    else:  # RGB, P, CMYK, YCbCr, LAB, HSV
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 or uint16 [..., 1, 3 or 4] -> the same type, [..., channels].
+
+    Grey is repeated into RGB; RGB becomes BT.601 luma; a missing alpha is opaque; alpha that must go is laid over white.
+    """
+    have, top = image.shape[-1], np.iinfo(image.dtype).max
+    if have == channels:
+        return image
+    if have == 4:
+        alpha = image[..., 3:] / top
+        image = np.round(image[..., :3] * alpha + top * (1 - alpha)).astype(image.dtype)
+        return convert_channels(image, channels)
+    if channels == 4:
+        opaque = np.full((*image.shape[:-1], 1), top, image.dtype)
+        return np.concatenate([convert_channels(image, 3), opaque], axis=-1)
+    if channels == 3:
+        return np.repeat(image, 3, axis=-1)
+    return np.round(image @ _LUMA).astype(image.dtype)[..., None]
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 or uint16 [H, W, C] -> the same type, [height, width, C]: scaled to cover `size`, keeping its shape, then cut at the centre.
+
+    Bicubic, antialiased when shrinking (Pillow's `resize`). 8-bit RGBA is interpolated with premultiplied alpha.
+    """
+    height, width, channels = image.shape
+    if (height, width) == tuple(size):
+        return image
+    shrink = min(height / size[0], width / size[1])
+    box_height, box_width = size[0] * shrink, size[1] * shrink
+    top, left = max(0.0, (height - box_height) / 2), max(0.0, (width - box_width) / 2)
+    box = (left, top, min(float(width), left + box_width), min(float(height), top + box_height))
+    target = (size[1], size[0])
+    if image.dtype == np.uint8 and channels in CHANNELS:
+        picture = Image.fromarray(image[:, :, 0] if channels == 1 else image)
+        result = np.asarray(picture.resize(target, Image.Resampling.BICUBIC, box=box))
+        return result.reshape(*size, channels)
+    planes = [Image.fromarray(image[:, :, c].astype(np.float32)).resize(target, Image.Resampling.BICUBIC, box=box) for c in range(channels)]
+    stacked = np.stack([np.asarray(plane) for plane in planes], axis=2)
+    return np.clip(np.round(stacked), 0, np.iinfo(image.dtype).max).astype(image.dtype)
+
+
+def fit(image: np.ndarray, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+    """Apply `convert_channels` and `resize` where asked for.
+
+    Raises BadImage for a 1x1 image (a placeholder for a picture that is gone) unless just that size is asked for.
+    """
+    if image.shape[:2] == (1, 1) and size != (1, 1):
+        raise BadImage("has 1x1 pixels: a placeholder, not a picture")
+    if channels is not None:
+        image = convert_channels(image, channels)
+    return image if size is None else resize(image, size)

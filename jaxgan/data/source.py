@@ -1,0 +1,40 @@
+"""What every kind of source is turned into before its images are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CACHE_NAME = ".jaxgan-cache"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of images that have not been decoded yet.
+
+    name: the spec, for messages.
+    files: what to call each example in messages.
+    read: index -> uint8 or uint16 [H, W, C] with 1, 3 or 4 channels; raises `images.BadImage`. Called from several threads.
+    labels: int32 [N], or None. Some sources know them only once every example has been read.
+    classes: their names; () without labels.
+    stamp: JSON-able; changes when what was read changes (names, sizes and times of the files).
+    home: where the cache of the decoded images would lie beside the source; None: a source so cheap that it is not cached.
+    identity: what was read from there (kind, split, options), to tell the caches of one `home` apart.
+    array: all images as one array [N, H, W, C], where the source is one.
+    close: releases what `read` holds open.
+    """
+
+    name: str
+    files: Sequence[str]
+    read: Callable[[int], np.ndarray]
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    stamp: Any
+    home: Path | None
+    identity: str = ""
+    close: Callable[[], None] = lambda: None
+    array: np.ndarray | None = None

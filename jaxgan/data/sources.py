@@ -1,0 +1,96 @@
+"""A spec such as `idx:DIR` -> `Source`. Adding a kind of source is one function and one line in `SCHEMES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from jaxgan.data import files, idx, tfds
+from jaxgan.data.source import CACHE_NAME, Source
+from jaxgan.errors import DataError
+
+DIGITS_TRAIN = 1500
+"""Of the 1,797 digits, the first 1,500 are the split "train" and the last 297 "test"."""
+
+
+def find(spec: str, split: str) -> Source:
+    """The source that `spec` names. Reads lists and labels, not yet the images of folders and archives.
+
+    Raises DataError: an unknown scheme (lists the known ones), a missing source, an unknown option or split, damaged lists.
+    """
+    scheme, colon, rest = spec.partition(":")
+    if scheme not in SCHEMES:
+        raise DataError(f"data {spec!r} is of no known kind: the kinds are {', '.join(SYNTAX)}")
+    if scheme != "digits" and not rest:
+        raise DataError(f"data {spec!r} is incomplete: write {next(form for form in SYNTAX if form.startswith(scheme))}")
+    if scheme == "digits" and colon:
+        raise DataError(f"data {spec!r} says more than needed: write digits")
+    return SCHEMES[scheme](spec, rest, split)
+
+
+def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """"DIR?name=value" -> DIR and its options; a "?" in the name of something that exists stays."""
+    path, mark, query = rest.rpartition("?")
+    if not mark or Path(rest).expanduser().exists():
+        return rest, {}
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for option in options:
+        if option not in known:
+            raise DataError(f"data {spec!r} has the unknown option {option!r}: known here: {', '.join(known)}")
+    if not options:
+        raise DataError(f"data {spec!r} has options that cannot be read: write ?{known[0]}=...")
+    return path, options
+
+
+def _digits(spec: str, rest: str, split: str) -> Source:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    parts = {"train": slice(0, DIGITS_TRAIN), "test": slice(DIGITS_TRAIN, None), "all": slice(None)}
+    if split not in parts:
+        raise DataError(f"digits has no split {split!r}: its splits are {', '.join(parts)}")
+    pixels = np.round(bunch.images[parts[split]] * (255 / 16)).astype(np.uint8)[..., None]
+    return _in_memory(spec, pixels, bunch.target[parts[split]].astype(np.int32), None, None, "digits")
+
+
+def _idx(spec: str, rest: str, split: str) -> Source:
+    path, options = _options(spec, rest, ("prefix",))
+    folder, prefix = Path(path).expanduser(), options.get("prefix", "")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: name the folder that holds the IDX files")
+    if split not in ("train", "test", "all"):
+        raise DataError(f"{spec} has no split {split!r}: its splits are train, test, all")
+    parts = ("train", "test") if split == "all" else (split,)
+    loaded = [idx.load(folder, prefix, part) for part in parts]
+    if len({pixels.shape[1:] for pixels, _ in loaded}) > 1:
+        raise DataError(f"{spec} has images of other sizes in its test files than in its training files: use files that belong together")
+    known = [labels for _, labels in loaded if labels is not None]
+    labels = np.concatenate(known) if len(known) == len(loaded) else None
+    paths = [idx.find(folder, prefix, part, kind) for part in parts for kind in ("images", "labels")]
+    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths if path is not None]
+    pixels = loaded[0][0] if len(loaded) == 1 else np.concatenate([pixels for pixels, _ in loaded])
+    return _in_memory(spec, pixels, labels, stamp, folder / CACHE_NAME, f"idx {prefix} {split}")
+
+
+def _in_memory(spec: str, pixels: np.ndarray, labels: np.ndarray | None, stamp, home: Path | None, identity: str) -> Source:
+    classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
+    names = [f"example {i}" for i in range(len(pixels))]
+    return Source(spec, names, pixels.__getitem__, labels, classes, stamp, home, identity, array=pixels)
+
+
+def _tfds(spec: str, rest: str, split: str) -> Source:
+    name, options = _options(spec, rest, ("data_dir",))
+    return tfds.source(spec, name, options.get("data_dir"), split)
+
+
+SCHEMES: dict[str, Callable[[str, str, str], Source]] = {
+    "digits": _digits,
+    "idx": _idx,
+    "folder": lambda spec, rest, split: files.folder(spec, Path(rest).expanduser(), split),
+    "zip": lambda spec, rest, split: files.archive(spec, Path(rest).expanduser(), split),
+    "tfds": _tfds,
+}
+SYNTAX = ("digits", "idx:DIR", "folder:DIR", "zip:FILE", "tfds:NAME[/CONFIG]")

@@ -1,0 +1,50 @@
+"""The errors a user can cause, each one clear sentence; and the checks that raise them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class JaxganError(Exception):
+    """Base of every error this library raises about a user's files, data or run. The message is one sentence that names the remedy."""
+
+
+class DataError(JaxganError, ValueError):
+    """A data source is missing, damaged or does not fit the request."""
+
+
+class RunError(JaxganError, RuntimeError):
+    """A run directory cannot be used as asked: other settings, in use, not writable, disk full."""
+
+
+class CheckpointError(JaxganError, RuntimeError):
+    """A checkpoint is missing or damaged, or could not be saved."""
+
+
+class NonFiniteError(JaxganError, FloatingPointError):
+    """Training produced a NaN or an infinity."""
+
+
+def require(condition: Any, message: str) -> None:
+    """Raise `ValueError(message)` unless `condition`. For settings: data and runs have errors of their own."""
+    if not condition:
+        raise ValueError(message)
+
+
+def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`; the message lists them."""
+    choices = tuple(choices)
+    require(value in choices, f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """True for a concrete Python number. Settings may also be tracers (in meta-learning), which cannot be checked."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def require_range(name: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> None:
+    """Raise `ValueError` unless low <= value <= high. Values that are not concrete numbers (tracers) pass."""
+    if is_number(value) and not low <= value <= high:
+        bounds = f"at least {low:g}" if high == float("inf") else f"at most {high:g}" if low == float("-inf") else f"between {low:g} and {high:g}"
+        raise ValueError(f"{name} must be {bounds}, got {value!r}")

@@ -1,0 +1,131 @@
+"""The conditional GAN (Mirza & Osindero 2014): generator and discriminator are both told the class.
+
+`architecture="maxout"` is the paper's recipe for MNIST, "mlp" a leaky-ReLU network with learned label embeddings, "conv" the networks of DCGAN with
+the label as extra inputs. Supports every stabiliser. Batches: see `batch_spec`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan.errors import require_choice, require_range
+from jaxgan.families import adversarial
+from jaxgan.families.adversarial import Draws, Game, batch_spec
+from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
+from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscriminator, MLPGenerator
+from jaxgan.optim import Optimizer
+from jaxgan.state import Batch, Metrics, State
+
+__all__ = ["Config", "batch_spec", "init", "preview", "sample", "train_step"]
+
+OFFICIAL_OPTIMIZER = Optimizer(
+    "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=1_732_902, min_learning_rate=1e-6
+)
+"""The paper's schedule: the learning rate divided by 1.00004 at every update of 100 images down to 1e-6, momentum 0.5 to 0.7."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a conditional GAN; the defaults are the paper's recipe for MNIST (batch 100)."""
+
+    image_size: tuple[int, int] = (28, 28)
+    """Height and width in pixels; any, but for "conv" multiples of 4 and at least 16."""
+    channels: int = 1
+    """Channels of the images; any number."""
+    classes: int = 10
+    """Number of classes; labels are in [0, classes)."""
+    latent_size: int = 100
+    """Length Z of the latent vector."""
+    latent: Literal["uniform", "normal"] = "uniform"
+    """Distribution of the latents: uniform in [0, 1) as in the paper, or normal."""
+    architecture: Literal["maxout", "mlp", "conv"] = "maxout"
+    """"maxout": the paper's two paths. "mlp": leaky ReLU, label embeddings. "conv": DCGAN with labels."""
+    generator_hidden: tuple[int, ...] = (1200,)
+    """"maxout" and "mlp": units of the generator's (joint) hidden layers; for "mlp" usually 128, 256, 512, 1024."""
+    discriminator_hidden: tuple[int, ...] = (240,)
+    """The same of the discriminator; in "maxout" each unit keeps the largest of 4 pieces; for "mlp" usually 512, 512, 512."""
+    width: int = 64
+    """"conv": feature maps at the largest resolution, doubled at each halving."""
+    batch_norm: bool = True
+    """"mlp": batch norm in the generator, from the second layer."""
+    dropout: float = 0.5
+    """Rate of dropout in the hidden layers; in both networks for "maxout", in the discriminator for "mlp" (usually 0.4), none for "conv"."""
+    loss: str = "non-saturating"
+    """One of `jaxgan.losses.LOSSES`."""
+    generator_optimizer: Optimizer = OFFICIAL_OPTIMIZER
+    """Optimiser and schedule of the generator."""
+    discriminator_optimizer: Optimizer = OFFICIAL_OPTIMIZER
+    """Optimiser and schedule of the discriminator."""
+    stabilisers: Stabilisers = Stabilisers()
+    """See `Stabilisers`; all are supported."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the networks; parameters and losses are float32."""
+
+    def __post_init__(self):
+        adversarial.check_settings(self)
+        require_choice("architecture", self.architecture, ("maxout", "mlp", "conv"))
+        require_choice("latent", self.latent, ("uniform", "normal"))
+        require_range("latent_size", self.latent_size, 1)
+        require_range("classes", self.classes, 1)
+        require_range("dropout", self.dropout, 0, 0.99)
+        if self.architecture == "conv":
+            halvings(self.image_size)
+
+
+def _latent(config: Config):
+    return jax.random.normal if config.latent == "normal" else jax.random.uniform
+
+
+def _game(config: Config, axis_name: str | None = None) -> Game:
+    shape, dtype, spectral_norm = adversarial.image_shape(config), jnp.dtype(config.dtype), config.stabilisers.spectral_norm
+    options = {"classes": config.classes, "dtype": dtype}
+    if config.architecture == "maxout":
+        generator = MaxoutGenerator(shape, config.generator_hidden, dropout_rate=config.dropout, **options)
+        hidden = tuple((units, 4) for units in config.discriminator_hidden)
+        discriminator = MaxoutDiscriminator(hidden, input_dropout=0.0, dropout_rate=config.dropout, spectral_norm=spectral_norm, **options)
+    elif config.architecture == "mlp":
+        generator = MLPGenerator(shape, config.generator_hidden, batch_norm=config.batch_norm, axis_name=axis_name, **options)
+        discriminator = MLPDiscriminator(config.discriminator_hidden, dropout_rate=config.dropout, spectral_norm=spectral_norm, **options)
+    else:
+        generator = DCGANGenerator(shape, config.width, axis_name=axis_name, **options)
+        discriminator = DCGANDiscriminator(config.width, spectral_norm=spectral_norm, axis_name=axis_name, **options)
+    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name))
+
+
+def init(config: Config, key: jax.Array) -> State:
+    """Fresh state. Call it under jit: `jax.jit(cgan.init, static_argnums=0)`. Does not consume `key`."""
+    return adversarial.init_state(_game(config), config, key)
+
+
+def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+    """One round: `critic_steps` discriminator steps, one generator step.
+
+    Args:
+      batch: as `batch_spec`; this device's part when mapped over `axis_name`.
+      key: the run's key, the same at every step and not consumed; draws depend on (key, state.step, example).
+
+    Source: Mirza & Osindero 2014. Deviation: the generator's turn re-uses the latents of the last discriminator turn, and follows it.
+    """
+    return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
+
+
+def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+    return adversarial.play_round(_game(config, axis_name), config, state, batch, draws, axis_name)
+
+
+def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0) -> jax.Array:
+    """`n` images [n, H, W, C] in [-1, 1] of the classes `labels` (int32 [n]) from the averaged generator.
+
+    Image i uses `fold_in(key, first + i)`, so chunks change nothing.
+    """
+    return adversarial.sample_images(_game(config), config, state, key, n, labels, first, _latent(config))
+
+
+def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
+    """A grid [8, columns, H, W, C] of samples in [-1, 1], a column for each of the first ten classes; the batch is not used."""
+    return adversarial.preview_grid(sample, config, state, key)

@@ -1,0 +1,64 @@
+"""What keeps a game of generator against discriminator stable: one dataclass of options that every plain family supports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan.errors import is_number, require, require_range
+
+
+@dataclass(frozen=True)
+class Stabilisers:
+    """Options that change how the two players are trained, not what they are. The defaults change nothing."""
+
+    critic_steps: int = 1
+    """Discriminator steps per generator step; a batch then holds that many times more real images (WGAN: 5)."""
+    generator_batch: int = 1
+    """The generator's batch as a multiple of the discriminator's (WGAN-GP and SNGAN on CIFAR: 2)."""
+    real_target: float = 1.0
+    """What the discriminator is asked to say of real images; 0.9 is one-sided label smoothing (Salimans et al. 2016)."""
+    fake_target: float = 0.0
+    """What it is asked to say of generated ones; above 0 the smoothing is two-sided."""
+    instance_noise: float = 0.0
+    """Standard deviation, at the start, of the noise on every image the discriminator sees (Sonderby et al. 2017)."""
+    instance_noise_images: int = 0
+    """Images over which that noise falls linearly to zero; 0 keeps it."""
+    dequantise: float = 0.0
+    """Real pixels get uniform noise in [0, this); WGAN-GP: 1/128."""
+    ema_half_life: float = 0.0
+    """Half-life, in images, of the averaged generator that samples; 0 samples from the generator itself."""
+    ema_ramp: float = 0.0
+    """If positive, that half-life is at most this share of the images seen so far (StyleGAN2-ADA: 0.05)."""
+    spectral_norm: bool = False
+    """Spectral normalisation of the discriminator's kernels, in place of its batch norm."""
+    pool_size: int = 0
+    """Generated images kept to be shown to the discriminator again (Shrivastava et al. 2017: 50); 0 for none."""
+    r1: float = 0.0
+    """Weight gamma of the zero-centred gradient penalty on real images, gamma/2 |grad|^2 (Mescheder et al. 2018)."""
+    r2: float = 0.0
+    """The same on generated images."""
+    gradient_penalty: float = 0.0
+    """Weight lambda of WGAN-GP's penalty lambda (|grad| - 1)^2 between real and generated images (Gulrajani et al. 2017: 10)."""
+    weight_clip: float = 0.0
+    """After each step the discriminator's weights are clipped to plus or minus this (Arjovsky et al. 2017: 0.01); 0 for no clipping."""
+
+    def __post_init__(self):
+        require_range("critic_steps", self.critic_steps, 1)
+        require_range("generator_batch", self.generator_batch, 1)
+        require_range("real_target", self.real_target, 0, 1.2)
+        require_range("fake_target", self.fake_target, 0, 1)
+        for name in ("instance_noise", "instance_noise_images", "dequantise", "ema_half_life", "ema_ramp", "pool_size", "r1", "r2", "gradient_penalty", "weight_clip"):
+            require_range(name, getattr(self, name), 0)
+        noiseless = is_number(self.instance_noise) and self.instance_noise == 0
+        require(not (self.instance_noise_images and noiseless), "instance_noise_images needs instance_noise, the level it anneals from")
+
+
+def noise_level(stabilisers: Stabilisers, images: jax.Array) -> jax.Array:
+    """Standard deviation of the instance noise after `images` (int32 []), float32 []: linear from the start's level to zero."""
+    level = jnp.float32(stabilisers.instance_noise)
+    if stabilisers.instance_noise_images:
+        level = level * jnp.clip(1 - images.astype(jnp.float32) / stabilisers.instance_noise_images, 0, 1)
+    return level

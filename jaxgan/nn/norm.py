@@ -1,0 +1,62 @@
+"""Batch normalisation as the reference implementations do it, over the global batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgan.update import device_count, device_mean
+
+
+def per_channel(vector: jax.Array, rank: int) -> jax.Array:
+    """[C] -> [1, ..., 1, C] of the given rank, so that nothing is broadcast silently."""
+    return vector.reshape((1,) * (rank - 1) + vector.shape)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of [B, ..., C] over all axes but the last, and over all devices.
+
+    Statistics are float32 and of two passes (the variance does not suffer cancellation). The running variance is the unbiased one, and
+    `momentum` is the share of the old value kept: PyTorch's 0.1 is 0.9 here. With `classes`, gain and bias are looked up by label
+    (conditional batch norm, Dumoulin et al. 2017).
+
+    Source: Ioffe & Szegedy 2015, with PyTorch's running statistics. Deviation: none.
+    """
+
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    classes: int = 0
+    scale_init: Callable = nn.initializers.ones
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, labels: jax.Array | None = None) -> jax.Array:
+        """x [B, ..., C], labels int32 [B] if conditional -> [B, ..., C] in `dtype`. In training `batch_stats` is updated where mutable."""
+        channels, axes = x.shape[-1], tuple(range(x.ndim - 1))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        x = x.astype(jnp.float32)
+        if train:
+            axis_name = None if self.is_initializing() else self.axis_name
+            mean = device_mean(jnp.mean(x, axes), axis_name)
+            var = device_mean(jnp.mean((x - per_channel(mean, x.ndim)) ** 2, axes), axis_name)
+            if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
+                count = x.size // channels * device_count(axis_name)
+                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var * (count / max(count - 1, 1))
+        else:
+            mean, var = running_mean.value, running_var.value
+        shape = (self.classes, channels) if self.classes else (channels,)
+        scale = self.param("scale", self.scale_init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        if self.classes:
+            scale, bias = (table[labels].reshape(x.shape[0], *(1,) * (x.ndim - 2), channels) for table in (scale, bias))
+        else:
+            scale, bias = per_channel(scale, x.ndim), per_channel(bias, x.ndim)
+        normalised = (x - per_channel(mean, x.ndim)) * per_channel(jax.lax.rsqrt(var + self.epsilon), x.ndim)
+        return (normalised * scale + bias).astype(self.dtype)

@@ -1,0 +1,33 @@
+"""Shared by all tests: eight virtual devices, strict shapes, and where the optional real data and golden files are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _folder(variable: str, name: str) -> Path:
+    folder = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"{name} files are not here: set {variable} to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real image sets (MNIST, Fashion-MNIST, ...), named by JAXGAN_DATA."""
+    return _folder("JAXGAN_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of golden files made by reference implementations, named by JAXGAN_GOLDEN."""
+    return _folder("JAXGAN_GOLDEN", "golden")

@@ -1,0 +1,231 @@
+"""The shared command line: defaults come from the preset, flags change them, and what a user gets wrong ends with one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+
+import jax
+import numpy as np
+import pytest
+import tiny_family
+
+from experiments import common
+from jaxgan.errors import DataError, require
+from jaxgan.optim import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Stabilisers:
+    critic_steps: int = 1
+    """Critic updates per round."""
+    ema_half_life: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(tiny_family.Config):
+    latent_size: int = 8
+    """Numbers a generator starts from."""
+    classes: int = 10
+    generator_optimizer: Optimizer = Optimizer()
+    stabilisers: Stabilisers = Stabilisers()
+
+    def __post_init__(self):
+        require(self.latent_size > 0, f"latent_size must be at least 1, got {self.latent_size}")
+
+
+PRESETS = {
+    "digits": common.Preset(Config(), "digits", images=10_000, batch_size=64, steps_per_call=10),
+    "mnist": common.Preset(Config(width=99, stabilisers=Stabilisers(critic_steps=5)), "tfds:mnist", images=50_000, flip=True, image_size=(28, 28)),
+}
+
+
+def parse(*arguments):
+    return common.parse(tiny_family, PRESETS, arguments)
+
+
+def test_the_first_preset_is_the_default():
+    preset, options, config = parse()
+    assert preset is PRESETS["digits"]
+    assert config == Config()
+    assert (options.preset, options.data, options.images, options.batch_size, options.steps_per_call) == ("digits", "digits", 10_000, 64, 10)
+    assert options.run == "runs/tiny_family-digits"
+
+
+@pytest.mark.parametrize("spelling", [("--preset", "mnist"), ("--preset=mnist",)])
+def test_a_preset_gives_every_default_and_flags_change_them(spelling):
+    flags = ("--images", "5000", "--no-flip", "--config.latent-size", "64", "--config.stabilisers.ema-half-life", "1e4")
+    preset, options, config = parse(*flags, *spelling, "--config.generator-optimizer.beta1", "0")
+    assert preset is PRESETS["mnist"]
+    assert (options.data, options.images, options.flip, options.run) == ("tfds:mnist", 5000, False, "runs/tiny_family-mnist")
+    expected = Config(width=99, latent_size=64, generator_optimizer=Optimizer(beta1=0.0), stabilisers=Stabilisers(5, 1e4))
+    assert config == expected
+
+
+def test_help_shows_presets_and_nested_settings(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--help")
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for part in ("--preset {digits,mnist}", "--config.stabilisers.critic-steps", "Critic updates per round.", "Mirror images", "smallest whole family"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "cats"), "'mnist'"),
+        (("--config.latentsize", "3"), "--config.latent-size"),
+        (("--config.latent-size", "0"), "latent_size must be at least 1, got 0"),
+        (("--images", "many"), "--images"),
+    ],
+)
+def test_what_cannot_be_parsed_ends_with_status_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(*arguments)
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.out + printed.err
+    assert "Traceback" not in printed.out + printed.err
+
+
+def test_given_knows_both_spellings():
+    assert common.given(["--config.image-size", "8", "8"], "config.image-size")
+    assert common.given(["--config.image_size=8"], "config.image-size")
+    assert not common.given(["--config.image-sizes", "8"], "config.image-size")
+
+
+def test_counts_not_given_are_rounded_up_to_whole_calls():
+    _, options, config = parse()  # a call is 10 steps x 64 images = 640
+    options = common.whole_calls(options, config, [])
+    assert options.images == 16 * 640  # 10,000 rounded up
+    assert (options.log_every, options.sample_every, options.checkpoint_every) == (640, 640, 1280)
+    config = dataclasses.replace(config, stabilisers=Stabilisers(critic_steps=2))  # a call is 1,280 images
+    assert common.whole_calls(options, config, []).images == 8 * 1280
+
+
+def test_counts_given_are_left_for_training_to_judge():
+    arguments = ["--images", "1000", "--sample-every", "300"]
+    _, options, config = parse(*arguments)
+    options = common.whole_calls(options, config, arguments)
+    assert (options.images, options.sample_every, options.log_every) == (1000, 300, 640)
+
+
+@pytest.mark.parametrize("flag", ["--batch-size", "--images"])
+def test_counts_below_one_are_refused(flag):
+    _, options, config = parse(flag, "0")
+    with pytest.raises(ValueError, match=f"{flag}.*must be at least 1"):
+        common.whole_calls(options, config, [flag, "0"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------- data
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Replaces `jaxgan.data.open` by a set of 12x20 RGB images in 3 classes; what it was called with."""
+    calls = []
+
+    def fake_open(spec, **options):
+        calls.append((spec, options))
+        size = options["image_size"] or (12, 20)
+        return types.SimpleNamespace(image_size=size, channels=options["channels"] or 3, classes=("a", "b", "c"), size=7)
+
+    monkeypatch.setattr("jaxgan.data.open", fake_open)
+    return calls
+
+
+def test_the_data_decides_shapes(opened):
+    preset, options, config = parse("--data", "folder:x", "--skip-bad")
+    _, config, _ = common.prepare(preset, options, config, [])
+    assert (config.image_size, config.channels, config.classes) == ((12, 20), 3, 3)
+    assert opened == [("folder:x", {"image_size": None, "channels": None, "skip_bad": True})]
+
+
+def test_a_preset_or_a_flag_decides_the_size_the_data_is_opened_at(opened):
+    preset, options, config = parse("--preset", "mnist")
+    _, config, _ = common.prepare(preset, options, config, [])
+    assert (config.image_size, opened[-1][1]["image_size"]) == ((28, 28), (28, 28))
+    arguments = ["--preset", "mnist", "--config.image-size", "16", "24", "--config.channels", "1", "--config.classes", "5"]
+    preset, options, config = parse(*arguments)
+    _, config, _ = common.prepare(preset, options, config, arguments)
+    assert (config.image_size, config.channels, config.classes) == ((16, 24), 1, 5)
+    assert opened[-1] == ("tfds:mnist", {"image_size": (16, 24), "channels": 1, "skip_bad": False})
+
+
+def test_options_reach_training_as_it_names_them(monkeypatch, opened):
+    import jaxgan.train
+
+    signature, received = inspect.signature(jaxgan.train.run), {}
+    monkeypatch.setattr("jaxgan.train.run", lambda *args, **kwargs: received.update(signature.bind(*args, **kwargs).arguments))
+    arguments = ["--seed", "3", "--keep", "5", "--parallel", "pmap", "--run", "somewhere", "--batch-size", "8", "--init-from", "other"]
+    common.main(tiny_family, PRESETS, arguments)
+    assert (received["seed"], received["keep"], received["parallel"], received["batch_size"], received["steps_per_call"]) == (3, 5, "pmap", 8, 10)
+    assert received["images"] == 125 * 80
+    assert received["family"] is tiny_family
+    assert str(received["run_dir"]) == "somewhere"
+    assert str(received["init_from"]) == "other"
+
+
+# -------------------------------------------------------------------------------------------------------------------- errors
+
+
+def fail_with(error):
+    with common.one_sentence_errors():
+        raise error
+
+
+def test_errors_of_the_project_become_one_sentence(capsys):
+    with pytest.raises(SystemExit) as stop:
+        fail_with(DataError("there is no folder x: name one that exists"))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: there is no folder x: name one that exists\n"
+    with pytest.raises(SystemExit) as stop, common.one_sentence_errors():
+        require(False, "batch size must be at least 1")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: batch size must be at least 1\n"
+
+
+def test_errors_of_others_keep_their_traceback():
+    with pytest.raises(ValueError, match="could not be broadcast"), common.one_sentence_errors():
+        np.add(np.zeros(3), np.zeros(2))
+    with pytest.raises(TypeError), common.one_sentence_errors():
+        len(3)
+
+
+def test_ctrl_c_is_quiet(capsys):
+    with pytest.raises(SystemExit) as stop:
+        fail_with(KeyboardInterrupt())
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+# ------------------------------------------------------------------------------------------------------------ several processes
+
+
+def test_processes_connect_before_anything_else(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls.append(arguments))
+    common.connect(common.Options())
+    assert calls == []
+    common.connect(common.Options(distributed=True))
+    common.connect(common.Options(distributed=True, coordinator="host:1234", process_id=0, processes=2))
+    assert calls == [
+        {"coordinator_address": None, "num_processes": None, "process_id": None},
+        {"coordinator_address": "host:1234", "num_processes": 2, "process_id": 0},
+    ]
+
+
+def test_process_settings_without_distributed_are_refused():
+    with pytest.raises(ValueError, match="only with --distributed"):
+        common.connect(common.Options(process_id=0))
+
+
+def test_the_compilation_cache_is_set(tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        common.connect(common.Options(compilation_cache=str(tmp_path)))
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
