@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,11 +85,15 @@ class Options:
     """How many processes there are."""
 
 
-def main(family: ModuleType, presets: dict[str, Preset], arguments: Sequence[str] | None = None) -> None:
-    """Train `family` as the command line says, and leave with status 2 and one sentence on stderr if that is impossible."""
+def main(family: ModuleType, presets: dict[str, Preset], description: str | None, arguments: Sequence[str] | None = None) -> None:
+    """Train `family` as the command line says, and leave with status 2 and one sentence on stderr if that is impossible.
+
+    Args:
+      description: what `--help` opens with.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with one_sentence_errors():
-        preset, options, config = parse(family, presets, arguments)
+        preset, options, config = parse(family, presets, description, arguments)
         connect(options)
         train(family, *prepare(preset, options, config, arguments))
 
@@ -104,6 +109,9 @@ def one_sentence_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has left, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (JaxganError, ValueError) as error:
         if not isinstance(error, JaxganError) and not _raised_here(error.__traceback__):
             raise
@@ -111,7 +119,7 @@ def one_sentence_errors() -> Iterator[None]:
         sys.exit(2)
 
 
-def parse(family: ModuleType, presets: dict[str, Preset], arguments: Sequence[str]) -> tuple[Preset, Options, Any]:
+def parse(family: ModuleType, presets: dict[str, Preset], description: str | None, arguments: Sequence[str]) -> tuple[Preset, Options, Any]:
     """The chosen preset, the options and the family's config. Leaves with status 2 if a flag is unknown, 0 after `--help`."""
     import tyro
 
@@ -127,8 +135,8 @@ def parse(family: ModuleType, presets: dict[str, Preset], arguments: Sequence[st
     command = dataclasses.make_dataclass("Command", fields, bases=(Options,), frozen=True)
     shared = {field: getattr(preset, field) for field in ("data", "images", "batch_size", "steps_per_call", "flip")}
     default = command(preset=name, config=preset.config, run=f"runs/{short_name(family)}-{name}", **shared)
-    program, description = f"python -m experiments.{short_name(family)}", (family.__doc__ or "").strip().split("\n\n")[0]
-    parsed = tyro.cli(command, default=default, args=list(arguments), prog=program, description=description)
+    program = f"python -m experiments.{short_name(family)}"
+    parsed = tyro.cli(command, default=default, args=list(arguments), prog=program, description=(description or "").strip())
     options = Options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)})
     return preset, options, parsed.config
 
@@ -150,7 +158,10 @@ def connect(options: Options) -> None:
 
 
 def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[str]) -> tuple[Options, Any, Any]:
-    """Open the data and let it fill in what was not given: (options with whole cadences, config, data set)."""
+    """Open the data and let it fill in what was not given: (options with whole cadences, config, data set).
+
+    A config without classes stays without, whatever labels the data has.
+    """
     from jaxgan import data
 
     fields = {field.name for field in dataclasses.fields(config)}
@@ -158,7 +169,7 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
     channels = config.channels if given(arguments, "config.channels") else None
     dataset = data.open(options.data, image_size=image_size, channels=channels, skip_bad=options.skip_bad)
     found = {"image_size": tuple(dataset.image_size), "channels": dataset.channels}
-    if "classes" in fields and dataset.classes and not given(arguments, "config.classes"):
+    if getattr(config, "classes", 0) and dataset.classes and not given(arguments, "config.classes"):
         found["classes"] = len(dataset.classes)
     config = dataclasses.replace(config, **{name: value for name, value in found.items() if name in fields})
     return whole_calls(options, config, arguments), config, dataset

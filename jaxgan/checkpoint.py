@@ -7,13 +7,18 @@ file but not a flipped byte, hence the checksums. One that is damaged is named, 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import importlib
 import json
+import logging
 import re
+import sys
+import tempfile
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +36,9 @@ from jaxgan.state import Player, PyTree, State
 
 FORMAT = 1
 """Version of the layout of a checkpoint."""
+
+FILES = "files.json"
+"""Size and CRC-32 of every file of a checkpoint, written once it is complete; a checkpoint without it is judged by its leaves alone."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -104,10 +112,9 @@ class Checkpoints:
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         self.wait()
         self._saving = number
-        try:
+        with self._reported():
+            self._check_writable()
             saved = self._open().save(number, args=ocp.args.Composite(**arguments, meta=ocp.args.JsonSave(meta)))
-        except Exception as error:
-            raise self._failed(error) from error
         if not saved:
             raise CheckpointError(f"checkpoint {number} was not saved, as {self.directory} already holds {self.steps}: remove the run or use another")
 
@@ -129,12 +136,14 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until what is being saved is complete. Raises `CheckpointError` if it could not be written."""
-        if self._manager is not None:
-            try:
-                self._manager.wait_until_finished()
-                self._manager.check_for_errors()
-            except Exception as error:
-                raise self._failed(error) from error
+        if self._manager is None or self._saving is None:
+            return
+        with self._reported():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+            if jax.process_index() == 0:
+                _write_file_list(self.directory / str(self._saving))
+        self._saving = None
 
     def close(self) -> None:
         """`wait`, then release everything. May be called twice."""
@@ -142,12 +151,10 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._manager = None
+            self._manager, self._saving = None, None
             if manager is not None:
-                try:
+                with _quiet():
                     manager.close()
-                except Exception as error:
-                    raise self._failed(error) from error
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
@@ -155,9 +162,26 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         return self._manager
 
-    def _failed(self, error: BaseException) -> CheckpointError:
-        remedy = "nothing half-written is taken for a checkpoint; free space or permit writing there and run the same command again"
-        return CheckpointError(f"checkpoint {self._saving} could not be written to {self.directory} ({_reason(error)}): {remedy}")
+    def _check_writable(self) -> None:
+        """Raise `OSError` where nothing can be written. Asked here, as Orbax's threads wait for minutes for a directory that cannot be made."""
+        if jax.process_index() == 0:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.directory) as file:
+                file.write(b"x" * 4096)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turns whatever goes wrong inside into one sentence."""
+        reason = None
+        with _quiet():
+            try:
+                yield
+            except Exception as error:
+                reason = _reason(error)
+        if reason is not None:
+            number, self._saving = self._saving, None
+            remedy = "nothing half-written is taken for a checkpoint; free space or permit writing there and run the same command again"
+            raise CheckpointError(f"checkpoint {number} could not be written to {self.directory} ({reason}): {remedy}")
 
 
 class _Keep:
@@ -301,12 +325,9 @@ def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     _check_files(path, "meta")
-    try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            meta = reader.restore(path / "meta")
+    with _damage("meta/metadata cannot be read", path), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        meta = reader.restore(path / "meta")
         checksum = meta.pop("crc32")
-    except Exception as error:
-        raise _Damaged(f"meta/metadata cannot be read ({_reason(error)})") from None
     if checksum != _meta_checksum(meta):
         raise _Damaged("meta/metadata does not match its checksum")
     return meta
@@ -315,11 +336,41 @@ def _read_meta(path: Path) -> dict[str, Any]:
 def _read_item(path: Path, name: str, target: PyTree) -> PyTree:
     _check_files(path, name)
     host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
+    with _damage(f"item {name} cannot be read", path), ocp.StandardCheckpointer() as reader:
+        return reader.restore(path / name, host)
+
+
+@contextlib.contextmanager
+def _damage(what: str, path: Path) -> Iterator[None]:
+    """Turns any exception into `_Damaged`: Orbax raises all kinds at damaged files, bare `Exception` among them."""
+    reason = None
+    with _quiet():
+        try:
+            yield
+        except Exception as error:
+            reason = _reason(error, path)
+    if reason is not None:
+        raise _Damaged(f"{what} ({reason})")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what Orbax leaves behind when it fails (a log of every thread, coroutines never awaited); the exception itself passes."""
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
+    failed = True
     try:
-        with ocp.StandardCheckpointer() as reader:
-            return reader.restore(path / name, host)
-    except Exception as error:
-        raise _Damaged(f"item {name} cannot be read ({_reason(error, path)})") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+            failed = False
+    finally:
+        if failed:
+            gc.collect()
+        sys.unraisablehook = hook
+        logger.setLevel(level)
 
 
 def _check_files(path: Path, item: str) -> None:

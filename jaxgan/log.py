@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ class Log:
     def close(self) -> None:
         """Ends the live line and closes the files; a second call does nothing."""
         self._end_live_line()
-        self._file.close()
+        with suppress(OSError):  # what a full disk refused was already reported by `metrics`
+            self._file.close()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -149,7 +151,7 @@ def progress_line(images: int, total: int, metrics: Mapping[str, Any], images_pe
     share = 100 * images // max(total, 1)
     line = f"{images:>{width},} / {total:,} images {share:>3}%  {images_per_second:>9,.1f} images/s  {_clock(eta):>9} left"
     for name, value in metrics.items():
-        part = f"  {name} {float(value):>9.4g}"
+        part = f"  {name} {float(value):>10.4g}"
         if columns and len(line) + len(part) > columns:
             break
         line += part

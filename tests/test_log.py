@@ -7,6 +7,7 @@ import json
 import math
 import struct
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -229,6 +230,7 @@ def test_tensorboard_equals_uninterrupted(tmp_path, resume_images):
     pytest.importorskip("tensorboardX")
     _train(tmp_path / "straight", 0, 640)
     _train(tmp_path / "broken", 0, 512)
+    (tmp_path / "broken" / "tensorboard" / "events.out.tfevents.1.killed").write_bytes(b"left by a killed process")
     _train(tmp_path / "broken", resume_images, 640)
     straight = _events(tmp_path / "straight")
     assert sorted(straight, key=lambda event: event[:2]) == sorted(_events(tmp_path / "broken"), key=lambda event: event[:2])
@@ -262,6 +264,16 @@ def test_unwritable_directory_is_one_sentence(tmp_path):
         Log(tmp_path / "file")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_is_one_sentence(tmp_path):
+    log = Log(tmp_path, tensorboard=False)
+    log._file.close()
+    log._file = Path("/dev/full").open("a")  # noqa: SIM115 (the log closes it)
+    with pytest.raises(RunError, match=r"cannot write /dev/full: No space left on device; free space"):
+        log.metrics(64, 1, {"d_loss": 1.0}, 1.0)
+    log.close()
+
+
 # ------------------------------------------------------------------------------------------------------------------ terminal
 
 
@@ -280,11 +292,12 @@ def test_grid_file_and_note_on_many_channels(tmp_path, capsys):
 def test_progress_line_is_aligned_and_fits():
     first = progress_line(64, 200_000, {"d_loss": 1.38629, "g_loss": 0.7}, 812.34, 245.4)
     later = progress_line(128_000, 200_000, {"d_loss": -123456.0, "g_loss": math.nan}, 12345.6, None)
-    assert first == "     64 / 200,000 images   0%      812.3 images/s    0:04:05 left  d_loss     1.386  g_loss       0.7"
-    assert later == "128,000 / 200,000 images  64%   12,345.6 images/s    -:--:-- left  d_loss -1.235e+05  g_loss       nan".replace(" -1.235e+05", "-1.235e+05")
+    assert first == "     64 / 200,000 images   0%      812.3 images/s    0:04:05 left  d_loss      1.386  g_loss        0.7"
+    assert later == "128,000 / 200,000 images  64%   12,345.6 images/s    -:--:-- left  d_loss -1.235e+05  g_loss        nan"
+    assert len(later) == len(first)
     assert "0:00:00 left" in progress_line(5, 5, {}, 1.0, -3.0)
     assert "100:00:01 left" in progress_line(5, 6, {}, 1.0, 360_001)
-    narrow = progress_line(64, 200_000, {"d_loss": 1.38629, "g_loss": 0.7}, 812.34, 245.4, columns=90)
+    narrow = progress_line(64, 200_000, {"d_loss": 1.38629, "g_loss": 0.7}, 812.34, 245.4, columns=91)
     assert "d_loss" in narrow
     assert "g_loss" not in narrow
     assert len(progress_line(64, 200_000, {}, 812.34, 245.4, columns=20)) == 20

@@ -103,7 +103,7 @@ def open(
       skip_bad: leave unusable files out and list them in `Dataset.skipped`, instead of raising.
       cache_dir: where decoded images are kept. None: the folder JAXGAN_CACHE names, else `.jaxgan-cache` beside the source, else (where that
         cannot be written) ~/.cache/jaxgan. Digits, and IDX files at their own size, need none.
-      progress: show a bar while decoding.
+      progress: show a bar while decoding, on a terminal.
 
     Raises:
       DataError: one sentence on what is missing, damaged or not alike, with the first offenders.

@@ -40,7 +40,7 @@ class Tally:
 
 def passed(source: Source, size: tuple[int, int] | None, channels: int | None, progress: bool, tally: Tally) -> Iterator[np.ndarray]:
     """Yield the usable images [H, W, C] in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
-    with images.quiet(), tqdm(total=len(source.files), desc=f"decoding {source.name}", unit=" images", disable=not progress, delay=0.5) as bar:
+    with images.quiet(), tqdm(total=len(source.files), desc=f"decoding {source.name}", unit=" images", disable=None if progress else True, delay=0.5) as bar:
         for i, result in enumerate(_results(source, size, channels)):
             bar.update()
             if isinstance(result, images.BadImage):

@@ -158,7 +158,7 @@ def _source(name: str, choice: _Choice, load: Callable[[str], bytes], stamp, hom
     if listed is not None:
         by_file, classes = listed
         missing = sorted(by_file.keys() - set(choice.every))
-        bad = {file: f"is listed in {choice.label_file}, but no such image is there" for file in missing}
+        bad = dict.fromkeys(missing, f"is listed in {choice.label_file}, but no such image is there")
         bad |= {file: f"has no label in {choice.label_file}" for file in files if file not in by_file}
         numbers = [by_file.get(file, -1) for file in files] + [-1] * len(missing)
         files += missing

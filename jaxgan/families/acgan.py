@@ -24,7 +24,7 @@ from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "init", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "game", "init", "preview", "sample", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Config:
         (halvings_to_base if self.architecture == "odena" else halvings)(self.image_size)
 
 
-def _game(config: Config, axis_name: str | None = None) -> Game:
+def game(config: Config, axis_name: str | None = None) -> Game:
+    """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
     shape, spectral_norm = adversarial.image_shape(config), config.stabilisers.spectral_norm
     options = {"classes": config.classes, "dtype": jnp.dtype(config.dtype)}
     if config.architecture == "odena":
@@ -127,7 +128,7 @@ def _losses(config: Config, axis_name: str | None):
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(acgan.init, static_argnums=0)`. Does not consume `key`."""
-    return adversarial.init_state(_game(config), config, key)
+    return adversarial.init_state(game(config), config, key)
 
 
 def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
@@ -143,7 +144,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    return adversarial.play_round(_game(config, axis_name), config, state, batch, draws, axis_name)
+    return adversarial.play_round(game(config, axis_name), config, state, batch, draws, axis_name)
 
 
 def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0) -> jax.Array:
@@ -151,7 +152,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    return adversarial.sample_images(_game(config), config, state, key, n, labels, first)
+    return adversarial.sample_images(game(config), config, state, key, n, labels, first)
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

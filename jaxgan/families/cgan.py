@@ -21,7 +21,7 @@ from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscrim
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "init", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "game", "init", "preview", "sample", "train_step"]
 
 OFFICIAL_OPTIMIZER = Optimizer(
     "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=1_732_902, min_learning_rate=1e-6
@@ -81,7 +81,8 @@ def _latent(config: Config):
     return jax.random.normal if config.latent == "normal" else jax.random.uniform
 
 
-def _game(config: Config, axis_name: str | None = None) -> Game:
+def game(config: Config, axis_name: str | None = None) -> Game:
+    """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
     shape, dtype, spectral_norm = adversarial.image_shape(config), jnp.dtype(config.dtype), config.stabilisers.spectral_norm
     options = {"classes": config.classes, "dtype": dtype}
     if config.architecture == "maxout":
@@ -99,7 +100,7 @@ def _game(config: Config, axis_name: str | None = None) -> Game:
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(cgan.init, static_argnums=0)`. Does not consume `key`."""
-    return adversarial.init_state(_game(config), config, key)
+    return adversarial.init_state(game(config), config, key)
 
 
 def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
@@ -115,7 +116,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    return adversarial.play_round(_game(config, axis_name), config, state, batch, draws, axis_name)
+    return adversarial.play_round(game(config, axis_name), config, state, batch, draws, axis_name)
 
 
 def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0) -> jax.Array:
@@ -123,7 +124,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    return adversarial.sample_images(_game(config), config, state, key, n, labels, first, _latent(config))
+    return adversarial.sample_images(game(config), config, state, key, n, labels, first, _latent(config))
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

@@ -59,11 +59,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding
 
 
 def conv_transpose2d(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: IntOrPair = (1, 1),
-    padding: IntOrPairs = ((0, 0), (0, 0)),
-    output_padding: IntOrPair = 0,
+    x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding: IntOrPairs = ((0, 0), (0, 0)), output_padding: IntOrPair = 0
 ) -> jax.Array:
     """Transposed convolution of x [B, H, W, I] with kernel [kh, kw, I, O] into [B, H', W', O], H' = (H - 1) stride - top - bottom + kh + output_padding.
 
@@ -164,7 +160,7 @@ def _same_axes(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     It is done before the custom rule, so that the rule's cotangents have the types of its arguments, and the transpose of this cast (a psum) sums the gradient
     of a replicated kernel over the devices, as for any other operation.
     """
-    axes = [jax.typeof(array).vma for array in arrays]
+    axes = [jax.typeof(array).manual_axis_type.varying for array in arrays]
     union = frozenset().union(*axes)
     return tuple(lax.pcast(array, tuple(sorted(union - have)), to="varying") if union - have else array for array, have in zip(arrays, axes))
 
@@ -217,22 +213,22 @@ _kernel_gradient.defvjp(_keep(_kernel_gradient), _kernel_gradient_bwd)
 # How they are computed. Nothing below is ever differentiated.
 
 
-def _by_platform(cpu: Operation, plain: Operation, linear_in_batch: bool, geometry: _Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+def _by_platform(cpu: Operation, plain: Operation, batch_is_first: bool, geometry: _Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
     """Compute the operation by `cpu` on CPU and by `plain` elsewhere, chosen at lowering.
 
     `lax.platform_dependent` and not `jax.default_backend()`: a function may be traced for a device other than the default one, or exported for several
-    platforms at once. Lowered for one platform, it leaves no trace in the program; being inside the custom rules, it is never differentiated either.
+    platforms at once. Compiled for one platform the choice is a constant, which XLA removes; inside the custom rules, it is never differentiated.
     """
     # A CPU has no fast 16-bit arithmetic: sums in float32 cost nothing more and round once.
     wide = jnp.promote_types(a.dtype, jnp.float32)
 
     def on_cpu(a: jax.Array, b: jax.Array) -> jax.Array:
-        return _one_by_one(partial(cpu, geometry), linear_in_batch)(a.astype(wide), b.astype(wide)).astype(a.dtype)
+        return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(wide), b.astype(wide)).astype(a.dtype)
 
     return lax.platform_dependent(a, b, cpu=on_cpu, default=partial(plain, geometry))
 
 
-def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], linear_in_batch: bool) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], batch_is_first: bool) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """Give function(a, b) a `vmap` rule that is fast on CPU.
 
     Where only the images are mapped, they become one larger batch. Where kernels differ (`vmap` over seeds), one after another: the default rule would make a
@@ -244,11 +240,14 @@ def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], linear_in
         return function(a, b)
 
     def rule(axis_size: int, in_batched: Sequence[bool], a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
-        if linear_in_batch and not in_batched[1]:
+        if batch_is_first and not in_batched[1]:
             out = mapped(a.reshape(-1, *a.shape[2:]), b)
             return out.reshape(axis_size, -1, *out.shape[1:]), True
-        one = [partial(lax.dynamic_index_in_dim, array, keepdims=False) if yes else lambda _, array=array: array for array, yes in zip((a, b), in_batched)]
-        return lax.map(lambda i: mapped(one[0](i), one[1](i)), jnp.arange(axis_size)), True
+        if all(in_batched):
+            return lax.map(lambda pair: mapped(*pair), (a, b)), True
+        if in_batched[0]:
+            return lax.map(lambda a: mapped(a, b), a), True
+        return lax.map(lambda b: mapped(a, b), b), True
 
     mapped.def_vmap(rule)
     return mapped
@@ -260,9 +259,8 @@ def _lax_forward(geometry: _Geometry, x: jax.Array, kernel: jax.Array) -> jax.Ar
 
 def _lax_input_gradient(geometry: _Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
     pads = _spread_padding(geometry)
-    return lax.conv_general_dilated(
-        g, lax.rev(kernel, (0, 1)), (1, 1), pads, lhs_dilation=geometry.strides, dimension_numbers=("NHWC", "HWOI", "NHWC")
-    )
+    flipped = lax.rev(kernel, (0, 1))
+    return lax.conv_general_dilated(g, flipped, (1, 1), pads, lhs_dilation=geometry.strides, dimension_numbers=("NHWC", "HWOI", "NHWC"))
 
 
 def _lax_kernel_gradient(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
@@ -348,10 +346,8 @@ def _cpu_kernel_gradient(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax
     if (kh, kw) == (1, 1) or (strides != (1, 1) and batch < 4):
         return _kernel_gradient_taps(geometry, x, g)
     # A convolution of x as [I, H, W, B] with g as a kernel [H', W', B, O], transposed by hand to the one fast form.
-    gradient = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), ((0, 0), (0, 0)), rhs_dilation=strides, dimension_numbers=_CANONICAL
-    )
-    return gradient.transpose(1, 2, 0, 3)
+    x, g = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
+    return lax.conv_general_dilated(x, g, (1, 1), "VALID", rhs_dilation=strides, dimension_numbers=_CANONICAL).transpose(1, 2, 0, 3)
 
 
 def _kernel_gradient_few(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Array:

@@ -23,12 +23,15 @@ class Stabilisers:
     ema_half_life: float = 0.0
 
 
+OPTIMIZER = Optimizer()
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(tiny_family.Config):
     latent_size: int = 8
     """Numbers a generator starts from."""
     classes: int = 10
-    generator_optimizer: Optimizer = Optimizer()
+    generator_optimizer: Optimizer = OPTIMIZER
     stabilisers: Stabilisers = Stabilisers()
 
     def __post_init__(self):
@@ -42,7 +45,7 @@ PRESETS = {
 
 
 def parse(*arguments):
-    return common.parse(tiny_family, PRESETS, arguments)
+    return common.parse(tiny_family, PRESETS, tiny_family.__doc__, arguments)
 
 
 def test_the_first_preset_is_the_default():
@@ -68,8 +71,8 @@ def test_help_shows_presets_and_nested_settings(capsys):
         parse("--help")
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for part in ("--preset {digits,mnist}", "--config.stabilisers.critic-steps", "Critic updates per round.", "Mirror images", "smallest whole family"):
-        assert part in text
+    shown = ("--preset {digits,mnist}", "--config.stabilisers.critic-steps", "Critic updates per round.", "Mirror images", "smallest whole family")
+    assert [part for part in shown if part not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -143,6 +146,11 @@ def test_the_data_decides_shapes(opened):
     assert opened == [("folder:x", {"image_size": None, "channels": None, "skip_bad": True})]
 
 
+def test_an_unconditional_config_stays_unconditional(opened):
+    preset, options, config = parse("--config.classes", "0")
+    assert common.prepare(preset, options, config, [])[1].classes == 0
+
+
 def test_a_preset_or_a_flag_decides_the_size_the_data_is_opened_at(opened):
     preset, options, config = parse("--preset", "mnist")
     _, config, _ = common.prepare(preset, options, config, [])
@@ -160,7 +168,7 @@ def test_options_reach_training_as_it_names_them(monkeypatch, opened):
     signature, received = inspect.signature(jaxgan.train.run), {}
     monkeypatch.setattr("jaxgan.train.run", lambda *args, **kwargs: received.update(signature.bind(*args, **kwargs).arguments))
     arguments = ["--seed", "3", "--keep", "5", "--parallel", "pmap", "--run", "somewhere", "--batch-size", "8", "--init-from", "other"]
-    common.main(tiny_family, PRESETS, arguments)
+    common.main(tiny_family, PRESETS, None, arguments)
     assert (received["seed"], received["keep"], received["parallel"], received["batch_size"], received["steps_per_call"]) == (3, 5, "pmap", 8, 10)
     assert received["images"] == 125 * 80
     assert received["family"] is tiny_family

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.data import images
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+GREY = RGB[:, :, 0]
+
+
+def encode(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("pixels", [RGB, GREY, np.dstack([RGB, GREY])], ids=["rgb", "grey", "rgba"])
+def test_png_is_exact(pixels):
+    result = images.decode(encode(Image.fromarray(pixels)))
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, pixels if pixels.ndim == 3 else pixels[:, :, None])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_is_kept(kind):
+    pixels = RNG.integers(0, 65536, (4, 6)).astype(np.uint16)
+    pixels[0, 0] = 65535
+    result = images.decode(encode(Image.fromarray(pixels), kind))
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result[:, :, 0], pixels)
+
+
+def test_one_bit_becomes_grey():
+    pixels = RNG.integers(0, 2, (9, 9)).astype(bool)
+    np.testing.assert_array_equal(images.decode(encode(Image.fromarray(pixels)))[:, :, 0], pixels * 255)
+
+
+def test_palette_becomes_rgb_and_with_transparency_rgba():
+    palette = Image.fromarray((np.arange(35) % 4).astype(np.uint8).reshape(5, 7)).convert("L")
+    indexed = Image.new("P", (7, 5))
+    indexed.putdata(np.asarray(palette).ravel().tolist())
+    indexed.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 255, 0, 1])
+    colours = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90], [255, 0, 1]], np.uint8)
+    expected = colours[np.asarray(palette)]
+    np.testing.assert_array_equal(images.decode(encode(indexed)), expected)
+    result = images.decode(encode(indexed, transparency=2))
+    np.testing.assert_array_equal(result[:, :, :3], expected)
+    np.testing.assert_array_equal(result[:, :, 3], np.where(np.asarray(palette) == 2, 0, 255))
+
+
+def test_cmyk_becomes_rgb():
+    cmyk = np.zeros((8, 8, 4), np.uint8)
+    cmyk[..., 0] = 255  # full cyan
+    picture = Image.merge("CMYK", [Image.fromarray(cmyk[..., c]) for c in range(4)])
+    result = images.decode(encode(picture, "JPEG", quality=100))
+    assert result.shape == (8, 8, 3)
+    np.testing.assert_allclose(result.reshape(-1, 3).mean(0), [0, 255, 255], atol=3)
+
+
+def test_grey_with_alpha_becomes_rgba():
+    result = images.decode(encode(Image.merge("LA", [Image.fromarray(GREY)] * 2)))
+    np.testing.assert_array_equal(result, np.dstack([GREY] * 4))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(1, lambda x: x), (2, np.fliplr), (3, lambda x: np.rot90(x, 2)), (4, np.flipud), (6, lambda x: np.rot90(x, -1)), (8, np.rot90)],
+)
+def test_exif_orientation(orientation, upright):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(images.decode(encode(Image.fromarray(RGB), exif=exif)), upright(RGB))
+
+
+def test_damaged_exif_is_ignored():
+    result = images.decode(encode(Image.fromarray(RGB), exif=b"Exif\0\0II*\0\xff\xff\xff\xff junk"))
+    np.testing.assert_array_equal(result, RGB)
+
+
+def test_animation_gives_its_first_frame():
+    frames = [Image.new("L", (4, 4), value) for value in (0, 255)]
+    assert images.decode(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])).max() == 0
+
+
+def bomb_png(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow itself warns about the first, refuses the second
+def test_decompression_bomb(side):
+    with images.quiet(), pytest.raises(images.BadImage, match="decompression bomb"):
+        images.decode(bomb_png(side, side))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (b"just some text, thought to be a picture", "is not an image that Pillow can read"),
+        (encode(Image.fromarray(np.tile(RGB, (40, 40, 1))), "JPEG")[:-2000], "is damaged"),
+        (encode(Image.fromarray(np.tile(RGB, (40, 40, 1))))[:-200], "is damaged"),
+        (encode(Image.fromarray(RGB))[:20], "is not an image|is damaged"),
+        (encode(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF"), "floating-point"),
+        (encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"), "32-bit"),
+    ],
+    ids=["empty", "text", "truncated jpeg", "truncated png", "header only", "float", "32 bit"],
+)
+def test_bad_files_have_reasons(data, reason):
+    with pytest.raises(images.BadImage, match=reason):
+        images.decode(data)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_channels(dtype):
+    top = np.iinfo(dtype).max
+    grey, rgb = RNG.integers(0, top, (3, 4, 1)).astype(dtype), RNG.integers(0, top, (3, 4, 3)).astype(dtype)
+    np.testing.assert_array_equal(images.convert_channels(grey, 3), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(images.convert_channels(rgb, 4), np.dstack([rgb, np.full((3, 4), top, dtype)]))
+    np.testing.assert_array_equal(images.convert_channels(grey, 4)[..., :3], np.dstack([grey] * 3))
+    luma = np.round(rgb[..., 0] * 0.299 + rgb[..., 1] * 0.587 + rgb[..., 2] * 0.114)
+    np.testing.assert_allclose(images.convert_channels(rgb, 1)[..., 0], luma, atol=1)
+    see_through = np.dstack([rgb, np.zeros((3, 4), dtype)])
+    np.testing.assert_array_equal(images.convert_channels(see_through, 3), np.full_like(rgb, top))
+    solid = np.dstack([rgb, np.full((3, 4), top, dtype)])
+    np.testing.assert_array_equal(images.convert_channels(solid, 3), rgb)
+    half = np.dstack([np.zeros_like(rgb), np.full((3, 4), 51 * (top // 255), dtype)])  # a fifth black over white
+    np.testing.assert_array_equal(images.convert_channels(half, 1), np.full((3, 4, 1), 204 * (top // 255), dtype))
+    assert images.convert_channels(rgb, 3) is rgb
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_resize_keeps_constants_types_and_shape(dtype, channels):
+    image = np.full((11, 17, channels), 200, dtype)
+    result = images.resize(image, (6, 4))
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, np.full((6, 4, channels), 200, dtype))
+    assert images.resize(image, (11, 17)) is image
+
+
+def test_resize_keeps_aspect_and_cuts_the_centre():
+    wide = np.zeros((8, 24, 1), np.uint8)
+    wide[:, 8:16] = 255  # the middle third is all that a square shows
+    np.testing.assert_array_equal(images.resize(wide, (8, 8)), np.full((8, 8, 1), 255, np.uint8))
+    np.testing.assert_array_equal(images.resize(wide.transpose(1, 0, 2), (8, 8)), np.full((8, 8, 1), 255, np.uint8))
+    rows = np.repeat(np.arange(0, 240, 10, dtype=np.uint8)[:, None], 8, 1)[..., None]  # cutting without scaling is exact
+    np.testing.assert_array_equal(images.resize(rows, (8, 8)), rows[8:16])
+
+
+def test_resize_8_and_16_bit_agree_and_are_antialiased():
+    pixels = RNG.integers(0, 256, (32, 32, 1)).astype(np.uint8)
+    small = images.resize(pixels, (4, 4))
+    deep = images.resize(pixels.astype(np.uint16) * 257, (4, 4))
+    np.testing.assert_allclose(deep / 257, small, atol=1)
+    checkers = (np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)[..., None]
+    np.testing.assert_allclose(images.resize(checkers, (8, 8)).astype(float), 127.5, atol=12)
+
+
+def test_one_pixel_is_a_placeholder_unless_asked_for():
+    dot = np.zeros((1, 1, 3), np.uint8)
+    with pytest.raises(images.BadImage, match="1x1"):
+        images.fit(dot, None, None)
+    with pytest.raises(images.BadImage, match="1x1"):
+        images.fit(dot, (8, 8), None)
+    assert images.fit(dot, (1, 1), 1).shape == (1, 1, 1)

@@ -1,0 +1,72 @@
+"""Every family's presets: they parse, they fit their data, and they say in `--help` what they are."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import common
+from jaxgan import data
+
+FAMILIES = ("gan", "cgan", "dcgan", "acgan")
+SIZES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
+PRESETS = [(name, preset) for name in FAMILIES for preset in importlib.import_module(f"experiments.{name}").PRESETS]
+
+
+def load(name):
+    return importlib.import_module(f"jaxgan.families.{name}"), importlib.import_module(f"experiments.{name}")
+
+
+def fake_open(spec, *, image_size=None, channels=None, split="train", skip_bad=False):
+    """The real digits, or twenty images of the right size and ten classes."""
+    if spec == "digits":
+        return data.dataset.open(spec, image_size=image_size, channels=channels, split=split)
+    height, width, depth = SIZES.get(spec.removeprefix("tfds:"), (32, 32, 3))
+    height, width = image_size or (height, width)
+    return data.from_arrays(spec, np.zeros((20, height, width, channels or depth), np.uint8), np.arange(20) % 10)
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_a_preset_fits_its_data(name, preset, monkeypatch):
+    monkeypatch.setattr("jaxgan.data.open", fake_open)
+    family, experiment = load(name)
+    chosen, options, config = common.parse(family, experiment.PRESETS, experiment.__doc__, ["--preset", preset])
+    assert config == chosen.config
+    options, config, dataset = common.prepare(chosen, options, config, ["--preset", preset])
+    data.check(dataset, family.batch_spec(config, options.batch_size), classes=getattr(config, "classes", 0) or None)
+    call = options.batch_size * options.steps_per_call * config.stabilisers.critic_steps
+    for count in (options.images, options.log_every, options.sample_every, options.checkpoint_every):
+        assert count > 0
+        assert count % call == 0
+    assert chosen.images <= options.images < chosen.images + call
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_a_preset_is_described(name, preset):
+    assert preset in load(name)[1].__doc__
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_four_data_sets_are_there_and_digits_come_first(name):
+    presets = load(name)[1].PRESETS
+    assert next(iter(presets)) == "digits"
+    assert set(presets) >= {"digits", "mnist", "fashion_mnist", "cifar10"}
+
+
+def test_help_as_a_person_gets_it():
+    done = subprocess.run([sys.executable, "-m", "experiments.cgan", "--help"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    for part in ("usage: python -m experiments.cgan", "Mirza & Osindero 2014", "--config.stabilisers.ema-half-life", "(default: 20000"):
+        assert part in done.stdout
+
+
+def test_a_wrong_setting_is_one_sentence_and_status_2():
+    command = [sys.executable, "-m", "experiments.dcgan", "--config.image-size", "30", "30"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "image_size must be multiples of 4" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
