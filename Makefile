@@ -43,6 +43,6 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "jaxgan needs Python 3.11 or newer, and '$(PYTHON)' is not: name one by 'make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tensorboard]' $(PINS)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev,tensorboard]' $(PINS)
 	@rm -f $(VENV)/.installed*
 	@touch $@

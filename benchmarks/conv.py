@@ -12,7 +12,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,7 @@ def lax_transpose(x: jax.Array, kernel: jax.Array, stride: int, padding: int) ->
     return lax.conv_transpose(x, kernel[::-1, ::-1], (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def race(forms: dict[str, Callable[..., Any]], arguments: tuple[Any, ...], repeats: int, budget: float) -> dict[str, dict[str, Any]]:
+def race(forms: Mapping[str, Callable[..., Any]], arguments: tuple[Any, ...], repeats: int, budget: float) -> dict[str, dict[str, Any]]:
     """Time compiled forms in turns: at most `repeats` rounds, and no new one after `budget` seconds (but two at least)."""
     compiled = {name: jax.jit(form) for name, form in forms.items()}
     for form in compiled.values():

@@ -67,8 +67,8 @@ class Options:
     """Images between checkpoints; 0 for 10 in all."""
     keep: int = 3
     """Newest checkpoints kept."""
-    rollback: int = 0
-    """How often a run that meets a NaN may go on from its last checkpoint with other draws; 0 stops at the first."""
+    rollback: bool = False
+    """Go on from the last checkpoint, with other draws, if the run meets or has met a NaN or an infinity."""
     init_from: str = ""
     """Run directory whose networks to start from, with fresh optimisers."""
     skip_bad: bool = False

@@ -6,7 +6,7 @@
     python -m experiments.dcgan --preset cifar10 --data folder:DIR --config.image-size 64 64       your own images, at any size
 
 Presets
-  digits                DCGAN of width 32, averaged generator
+  digits                DCGAN of width 32, spectral norm, averaged generator
   mnist, fashion_mnist  DCGAN as pytorch/examples at 28x28, batch 64, 25 epochs
   cifar10               DCGAN as pytorch/examples at 32x32, batch 64, 100 epochs; mirrored
   wgan_gp               residual networks, gradient penalty 10, 5 critic steps, 100,000 rounds of 64
@@ -21,7 +21,13 @@ from experiments import common
 from jaxgan.families import dcgan
 from jaxgan.families.stabilisers import Stabilisers
 
-DIGITS = dcgan.Config((16, 16), 1, generator_width=32, discriminator_width=32, stabilisers=Stabilisers(ema_half_life=20_000))
+DIGITS = dcgan.Config(
+    image_size=(16, 16),
+    channels=1,
+    generator_width=32,
+    discriminator_width=32,
+    stabilisers=Stabilisers(spectral_norm=True, ema_half_life=20_000),
+)
 MNIST = dcgan.Config((28, 28), 1)
 CIFAR10 = dcgan.Config((32, 32), 3)
 SIZE = (32, 32)

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         began = time.perf_counter()
         state = common.train(cgan.cgan, options, config, train_set)
         seconds = time.perf_counter() - began
+        if int(state.images) < options.images:  # a signal: training has said so
+            sys.exit(130)
         result = judge(config, state, train_set)
         failures = digit_score.verdict(result)
     print(report(chosen.run, seconds, result, failures))

@@ -7,48 +7,28 @@ file but not a flipped byte, hence the checksums. One that is damaged is named, 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 import importlib
-import json
 import logging
-import re
-import sys
 import tempfile
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
+from jaxgan import integrity
 from jaxgan.config_io import from_dict
 from jaxgan.errors import CheckpointError
+from jaxgan.integrity import CheckpointWarning
 from jaxgan.state import Player, PyTree, State
 
-FORMAT = 1
-"""Version of the layout of a checkpoint."""
-
-FILES = "files.json"
-"""Size and CRC-32 of every file of a checkpoint, written once it is complete; a checkpoint without it is judged by its leaves alone."""
+__all__ = ["CheckpointWarning", "Checkpoints", "initialise_from", "load", "sampler", "versions"]
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-class CheckpointWarning(UserWarning):
-    """A damaged checkpoint was passed over."""
-
-
-class _Damaged(Exception):
-    """What is wrong with one checkpoint, in words that follow "checkpoint 128 is damaged: "."""
 
 
 def versions() -> dict[str, str]:
@@ -77,6 +57,7 @@ class Checkpoints:
         self._policy = _Keep(keep, set(protected))
         self._saving: int | None = None
         self._manager: ocp.CheckpointManager | None = None
+        self._log_level = logging.NOTSET
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -91,7 +72,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Numbers (images) of the checkpoints that are complete, ascending."""
-        return _numbers(self.directory)
+        return integrity.numbers(self.directory)
 
     def protect(self, number: int) -> None:
         """Keep checkpoint `number` from now on, however many newer ones there are."""
@@ -105,16 +86,15 @@ class Checkpoints:
         Raises `CheckpointError` if that number exists already, if it cannot be written, or if an earlier save failed in the meantime.
         """
         number = int(state.images)
-        items = {"state": _to_host(state), "sampler": _to_host(sampler)}
-        leaves = {name: {path: _describe(leaf) for path, leaf in _paths(tree)} for name, tree in items.items()}
-        meta = {**meta, "format": FORMAT, "step": int(state.step), "images": number, "versions": versions(), "leaves": leaves}
-        meta["crc32"] = _meta_checksum(meta)
+        items = {"state": integrity.to_host(state), "sampler": integrity.to_host(sampler)}
+        leaves = {name: {path: integrity.describe(leaf) for path, leaf in integrity.paths(tree)} for name, tree in items.items()}
+        meta = {**meta, "format": integrity.FORMAT, "step": int(state.step), "images": number, "versions": versions(), "leaves": leaves}
+        meta["crc32"] = integrity.meta_checksum(meta)
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         self.wait()
         self._saving = number
-        with self._reported():
-            self._check_writable()
-            saved = self._open().save(number, args=ocp.args.Composite(**arguments, meta=ocp.args.JsonSave(meta)))
+        arguments["meta"] = ocp.args.JsonSave(meta)
+        saved = self._attempt(lambda: self._start(number, ocp.args.Composite(**arguments)))
         if not saved:
             raise CheckpointError(f"checkpoint {number} was not saved, as {self.directory} already holds {self.steps}: remove the run or use another")
 
@@ -128,21 +108,17 @@ class Checkpoints:
         Raises `CheckpointError` if all are damaged, or if the state is of other shapes than `abstract_state`.
         """
         targets = {"state": abstract_state, "sampler": sampler(abstract_state)}
-        found = _newest(self.directory, targets, set_aside=True)
+        found = integrity.newest(self.directory, targets, set_aside=True)
         if found is None:
             return None
         items, meta = found
-        return (place or _to_device)(items["state"]), meta
+        return (place or integrity.to_device)(items["state"]), meta
 
     def wait(self) -> None:
         """Until what is being saved is complete. Raises `CheckpointError` if it could not be written."""
         if self._manager is None or self._saving is None:
             return
-        with self._reported():
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
-            if jax.process_index() == 0:
-                _write_file_list(self.directory / str(self._saving))
+        self._attempt(functools.partial(self._finish, self._manager, self._saving))
         self._saving = None
 
     def close(self) -> None:
@@ -153,35 +129,35 @@ class Checkpoints:
         finally:
             self._manager, self._saving = None, None
             if manager is not None:
-                with _quiet():
-                    manager.close()
+                integrity.guarded(manager.close)  # what it has to say, `wait` has said
+                logging.getLogger("absl").setLevel(self._log_level)
 
-    def _open(self) -> ocp.CheckpointManager:
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(create=True, cleanup_tmp_directories=True, preservation_policy=self._policy)
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-        return self._manager
-
-    def _check_writable(self) -> None:
-        """Raise `OSError` where nothing can be written. Asked here, as Orbax's threads wait for minutes for a directory that cannot be made."""
+    def _start(self, number: int, arguments: ocp.args.Composite) -> bool:
+        # Tried here, as Orbax's threads would wait for minutes for a directory that cannot be made.
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.directory) as file:
                 file.write(b"x" * 4096)
+        if self._manager is None:
+            self._log_level = logging.getLogger("absl").level
+            logging.getLogger("absl").setLevel(logging.CRITICAL)  # its threads log their tracebacks; `_attempt` says it in a sentence
+            options = ocp.CheckpointManagerOptions(create=True, cleanup_tmp_directories=True, preservation_policy=self._policy)
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        return self._manager.save(number, args=arguments)
 
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Turns whatever goes wrong inside into one sentence."""
-        reason = None
-        with _quiet():
-            try:
-                yield
-            except Exception as error:
-                reason = _reason(error)
+    def _finish(self, manager: ocp.CheckpointManager, number: int) -> None:
+        manager.wait_until_finished()
+        manager.check_for_errors()
+        if jax.process_index() == 0:
+            integrity.write_files(self.directory / str(number))
+
+    def _attempt(self, action: Callable[[], Any]) -> Any:
+        result, reason = integrity.guarded(action)
         if reason is not None:
             number, self._saving = self._saving, None
             remedy = "nothing half-written is taken for a checkpoint; free space or permit writing there and run the same command again"
             raise CheckpointError(f"checkpoint {number} could not be written to {self.directory} ({reason}): {remedy}")
+        return result
 
 
 class _Keep:
@@ -211,7 +187,7 @@ def load(run: str | Path) -> tuple[ModuleType, Any, State]:
 
     items, meta = _require(run, targets)
     family, config = _family_and_config(meta)
-    part = _to_device(items["sampler"])
+    part = integrity.to_device(items["sampler"])
     return family, config, State(part["step"], part["images"], {}, part["ema"], {})
 
 
@@ -223,10 +199,10 @@ def initialise_from(run: str | Path, state: State) -> State:
     items, _ = _require(run, lambda meta: {"state": _abstract(*_family_and_config(meta))})
     source = items["state"]
     ours, theirs = _networks(state), _networks(source)
-    wrong = _mismatches(ours, {path: _describe(leaf) for path, leaf in _paths(theirs)})
+    wrong = integrity.mismatches(ours, {path: integrity.describe(leaf) for path, leaf in integrity.paths(theirs)})
     if wrong:
         raise CheckpointError(f"the networks of {run} do not fit this config ({'; '.join(wrong)}): start from a run of the same architecture")
-    networks = _to_device(theirs)
+    networks = integrity.to_device(theirs)
     players = {name: Player(networks["params"][name], networks["stats"][name], player.opt) for name, player in state.players.items()}
     return state.replace(players=players, ema=networks["ema"])
 
@@ -238,7 +214,7 @@ def _networks(state: State) -> PyTree:
 
 def _require(run: str | Path, targets: Callable[[dict], dict[str, PyTree]]) -> tuple[dict[str, PyTree], dict[str, Any]]:
     directory = (Path(run) / "checkpoints").absolute()
-    found = _newest(directory, targets, set_aside=False)
+    found = integrity.newest(directory, targets, set_aside=False)
     if found is None:
         raise CheckpointError(f"{run} holds no checkpoint: is it the directory of a run that has started training?")
     return found
@@ -257,184 +233,3 @@ def _family_and_config(meta: dict[str, Any]) -> tuple[ModuleType, Any]:
 
 def _abstract(family: ModuleType, config: Any) -> State:
     return jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))
-
-
-# --------------------------------------------------------------------------------------------------------------- reading, checking
-
-
-def _numbers(directory: Path) -> list[int]:
-    return sorted(int(path.name) for path in directory.glob("*") if path.name.isdecimal() and path.is_dir())
-
-
-def _newest(directory: Path, targets: Any, set_aside: bool) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
-    """(items, meta) of the newest undamaged checkpoint, None if there is none at all. `targets`: by item, or meta -> that."""
-    passed: dict[int, str] = {}
-    while waiting := [number for number in _numbers(directory) if number not in passed]:
-        number, problem, found = waiting[-1], "", None
-        try:
-            found = _read(directory / str(number), targets)
-        except _Damaged as error:
-            problem = str(error)
-        if _everywhere(found is not None) and found is not None:
-            return found
-        passed[number] = problem or "another process found it damaged"
-        place = _set_aside(directory, number) if set_aside else "left in place"
-        line = f"checkpoint {number} in {directory} is damaged: {passed[number]}; {place}, and the one before it is used"
-        warnings.warn(line, CheckpointWarning, stacklevel=3)
-    damaged = sorted(path.name for path in directory.glob("*.damaged*"))
-    if passed or damaged:
-        reasons = "; ".join(f"{number}: {problem}" for number, problem in passed.items()) or ", ".join(damaged)
-        raise CheckpointError(f"every checkpoint in {directory} is damaged ({reasons}): start again in another run directory")
-    return None
-
-
-def _everywhere(ok: bool) -> bool:
-    """Whether `ok` in every process, so that all of them settle on the same checkpoint."""
-    return ok if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(ok)).all())
-
-
-def _set_aside(directory: Path, number: int) -> str:
-    names = (f"{number}.damaged{suffix}" for suffix in ["", *(f".{i}" for i in range(2, 1000))])
-    name = next(name for name in names if not (directory / name).exists())
-    try:
-        if jax.process_index() == 0:
-            (directory / str(number)).rename(directory / name)
-    except OSError as error:
-        raise CheckpointError(f"the damaged checkpoint {number} in {directory} cannot be renamed ({_reason(error)}): permit writing there") from None
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"jaxgan renamed {name}")
-    return f"renamed {name}"
-
-
-def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """(items, meta) of one checkpoint, every leaf compared with its checksum. Raises `_Damaged`, or `CheckpointError` where it does not fit."""
-    meta = _read_meta(path)
-    if meta["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {meta['format']}, newer than this version reads ({FORMAT}): update jaxgan")
-    items = {}
-    for name, target in (targets(meta) if callable(targets) else targets).items():
-        wrong = _mismatches(target, meta["leaves"][name])
-        if wrong:
-            raise CheckpointError(f"{path} does not fit this config or version ({'; '.join(wrong)}): use the config it was trained with")
-        items[name] = _read_item(path, name, target)
-        for leaf_path, leaf in _paths(items[name]):
-            if _describe(leaf) != meta["leaves"][name][leaf_path]:
-                raise _Damaged(f"leaf {leaf_path} of item {name} does not match its checksum")
-    return items, meta
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    _check_files(path, "meta")
-    with _damage("meta/metadata cannot be read", path), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        meta = reader.restore(path / "meta")
-        checksum = meta.pop("crc32")
-    if checksum != _meta_checksum(meta):
-        raise _Damaged("meta/metadata does not match its checksum")
-    return meta
-
-
-def _read_item(path: Path, name: str, target: PyTree) -> PyTree:
-    _check_files(path, name)
-    host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
-    with _damage(f"item {name} cannot be read", path), ocp.StandardCheckpointer() as reader:
-        return reader.restore(path / name, host)
-
-
-@contextlib.contextmanager
-def _damage(what: str, path: Path) -> Iterator[None]:
-    """Turns any exception into `_Damaged`: Orbax raises all kinds at damaged files, bare `Exception` among them."""
-    reason = None
-    with _quiet():
-        try:
-            yield
-        except Exception as error:
-            reason = _reason(error, path)
-    if reason is not None:
-        raise _Damaged(f"{what} ({reason})")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what Orbax leaves behind when it fails (a log of every thread, coroutines never awaited); the exception itself passes."""
-    logger, hook = logging.getLogger("absl"), sys.unraisablehook
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda unraisable: None
-    failed = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-            failed = False
-    finally:
-        if failed:
-            gc.collect()
-        sys.unraisablehook = hook
-        logger.setLevel(level)
-
-
-def _check_files(path: Path, item: str) -> None:
-    if not (path / item).is_dir():
-        raise _Damaged(f"item {item} is missing")
-    for folder in (path, path / item):
-        if not (folder / "commit_success.txt").is_file():
-            raise _Damaged(f"{(folder / 'commit_success.txt').relative_to(path)} is missing")
-
-
-def _mismatches(target: PyTree, leaves: dict[str, list]) -> list[str]:
-    """How stored leaves differ from `target`: at most three, in words."""
-    wanted = {path: _kind(leaf) for path, leaf in _paths(target)}
-    stored = {path: f"{dtype}{shape}" for path, (dtype, shape, _) in leaves.items()}
-    wrong = [
-        f"{path}: stored {stored.get(path, 'nothing')}, expected {wanted.get(path, 'nothing')}"
-        for path in [*wanted, *(path for path in stored if path not in wanted)]
-        if stored.get(path) != wanted.get(path)
-    ]
-    return wrong if len(wrong) <= 3 else [*wrong[:3], f"and {len(wrong) - 3} more"]
-
-
-# ------------------------------------------------------------------------------------------------------------------------ leaves
-
-
-def _to_host(tree: PyTree) -> PyTree:
-    """Copies in host memory; of arrays over several processes too, which must be whole on each device."""
-    jax.tree.map(lambda leaf: leaf.copy_to_host_async() if isinstance(leaf, jax.Array) and leaf.is_fully_addressable else None, tree)
-    # A copy, as on CPU the array is otherwise a view of a buffer that the next step is given to overwrite.
-    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
-
-
-def _to_device(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
-
-
-def _paths(tree: PyTree) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-
-
-def _kind(leaf: Any) -> str:
-    return f"{leaf.dtype.name}{list(leaf.shape)}"
-
-
-def _describe(leaf: np.ndarray) -> list:
-    """[dtype, shape, CRC-32 of the bytes]."""
-    return [leaf.dtype.name, list(leaf.shape), zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))]
-
-
-def _meta_checksum(meta: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
-
-
-_SYSTEM_REASONS = re.compile(r"No space left on device|Disk quota exceeded|File too large|Read-only file system|Permission denied|Input/output error")
-
-
-def _reason(error: BaseException | None, path: Path | None = None) -> str:
-    """The few words of a long error that a person can use: what the system said, or the first line, and the file under `path`."""
-    texts = []
-    while error is not None:
-        texts.append(error.strerror or str(error) if isinstance(error, OSError) else str(error))
-        error = error.__cause__ or error.__context__
-    text = "\n".join(texts)
-    file = re.search(re.escape(str(path)) + r"/([^\s\"':;,\]]+)", text) if path else None
-    said = _SYSTEM_REASONS.search(text)
-    first = said.group() if said else (next((line.strip() for line in text.splitlines() if line.strip()), "no reason given"))[:160]
-    return f"{file.group(1)}: {first}" if file and file.group(1) not in first else first

@@ -157,7 +157,7 @@ def _resnet_discriminator_layers(network: ResNetDiscriminator, params: PyTree) -
 def _resnet_discriminator_example(network: ResNetDiscriminator, shapes: Shapes) -> tuple:
     """The last two blocks keep the size, the ones before halve it until it is 8."""
     channels = _weight(shapes, "block1.c1", 4)[1]
-    side = 8 << max(max(_numbers(shapes, "block")) - 2, 0)
+    side = 8 << max(max(_numbers(shapes, "block")) - 2, 1)
     return _floats(1, side, side, channels), _LABELS
 
 

@@ -89,7 +89,8 @@ def to_state_dict(network: nn.Module, variables: Mapping[str, PyTree]) -> dict[s
     """
     leaves = _flatten(variables)
     entries = _entries(_table(network), network, leaves)
-    return {entry.name: np.ascontiguousarray(entry.write(*(np.asarray(leaves[path], np.float32) for path in entry.leaves))) for entry in entries}
+    written = {entry.name: entry.write(*(np.asarray(leaves[path], np.float32) for path in entry.leaves)) for entry in entries}
+    return {name: np.array(array, order="C") for name, array in written.items()}  # copies: writable and contiguous, as tensors must be
 
 
 # --------------------------------------------------------------------------------------------------------------------- checks
@@ -111,6 +112,8 @@ def _canonical(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             continue
         for newer, older in _NEWER_SPECTRAL_NORM.items():
             name = name.removesuffix(newer) + older if name.endswith(newer) else name
+        if name in result:
+            raise ValueError(f"the state dict has {name} twice, in both of PyTorch's spellings of spectral norm; leave one out")
         result[name] = np.asarray(array)
     return result
 
@@ -182,11 +185,10 @@ def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], 
         ]
     weight = "weight_orig" if ("spectral", "u") in shapes else "weight"
     if layer.kind == "embedding":
-        # Our u belongs to the last axis, PyTorch's to the first: for a table that is not transposed, u and v change places.
         return [
             *entry(weight, "params", "embedding", _SAME),
-            *entry("weight_u", "spectral", "v", _SAME),
-            *entry("weight_v", "spectral", "u", _SAME),
+            *entry("weight_u", "spectral", "u", _SAME),
+            *entry("weight_v", "spectral", "v", _SAME),
         ]
     outputs = _channels_last(layer.outputs)
     return [

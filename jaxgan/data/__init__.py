@@ -4,6 +4,8 @@
     rows = jaxgan.data.order(digits.size, batch_size, seed, step)       # a pure function of (seed, step)
     batch = jaxgan.data.batch(digits, rows)                             # uint8
     batch = jaxgan.data.prepare(batch, key, step, flip=True)            # inside jit: float32 in [-1, 1]
+
+To add a kind of source, see `sources.SCHEMES`.
 """
 
 from jaxgan.data.check import check

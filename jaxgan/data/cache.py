@@ -102,7 +102,7 @@ def _open(folder: Path) -> Entry | None:
     """The entry in `folder`; None where there is none or it is damaged."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, (dtype, shape) in meta["arrays"].items():
             path = folder / f"{name}.raw"
             if path.stat().st_size != int(np.prod(shape)) * np.dtype(dtype).itemsize:

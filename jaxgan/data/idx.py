@@ -25,7 +25,7 @@ def read(path: Path) -> np.ndarray:
         with opener(path, "rb") as file:
             dtype, shape = _header(path, file.read(4), file)
             promised = math.prod(shape) * dtype.itemsize
-            values = file.read(promised + 1)  # one more, to notice surplus bytes; never more than the file holds
+            values = _read_up_to(file, promised + 1)  # one more, to notice surplus bytes
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is a damaged or truncated gzip file ({error}): fetch it again") from None
     except OSError as error:
@@ -35,6 +35,14 @@ def read(path: Path) -> np.ndarray:
         raise DataError(f"{path} is damaged: its header promises {promised} bytes of values, but it holds {amount}; fetch it again")
     array = np.frombuffer(values, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_up_to(file, count: int) -> bytearray:
+    """At most `count` bytes, in pieces: a damaged header may promise more than fits the memory, and `read(count)` would reserve it all."""
+    values = bytearray()
+    while len(values) < count and (piece := file.read(min(count - len(values), 2**24))):
+        values += piece
+    return values
 
 
 def _header(path: Path, magic: bytes, file) -> tuple[np.dtype, tuple[int, ...]]:

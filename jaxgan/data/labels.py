@@ -61,7 +61,7 @@ def _number(where: str, values: dict[str, str | int]) -> Labels:
 
 
 def _csv_rows(where: str, text: str) -> list[tuple[str, str, str | int]]:
-    rows = []
+    rows: list[tuple[str, str, str | int]] = []
     for line, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (line == 1 and [cell.lower() for cell in cells] == ["file", "label"]):

@@ -32,7 +32,7 @@ def find(spec: str, split: str) -> Source:
 
 
 def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """"DIR?name=value" -> DIR and its options; a "?" in the name of something that exists stays."""
+    """Split `DIR?name=value` into DIR and its options; a "?" in the name of something that exists stays."""
     path, mark, query = rest.rpartition("?")
     if not mark or Path(rest).expanduser().exists():
         return rest, {}

@@ -72,6 +72,7 @@ class DiscriminatorBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: [B, H, W, I] -> [B, H, W, features], halved if `down`.
 
     `first`: the block that sees the image has no leading activation, and its shortcut is pooled before its convolution.
+    `activated_shortcut`: the leading activation is in front of the shortcut too.
     """
 
     features: int
@@ -79,6 +80,7 @@ class DiscriminatorBlock(nn.Module):
     first: bool = False
     spectral_norm: bool = False
     eval_iterations: int = 0
+    activated_shortcut: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -88,14 +90,15 @@ class DiscriminatorBlock(nn.Module):
                 self.features, size, 1, size // 2, True, init, self.spectral_norm, self.eval_iterations, dtype=self.dtype, name=name
             )
 
-        shortcut = x
+        activated = x if self.first else nn.relu(x)
+        shortcut = activated if self.activated_shortcut else x
         if self.first:
             shortcut = conv(1, glorot, "shortcut")(average_pool(x), train)
         elif self.down:
-            shortcut = average_pool(conv(1, glorot, "shortcut")(x, train))
+            shortcut = average_pool(conv(1, glorot, "shortcut")(shortcut, train))
         elif x.shape[-1] != self.features:
-            shortcut = conv(1, glorot, "shortcut")(x, train)
-        x = conv(3, he_like, "conv0")(x if self.first else nn.relu(x), train)
+            shortcut = conv(1, glorot, "shortcut")(shortcut, train)
+        x = conv(3, he_like, "conv0")(activated, train)
         x = conv(3, he_like, "conv1")(nn.relu(x), train)
         return (average_pool(x) if self.down else x) + shortcut
 
@@ -115,6 +118,8 @@ class ResNetDiscriminator(nn.Module):
     spectral_norm: bool = False
     eval_iterations: int = 0
     """Power iterations at evaluation; see `spectrally_normalised`."""
+    activated_shortcut: bool = False
+    """False as the official code. True as mimicry, whose activation works in place, so that the shortcuts see activated features."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -126,8 +131,8 @@ class ResNetDiscriminator(nn.Module):
         while min(images.shape[1:3]) >> downs > 8 and all(side % 2 ** (downs + 1) == 0 for side in images.shape[1:3]):
             downs += 1
         for i in range(downs + 2):
-            block = DiscriminatorBlock(self.width, i < downs, i == 0, self.spectral_norm, self.eval_iterations, self.dtype, name=f"block{i}")
-            x = block(x, train)
+            options = (self.spectral_norm, self.eval_iterations, self.activated_shortcut, self.dtype)
+            x = DiscriminatorBlock(self.width, i < downs, i == 0, *options, name=f"block{i}")(x, train)
         x = nn.relu(x)
         features = x.mean(axis=(1, 2)) if self.pool == "mean" else x.sum(axis=(1, 2))
         logits = dense(1, "output")(features, train)[:, 0].astype(jnp.float32)

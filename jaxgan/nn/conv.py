@@ -25,6 +25,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 Pair = tuple[int, int]
+Arrays = tuple[jax.Array, ...]
 IntOrPair = int | Sequence[int]
 IntOrPairs = int | Sequence[IntOrPair]
 Operation = Callable[["_Geometry", jax.Array, jax.Array], jax.Array]
@@ -41,6 +42,14 @@ class _Geometry(NamedTuple):
     strides: Pair
     padding: tuple[Pair, Pair]
 
+    def spread_padding(self) -> list[Pair]:
+        """Padding around g, spread out by the strides, for which a convolution with the flipped kernel has the input's size. Can be negative."""
+        return [(k - 1 - low, n + low - (m - 1) * s - 1) for n, m, k, s, (low, _) in zip(*self)]
+
+    def trimmed_padding(self) -> list[Pair]:
+        """Padding around x without the rows that no output reads, so that strides divide the rest. Can be negative."""
+        return [(low, k + (m - 1) * s - n - low) for n, m, k, s, (low, _) in zip(*self)]
+
 
 def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding: IntOrPairs = ((0, 0), (0, 0))) -> jax.Array:
     """Convolve x [B, H, W, I] with kernel [kh, kw, I, O] into [B, H', W', O], H' = (H + top + bottom - kh) // stride + 1.
@@ -50,9 +59,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding
     ValueError where the shapes do not fit.
     """
     strides, pads = _check("conv2d", x, kernel, strides, padding)
-    size = _pair_of(x.shape[1:3])
-    window = _pair_of(kernel.shape[:2])
-    output = _pair_of([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(size, pads, window, strides)])
+    size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
+    output = _pair([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(size, pads, window, strides)])
     if min(output) < 1:
         raise ValueError(f"conv2d: a kernel of {window} does not fit images of {size} padded by {pads}; use larger images or more padding")
     return _forward(_Geometry(size, output, window, strides, pads), *_same_axes(x, kernel))
@@ -71,9 +79,8 @@ def conv_transpose2d(
     extra = _pair(output_padding)
     if min(extra) < 0 or any(e >= s for e, s in zip(extra, strides)):
         raise ValueError(f"conv_transpose2d: output_padding {extra} must be at least 0 and smaller than the strides {strides}")
-    window = _pair_of(kernel.shape[:2])
-    size = _pair_of(x.shape[1:3])
-    output = _pair_of([(n - 1) * s - sum(pad) + k + e for n, s, pad, k, e in zip(size, strides, pads, window, extra)])
+    size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
+    output = _pair([(n - 1) * s - sum(pad) + k + e for n, s, pad, k, e in zip(size, strides, pads, window, extra)])
     if min(output) < 1:
         raise ValueError(f"conv_transpose2d: padding {pads} crops the whole result of images {size} and a kernel of {window}; use less padding")
     geometry = _Geometry(output, size, window, strides, pads)
@@ -131,13 +138,9 @@ def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
     return y if bias is None else y + bias[None, None, None]
 
 
-def _pair_of(values: Sequence[int]) -> Pair:
-    first, second = values
-    return (int(first), int(second))
-
-
 def _pair(value: IntOrPair) -> Pair:
-    return _pair_of(value if isinstance(value, Sequence) else (value, value))
+    first, second = value if isinstance(value, Sequence) else (value, value)
+    return (int(first), int(second))
 
 
 def _check(name: str, x: jax.Array, kernel: jax.Array, strides: IntOrPair, padding: IntOrPairs) -> tuple[Pair, tuple[Pair, Pair]]:
@@ -154,7 +157,7 @@ def _check(name: str, x: jax.Array, kernel: jax.Array, strides: IntOrPair, paddi
     return steps, pads
 
 
-def _same_axes(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+def _same_axes(*arrays: jax.Array) -> Arrays:
     """Make arrays vary over the same axes of `jax.shard_map(check_vma=True)`; nothing to do anywhere else.
 
     It is done before the custom rule, so that the rule's cotangents have the types of its arguments, and the transpose of this cast (a psum) sums the gradient
@@ -186,28 +189,24 @@ def _kernel_gradient(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Arr
     return _by_platform(_cpu_kernel_gradient, _lax_kernel_gradient, False, geometry, x, g)
 
 
-def _keep(operation: Operation) -> Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array]]]:
-    return lambda geometry, a, b: (operation(geometry, a, b), (a, b))
-
-
-def _forward_bwd(geometry: _Geometry, kept: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _forward_bwd(geometry: _Geometry, kept: Arrays, g: jax.Array) -> Arrays:
     x, kernel, g = _same_axes(*kept, g)
     return _input_gradient(geometry, g, kernel), _kernel_gradient(geometry, x, g)
 
 
-def _input_gradient_bwd(geometry: _Geometry, kept: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _input_gradient_bwd(geometry: _Geometry, kept: Arrays, x: jax.Array) -> Arrays:
     g, kernel, x = _same_axes(*kept, x)
     return _forward(geometry, x, kernel), _kernel_gradient(geometry, x, g)
 
 
-def _kernel_gradient_bwd(geometry: _Geometry, kept: tuple[jax.Array, jax.Array], kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _kernel_gradient_bwd(geometry: _Geometry, kept: Arrays, kernel: jax.Array) -> Arrays:
     x, g, kernel = _same_axes(*kept, kernel)
     return _input_gradient(geometry, g, kernel), _forward(geometry, x, kernel)
 
 
-_forward.defvjp(_keep(_forward), _forward_bwd)
-_input_gradient.defvjp(_keep(_input_gradient), _input_gradient_bwd)
-_kernel_gradient.defvjp(_keep(_kernel_gradient), _kernel_gradient_bwd)
+_forward.defvjp(lambda geometry, x, kernel: (_forward(geometry, x, kernel), (x, kernel)), _forward_bwd)
+_input_gradient.defvjp(lambda geometry, g, kernel: (_input_gradient(geometry, g, kernel), (g, kernel)), _input_gradient_bwd)
+_kernel_gradient.defvjp(lambda geometry, x, g: (_kernel_gradient(geometry, x, g), (x, g)), _kernel_gradient_bwd)
 
 
 # How they are computed. Nothing below is ever differentiated.
@@ -241,8 +240,8 @@ def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], batch_is_
 
     def rule(axis_size: int, in_batched: Sequence[bool], a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
         if batch_is_first and not in_batched[1]:
-            out = mapped(a.reshape(-1, *a.shape[2:]), b)
-            return out.reshape(axis_size, -1, *out.shape[1:]), True
+            out = mapped(a.reshape(axis_size * a.shape[1], *a.shape[2:]), b)
+            return out.reshape(*a.shape[:2], *out.shape[1:]), True
         if all(in_batched):
             return lax.map(lambda pair: mapped(*pair), (a, b)), True
         if in_batched[0]:
@@ -258,26 +257,13 @@ def _lax_forward(geometry: _Geometry, x: jax.Array, kernel: jax.Array) -> jax.Ar
 
 
 def _lax_input_gradient(geometry: _Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
-    pads = _spread_padding(geometry)
-    flipped = lax.rev(kernel, (0, 1))
-    return lax.conv_general_dilated(g, flipped, (1, 1), pads, lhs_dilation=geometry.strides, dimension_numbers=("NHWC", "HWOI", "NHWC"))
+    pads, kernel = geometry.spread_padding(), lax.rev(kernel, (0, 1))
+    return lax.conv_general_dilated(g, kernel, (1, 1), pads, lhs_dilation=geometry.strides, dimension_numbers=("NHWC", "HWOI", "NHWC"))
 
 
 def _lax_kernel_gradient(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
-    pads = _trimmed_padding(geometry)
+    pads = geometry.trimmed_padding()
     return lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=geometry.strides, dimension_numbers=("CHWN", "IHWO", "HWNC"))
-
-
-def _spread_padding(geometry: _Geometry) -> list[Pair]:
-    """Padding around g, spread out by the strides, for which a convolution with the flipped kernel has the input's size. Can be negative."""
-    parts = zip(geometry.input_size, geometry.output_size, geometry.kernel_size, geometry.strides, geometry.padding)
-    return [(k - 1 - low, n + low - (m - 1) * s - 1) for n, m, k, s, (low, _) in parts]
-
-
-def _trimmed_padding(geometry: _Geometry) -> list[Pair]:
-    """Padding around x without the rows that no output reads, so that strides divide the rest. Can be negative."""
-    parts = zip(geometry.input_size, geometry.output_size, geometry.kernel_size, geometry.strides, geometry.padding)
-    return [(low, k + (m - 1) * s - n - low) for n, m, k, s, (low, _) in parts]
 
 
 def _pad(x: jax.Array, pads: Sequence[Pair], strides: Pair = (1, 1)) -> jax.Array:
@@ -296,9 +282,7 @@ def _few(kernel_size: Pair, inputs: int, outputs: int, most: int) -> bool:
 
 
 def _cpu_forward(geometry: _Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    if geometry.strides == (1, 1):
-        return _dense_convolution(x, kernel, geometry.padding)
-    return _lax_forward(geometry, x, kernel)
+    return _dense_convolution(x, kernel, geometry.padding) if geometry.strides == (1, 1) else _lax_forward(geometry, x, kernel)
 
 
 def _dense_convolution(x: jax.Array, kernel: jax.Array, pads: Sequence[Pair]) -> jax.Array:
@@ -319,8 +303,8 @@ def _cpu_input_gradient(geometry: _Geometry, g: jax.Array, kernel: jax.Array) ->
     (kh, kw), (sh, sw) = geometry.kernel_size, geometry.strides
     if (sh, sw) != (1, 1) and kh % sh == 0 and kw % sw == 0:
         return _phases(geometry, g, kernel)
-    # Zeros between the elements of g are written out: XLA's dilation is not in the fast form. Where strides do not divide the kernel this beats phases.
-    spread = _pad(g, _spread_padding(geometry), geometry.strides)
+    # Where strides do not divide the kernel, zeros between the elements of g beat phases, which would multiply with zeros in the kernel.
+    spread = _pad(g, geometry.spread_padding(), geometry.strides)
     return _dense_convolution(spread, kernel[::-1, ::-1].swapaxes(2, 3), ((0, 0), (0, 0)))
 
 
@@ -338,32 +322,31 @@ def _phases(geometry: _Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _cpu_kernel_gradient(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
-    (kh, kw), strides = geometry.kernel_size, geometry.strides
-    batch, inputs, outputs = x.shape[0], x.shape[3], g.shape[3]
-    x = _pad(x, _trimmed_padding(geometry))
-    if strides == (1, 1) and _few((kh, kw), inputs, outputs, 8):
-        return _kernel_gradient_few(geometry, x, g)
-    if (kh, kw) == (1, 1) or (strides != (1, 1) and batch < 4):
-        return _kernel_gradient_taps(geometry, x, g)
+    window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
+    # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding.
+    wide = min(geometry.output_size) >= max(window)
+    if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], 8):
+        return _kernel_gradient_few(geometry, _pad(x, pads), g)
+    if window == (1, 1) or geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4):
+        return _kernel_gradient_taps(geometry, _pad(x, pads), g)
     # A convolution of x as [I, H, W, B] with g as a kernel [H', W', B, O], transposed by hand to the one fast form.
     x, g = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-    return lax.conv_general_dilated(x, g, (1, 1), "VALID", rhs_dilation=strides, dimension_numbers=_CANONICAL).transpose(1, 2, 0, 3)
+    return lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=strides, dimension_numbers=_CANONICAL).transpose(1, 2, 0, 3)
 
 
 def _kernel_gradient_few(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """All taps as one matrix product: padded x [B, H, W, I] with the shifted copies of g side by side."""
-    kh, kw = geometry.kernel_size
-    _, height, width, inputs = x.shape
+    (kh, kw), (_, height, width, inputs), outputs = geometry.kernel_size, x.shape, g.shape[3]
     g = _pad(g, ((kh - 1, kh - 1), (kw - 1, kw - 1)))
     shifted = [g[:, u : u + height, v : v + width] for u in range(kh - 1, -1, -1) for v in range(kw - 1, -1, -1)]
-    columns = jnp.concatenate(shifted, axis=-1)
-    gradient = x.reshape(-1, inputs).T @ columns.reshape(-1, columns.shape[-1])
-    return gradient.reshape(inputs, kh, kw, -1).transpose(1, 2, 0, 3)
+    columns = jnp.concatenate(shifted, axis=-1).reshape(-1, kh * kw * outputs)
+    return (x.reshape(-1, inputs).T @ columns).reshape(inputs, kh, kw, outputs).transpose(1, 2, 0, 3)
 
 
 def _kernel_gradient_taps(geometry: _Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """One matrix product for each tap: padded x [B, H, W, I], shifted and strided, with g."""
     (kh, kw), (sh, sw), (rows, columns) = geometry.kernel_size, geometry.strides, geometry.output_size
-    inputs, flat = x.shape[3], g.reshape(-1, g.shape[3])
+    inputs, outputs = x.shape[3], g.shape[3]
+    flat = g.reshape(-1, outputs)
     seen = [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
-    return jnp.stack([part.reshape(-1, inputs).T @ flat for part in seen]).reshape(kh, kw, inputs, -1)
+    return jnp.stack([part.reshape(-1, inputs).T @ flat for part in seen]).reshape(kh, kw, inputs, outputs)

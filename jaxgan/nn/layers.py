@@ -106,5 +106,5 @@ class Embedding(nn.Module):
     def __call__(self, labels: jax.Array, train: bool = False) -> jax.Array:
         table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)
         if self.spectral_norm:
-            table = spectrally_normalised(self, table, train, 0)
+            table = spectrally_normalised(self, table.T, train, 0).T  # u is per class, as in the reference implementations
         return table.astype(self.dtype)[labels]

@@ -21,7 +21,7 @@ def spectrally_normalised(module: nn.Module, kernel: jax.Array, train: bool, eva
     """`kernel` [..., O] divided by its largest singular value, estimated by u and v in the module's `spectral` collection.
 
     A training forward makes one power iteration and stores it where the collection is mutable. Otherwise `eval_iterations` are made (0: the
-    stored vectors as they are, as PyTorch's layer does; 1: as mimicry does) and nothing is stored. Gradients flow through sigma, not through u and v.
+    stored vectors as they are, as PyTorch's layer does) and nothing is stored. Gradients flow through sigma, not through u and v.
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     frozen = jax.lax.stop_gradient(matrix)

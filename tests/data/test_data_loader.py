@@ -14,6 +14,11 @@ def alive():
     return [thread for thread in threading.enumerate() if thread.name == "jaxgan-prefetch"]
 
 
+def fail_in_the_loop_over(items):
+    for _ in items:
+        raise RuntimeError("by the loop")
+
+
 def test_batch_gathers_rows_into_memory():
     image = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
     data = from_arrays("five", image, np.array([0, 1, 2, 1, 0]))
@@ -80,10 +85,9 @@ def test_prefetch_stops_and_closes_on_early_exit(leave):
 
     items = prefetch(source(), 2)
     if leave == "raise":
-        with pytest.raises(RuntimeError):
-            for _ in items:
-                raise RuntimeError
-        items.close()
+        with pytest.raises(RuntimeError, match="by the loop"):
+            fail_in_the_loop_over(items)
+        del items
     elif leave == "break":
         for _ in items:
             break

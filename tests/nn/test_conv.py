@@ -323,7 +323,10 @@ def test_modules_hold_float32_parameters_and_compute_in_dtype():
 
 
 def test_no_images_is_allowed():
-    assert conv2d(jnp.zeros((0, 5, 5, 3)), jnp.zeros((3, 3, 3, 2))).shape == (0, 3, 3, 2)
+    x, kernel = jnp.zeros((0, 5, 5, 3)), jnp.ones((3, 3, 3, 2))
+    assert conv2d(x, kernel).shape == (0, 3, 3, 2)
+    assert jax.vmap(conv2d, (0, None))(jnp.zeros((4, 0, 5, 5, 3)), kernel).shape == (4, 0, 3, 3, 2)
+    np.testing.assert_array_equal(jax.grad(lambda k: jnp.sum(conv2d(x, k)))(kernel), jnp.zeros_like(kernel))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,277 @@
+"""The loop of one attempt, from a placed state to the end, a signal, or a non-finite value. `train.run` is the way in."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType, ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxgan import checkpoint, data, integrity, parallel, report
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config_io import to_dict
+from jaxgan.errors import NonFiniteError, RunError
+from jaxgan.feed import Feed, compile_program
+from jaxgan.log import Log
+from jaxgan.rundir import RunDir
+from jaxgan.state import PyTree, State
+from jaxgan.update import stream_key
+
+
+class Plan(NamedTuple):
+    """The whole numbers of a run, in images, except `steps` (per call)."""
+
+    total: int
+    round: int
+    """Images of one step."""
+    call: int
+    """Images of one call."""
+    steps: int
+    log: int
+    sample: int
+    checkpoint: int
+
+
+class Session(NamedTuple):
+    """What one process needs to train, once everything is checked: settings of the run, and where it goes."""
+
+    family: ModuleType
+    config: Any
+    dataset: Any
+    spec: dict[str, jax.ShapeDtypeStruct]
+    plan: Plan
+    seed: int
+    flip: bool
+    devices: list[jax.Device]
+    parallel: str
+    progress: bool
+    resident: bool | None
+
+    @property
+    def mesh(self) -> Any:
+        """The mesh of jit over several devices; None under pmap or on one device."""
+        return parallel.data_mesh(self.devices) if self.parallel == "jit" and len(self.devices) > 1 else None
+
+    @property
+    def pmapped(self) -> list[jax.Device] | None:
+        """The devices of pmap; None under jit."""
+        return self.devices if self.parallel == "pmap" else None
+
+    def place(self, tree: PyTree) -> PyTree:
+        """Host or device arrays, as the program expects the state."""
+        if self.mesh is not None:
+            return parallel.replicate(tree, self.mesh)
+        if self.pmapped is None:
+            return jax.device_put(tree, self.devices[0])
+        mine = [device for device in self.devices if device.process_index == jax.process_index()]
+        return jax.device_put(tree, parallel.replicated(parallel.data_mesh(mine)))
+
+
+def say(text: str, log: Log | None = None) -> None:
+    """Show `text` once, through the log where there is one."""
+    if log is not None:
+        log.message(text)
+    elif jax.process_index() == 0:
+        print(text, flush=True)
+
+
+class Loop:
+    """The state of the loop: what is known about the call under way, and what was saved last."""
+
+    def __init__(self, session: Session, directory: RunDir, checkpoints: Checkpoints, log: Log | None, attempt: int, state: State, fresh: bool):
+        self.session, self.directory, self.checkpoints, self.log, self.attempt = session, directory, checkpoints, log, attempt
+        self.state, self.fresh = state, fresh
+        self.step, self.images = int(state.step), int(state.images)
+        self.saved = None if fresh else self.images
+        key = jax.random.key(session.seed)
+        self.key = stream_key(key, "attempt", attempt) if attempt else key
+        self.feed = Feed(session.dataset, session.spec, session.seed, attempt, session.plan.steps, session.mesh, session.pmapped, session.resident)
+        self.pending: tuple[int, int, Any] | None = None
+        self.clock = _Clock(log.seconds if log is not None else 0.0, self.images, session.plan.total)
+        self.finite = jax.jit(lambda state: [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)])
+
+    def train(self) -> State:
+        """Until the end, or a signal; returns the state. Raises `NonFiniteError`, and what `Checkpoints` and `Log` raise."""
+        plan = self.session.plan
+        with _stop_signals(self.log) as stop:
+            if self.fresh:
+                self._save()  # so that there is something to roll back to, and networks of other runs are read once
+            arrays, calls = self.feed.arrays(), self.feed.calls(self.step)
+            with contextlib.closing(calls):
+                first = next(calls)
+                compiled = self._compile(arrays, first)
+                while self.images < plan.total and not self._stopping(stop):
+                    inputs, first = (next(calls) if first is None else first), None
+                    self.state, metrics = compiled(self.state, arrays, inputs, self.key)
+                    self._handle_pending()
+                    self.step, self.images = self.step + plan.steps, self.images + plan.call
+                    self.pending = (self.step, self.images, metrics)
+                    self._milestones()
+            self._handle_pending()
+            if self.saved != self.images:
+                self._save()
+            self.checkpoints.wait()
+            self._report()
+            if self.images < plan.total:
+                say(f"stopped at {self.images} of {plan.total} images, all saved: the same command goes on from here", self.log)
+        return self.state
+
+    def _compile(self, arrays: Any, inputs: Any) -> Any:
+        session = self.session
+        arguments = (self.state, arrays, inputs, self.key)
+        step = (session.family, session.config, self.feed.resident, session.flip)
+        compiled = compile_program(*step, session.mesh, session.pmapped, arguments)
+        sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in self.state.players.items()}
+        parts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        say(f"{sum(sizes.values()):,} parameters ({parts}); {_memory(compiled)}", self.log)
+        return compiled
+
+    def _stopping(self, stop: threading.Event) -> bool:
+        """Whether to stop here: told by a signal, which across processes all see at the same step."""
+        if jax.process_count() == 1:
+            return stop.is_set()
+        return multihost_utils.reached_preemption_sync_point(self.step)
+
+    def _milestones(self) -> None:
+        """Grids and checkpoints that are due; log lines of the same count are written first."""
+        plan = self.session.plan
+        done = self.images >= plan.total
+        if done or self.images % plan.sample == 0 or self.images % plan.checkpoint == 0:
+            self._handle_pending()
+        if done or self.images % plan.sample == 0:
+            self._grid()
+        if done or self.images % plan.checkpoint == 0:
+            self._save()
+            self._report()
+
+    def _handle_pending(self) -> None:
+        """Fetch, check and log the metrics of the call before this one."""
+        if self.pending is None:
+            return
+        (step, images, metrics), self.pending = self.pending, None
+        values = {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}
+        plan = self.session.plan
+        bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in values.items()}
+        if any(len(where) for where in bad.values()):
+            first = min(int(where[0]) for where in bad.values() if len(where))
+            names = [name for name, where in bad.items() if len(where) and where[0] == first]
+            later = plan.steps - 1 - first
+            self._fail(step - later, images - later * plan.round, names)
+        rate, eta = self.clock.tick(images)
+        if self.log is not None:
+            last = {name: float(value[-1]) for name, value in values.items()}
+            if images % plan.log == 0:
+                self.log.metrics(images, step, last, self.clock.seconds())
+            if self.session.progress:
+                self.log.progress(images, plan.total, last, rate, eta)
+
+    def _fail(self, step: int, images: int, names: list[str]) -> None:
+        if jax.process_index() == 0:
+            self.directory.record_failure(step, images, names)
+        self.checkpoints.wait()
+        good = max(self.checkpoints.steps, default=0)
+        what = f"{', '.join(names)} became NaN or infinite"
+        raise NonFiniteError(f"{what} at step {step} ({images} images): the checkpoint at {good} images is good, go on from it with --rollback")
+
+    def _save(self) -> None:
+        """Start a checkpoint of the state, once it is known to be finite."""
+        finite = np.asarray(jax.device_get(self.finite(self.state)))
+        if not finite.all():
+            inexact = [path for path, leaf in integrity.paths(self.state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+            self._fail(self.step, self.images, [f"the state's {inexact[int(np.flatnonzero(~finite)[0])]}"])
+        if (int(self.state.step), int(self.state.images)) != (self.step, self.images):
+            family, counted = self.session.family.__name__, (int(self.state.step), int(self.state.images))
+            raise RunError(f"{family} counts (step, images) {counted} where {(self.step, self.images)} were shown: its train_step must add them up")
+        session = self.session
+        meta = {"family": session.family.__name__, "config": to_dict(session.config), "seed": session.seed, "attempt": self.attempt}
+        self.checkpoints.save(self.state, checkpoint.sampler(self.state), {**meta, "jaxgan": _version()})
+        self.saved = self.images
+
+    def _grid(self) -> None:
+        if self.log is None:
+            return
+        part = State(self.state.step, self.state.images, {}, self.state.ema, {})
+        local = jax.tree.map(lambda leaf: leaf.addressable_data(0), part)  # one device's copy: the grid is drawn by process 0 alone
+        self.log.grid(self.images, self._preview(local))
+
+    def _preview(self, state: State) -> np.ndarray:
+        if not hasattr(self, "_drawer"):
+            batch = jax.device_put(self.feed.first_batch())
+            family, config, key = self.session.family, self.session.config, stream_key(jax.random.key(self.session.seed), "preview")
+            draw = jax.jit(lambda state, batch: family.preview(config, state, data.prepare(batch, key, 0), key))
+            self._drawer = functools.partial(draw, batch=batch)
+        return np.asarray(jax.device_get(self._drawer(state)), np.float32)
+
+    def _report(self) -> None:
+        if self.log is not None:
+            report.write(self.directory.path)
+
+
+class _Clock:
+    """Training time over all sessions, and the speed of this one."""
+
+    def __init__(self, before: float, images: int, total: int):
+        self.before, self.images, self.total = before, images, total
+        self.started = time.monotonic()
+        self.first: tuple[float, int] | None = None
+
+    def seconds(self) -> float:
+        """Since the run began."""
+        return self.before + time.monotonic() - self.started
+
+    def tick(self, images: int) -> tuple[float, float | None]:
+        """(images per second, seconds left); compiling is not counted, so the first call has no speed yet."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first = (now, images)
+            return 0.0, None
+        rate = (images - self.first[1]) / max(now - self.first[0], 1e-9)
+        return rate, (self.total - images) / rate if rate else None
+
+
+@contextlib.contextmanager
+def _stop_signals(log: Log | None) -> Iterator[threading.Event]:
+    """An event that SIGTERM or the first SIGINT sets; the second SIGINT interrupts. Only where this is the main thread of a single process."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+        yield stop  # across processes JAX itself listens for SIGTERM
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+        say(f"{signal.Signals(number).name}: finishing this step and saving; ctrl-C again stops at once", log)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _memory(compiled: Any) -> str:
+    """What one call needs on each device, in words."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return "this backend gives no memory estimate"
+    needed = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes + analysis.temp_size_in_bytes
+    return f"about {needed / 2**20:,.1f} MiB a device, {analysis.temp_size_in_bytes / 2**20:,.1f} of it while a step runs"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("jaxgan")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,188 @@
+"""The one training loop: from a family, a config and a data set to a run directory, resumable to the bit.
+
+A call of the program is k steps; a step shows `batch_size` images to each critic turn. While the device works on one call, the metrics of the
+call before it are fetched, checked and logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxgan import checkpoint, data
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config_io import to_dict
+from jaxgan.errors import NonFiniteError, require, require_choice
+from jaxgan.log import Log
+from jaxgan.loop import Loop, Plan, Session, say
+from jaxgan.parallel import check_divisible
+from jaxgan.rundir import RunDir, environment
+from jaxgan.state import State
+
+LOG_EVERY, SAMPLE_EVERY, CHECKPOINT_EVERY = 1_280, 12_800, 12_800
+"""Images between log lines, sample grids and checkpoints, where nothing is said; rounded to whole calls."""
+
+
+def run(
+    family: ModuleType,
+    config: Any,
+    dataset: data.Dataset | str,
+    run_dir: str | Path,
+    *,
+    images: int,
+    batch_size: int,
+    seed: int = 0,
+    flip: bool = False,
+    devices: int | None = None,
+    parallel: str = "jit",
+    steps_per_call: int = 1,
+    log_every: int | None = None,
+    sample_every: int | None = None,
+    checkpoint_every: int | None = None,
+    keep: int = 3,
+    rollback: bool | int = False,
+    init_from: str | Path | None = None,
+    progress: bool = True,
+    resident: bool | None = None,
+) -> State:
+    """Train until `images` real images were shown, in a new run directory or from the last checkpoint of an old one; returns the state.
+
+    SIGTERM or SIGINT (ctrl-C) finishes the step, saves and returns the state it got to (`state.images < images`); a second ctrl-C raises
+    `KeyboardInterrupt` at once. The same call again goes on from the checkpoint, and ends in the state of a run that never stopped, bit for bit
+    (same versions, device kind and count, CPU threads: environment.json).
+
+    Args:
+      family, config: a family's module, or any module with the same functions, and its Config.
+      dataset: from `jaxgan.data.open`, or a spec for it, opened at the config's size.
+      images: real images to train on, over all devices and sessions; a multiple of one call, which is steps_per_call x (images of a step).
+      batch_size: images of one critic turn, over all devices.
+      seed: decides initial weights, data order and every draw. Key of the run: `jax.random.key(seed)`, after a rollback
+        `stream_key(jax.random.key(seed), "attempt", attempt)`.
+      flip: mirror images left to right at random.
+      devices: how many to use; None is all.
+      parallel: "jit" (over several devices the compiler cuts the batch) or "pmap".
+      steps_per_call: steps in one dispatch; for small networks more is faster.
+      log_every, sample_every, checkpoint_every: in images, multiples of one call; None or 0 choose.
+      keep: newest checkpoints kept.
+      rollback: how often a run that meets, or has met, a non-finite value goes on from its last checkpoint with other draws and another order of
+        data; False (0) raises instead, True is 1.
+      init_from: directory of a run whose networks a new run starts from, with fresh optimisers.
+      progress: show a progress line.
+      resident: keep the data set on the device; None: if it is small.
+
+    Raises:
+      ValueError: settings out of range; the message gives the nearest valid value.
+      DataError: the data set does not fit the config.
+      RunError: the directory is in use, cannot be written, or holds a run of other settings.
+      CheckpointError: every checkpoint is damaged, or one cannot be saved.
+      NonFiniteError: a metric or the state became NaN or infinite; the last good checkpoint stays.
+    """
+    require_choice("parallel", parallel, ("jit", "pmap"))
+    require(seed >= 0, f"seed must be at least 0, got {seed}")
+    spec = family.batch_spec(config, batch_size)
+    plan = _plan(images, next(iter(spec.values())).shape[0], steps_per_call, log_every, sample_every, checkpoint_every)
+    chosen = _devices(devices, batch_size)
+    dataset = _open(dataset, spec)
+    data.check(dataset, spec, classes=getattr(config, "classes", None) or None)
+    session = Session(family, config, dataset, spec, plan, seed, flip, chosen, parallel, progress, resident)
+    with RunDir(run_dir) as directory:
+        directory.settle_config(_run_config(session, batch_size))
+        budget, rolled_back = int(rollback), False
+        if budget and directory.failed():
+            budget, rolled_back = budget - 1, True
+        while True:
+            try:
+                return _attempt(session, directory, keep, rolled_back, init_from)
+            except NonFiniteError as error:
+                if not budget:
+                    raise
+                budget, rolled_back = budget - 1, True
+                say(str(error))
+
+
+def _run_config(session: Session, batch_size: int) -> dict[str, Any]:
+    family, dataset = session.family.__name__, session.dataset
+    settings = {"family": family, "config": to_dict(session.config), "batch_size": batch_size, "seed": session.seed, "flip": session.flip}
+    return {**settings, "data": dataset.name, "fingerprint": dataset.fingerprint}
+
+
+def _open(dataset: data.Dataset | str, spec: dict[str, jax.ShapeDtypeStruct]) -> data.Dataset:
+    if not isinstance(dataset, str):
+        return dataset
+    shape = spec["image"].shape
+    return data.open(dataset, image_size=(shape[1], shape[2]), channels=shape[3])
+
+
+def _devices(count: int | None, batch_size: int) -> list[jax.Device]:
+    available = jax.devices()
+    require(count is None or 1 <= count <= len(available), f"devices must be between 1 and {len(available)}, the devices there are, got {count}")
+    require(count is None or jax.process_count() == 1 or count == len(available), "several processes train on all their devices: leave devices out")
+    chosen = available[:count]
+    check_divisible(batch_size, len(chosen))
+    return chosen
+
+
+def _plan(images: int, per_round: int, steps: int, log: int | None, sample: int | None, save: int | None) -> Plan:
+    """All cadences checked: each a whole number of calls, so that the program of a step depends on nothing but the step."""
+    require(steps >= 1, f"steps_per_call must be at least 1, got {steps}")
+    call = steps * per_round
+
+    def whole(name: str, value: int) -> int:
+        require(value >= 1, f"{name} must be at least 1 image, got {value}")
+        nearest = max(call, round(value / call) * call)
+        parts = f"{steps} step{'s' * (steps > 1)} of {per_round} images"
+        require(value % call == 0, f"{name} must be a multiple of {call} images, one call ({parts}), got {value}: the nearest is {nearest}")
+        return value
+
+    def cadence(name: str, value: int | None, default: int) -> int:
+        return whole(name, value) if value else max(1, round(default / call)) * call
+
+    total = whole("images", images)
+    require(total < 2**31, f"images must be below 2**31, got {images}")
+    logs, samples = cadence("log_every", log, LOG_EVERY), cadence("sample_every", sample, SAMPLE_EVERY)
+    return Plan(total, per_round, call, steps, logs, samples, cadence("checkpoint_every", save, CHECKPOINT_EVERY))
+
+
+# ------------------------------------------------------------------------------------------------------------------- one attempt
+
+
+def _attempt(session: Session, directory: RunDir, keep: int, rolled_back: bool, init_from: str | Path | None) -> State:
+    """Train from the last checkpoint to the end, a signal, or a non-finite value."""
+    with Checkpoints(directory.path / "checkpoints", keep) as checkpoints:
+        attempt = _agreed(directory.next_attempt() if rolled_back and jax.process_index() == 0 else directory.attempt())
+        state, meta = _first_state(session, checkpoints, init_from)
+        attempt = max(attempt, meta.get("attempt", 0))
+        directory.settle_environment(environment(session.devices, session.parallel, session.plan.steps), int(state.images))
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(Log(directory.path, int(state.images), progress=session.progress)) if jax.process_index() == 0 else None
+            if int(state.images) >= session.plan.total:
+                say(f"{directory.path} has already seen {int(state.images)} of {session.plan.total} images: for more, raise images", log)
+                return state
+            if rolled_back:
+                say(f"attempt {attempt} goes on from the checkpoint at {int(state.images)} images with other draws and data order", log)
+            return Loop(session, directory, checkpoints, log, attempt, state, fresh=not meta).train()
+
+
+def _agreed(value: int) -> int:
+    """Process 0's value, in every process."""
+    return value if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def _first_state(session: Session, checkpoints: Checkpoints, init_from: str | Path | None) -> tuple[State, dict[str, Any]]:
+    """The newest checkpoint's (state, meta), else a fresh state and {}."""
+    init = functools.partial(session.family.init, session.config)
+    key = jax.random.key(session.seed)
+    restored = checkpoints.restore(jax.eval_shape(init, key), session.place)
+    if restored is not None:
+        return restored
+    state = jax.jit(init)(key)
+    if init_from is not None:
+        state = checkpoint.initialise_from(init_from, state)
+    return session.place(state), {}
