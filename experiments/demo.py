@@ -75,7 +75,7 @@ def _remove_run(run: Path) -> None:
     """Removes a run directory; refuses any other folder."""
     from jaxgan.errors import RunError
 
-    if any(run.iterdir()) and not (run / "config.json").is_file():
+    if not (run / "config.json").is_file() and any(path.name != ".lock" for path in run.iterdir()):
         raise RunError(f"{run} holds something else than a run: choose another folder with --run")
     shutil.rmtree(run)
 

@@ -6,7 +6,7 @@ Shapes: k steps per call, B examples per step over all devices, p processes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -63,9 +63,9 @@ class Feed:
         seed = self._seed[0] if isinstance(self._seed, tuple) else self._seed
         return data.batch(self._arrays, data.order(self._size, self._batch, seed, 0))
 
-    def calls(self, step: int) -> Iterator[PyTree]:
+    def calls(self, step: int) -> Generator[PyTree, None, None]:
         """What the program takes for each call from `step` on, without end; made ahead in a thread."""
-        return data.prefetch(self._calls(step))
+        yield from data.prefetch(self._calls(step))
 
     def _calls(self, step: int) -> Iterator[PyTree]:
         while True:
@@ -111,9 +111,7 @@ def program(family: ModuleType, config: Any, resident: bool, flip: bool, axis_na
     return call
 
 
-def compile_program(
-    family: ModuleType, config: Any, resident: bool, flip: bool, mesh: Any, devices: Sequence[jax.Device] | None, arguments: tuple
-) -> Any:
+def compile_program(family: ModuleType, config: Any, resident: bool, flip: bool, mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
     """`program` compiled for `arguments`, the state donated; its `memory_analysis` tells what a call needs. See `Feed` for mesh and devices."""
     if devices is not None:
         pure = program(family, config, resident, flip, parallel.AXIS)

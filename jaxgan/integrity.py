@@ -33,6 +33,7 @@ FORMAT = 1
 FILES = "files.json"
 """Size and CRC-32 of every file of a checkpoint, written once it is complete; a checkpoint without it is judged by its leaves alone."""
 
+
 class CheckpointWarning(UserWarning):
     """A damaged checkpoint was passed over."""
 
@@ -42,6 +43,7 @@ class _Damaged(Exception):
 
 
 def numbers(directory: Path) -> list[int]:
+    """Numbers of the complete checkpoints, ascending."""
     return sorted(int(path.name) for path in directory.glob("*") if path.name.isdecimal() and path.is_dir())
 
 
@@ -184,6 +186,7 @@ def _check_files(path: Path, item: str) -> None:
 
 
 def write_files(path: Path) -> None:
+    """Write the list of files of a checkpoint that is complete."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
     listed = {file.relative_to(path).as_posix(): [file.stat().st_size, _file_checksum(file)] for file in files}
     partial = path / f".{FILES}.tmp"
@@ -222,10 +225,12 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def to_device(tree: PyTree) -> PyTree:
+    """Copies on the default device, uncommitted, so that jit and pmap both take them."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
 
 def paths(tree: PyTree) -> list[tuple[str, Any]]:
+    """Leaves and their names, such as "players/generator/params/hidden"."""
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
@@ -235,10 +240,11 @@ def _kind(leaf: Any) -> str:
 
 def describe(leaf: np.ndarray) -> list:
     """[dtype, shape, CRC-32 of the bytes]."""
-    return [leaf.dtype.name, list(leaf.shape), zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))]
+    return [leaf.dtype.name, list(leaf.shape), zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)]
 
 
 def meta_checksum(meta: dict[str, Any]) -> int:
+    """CRC-32 of a meta item without its own `crc32`."""
     return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
 
 

@@ -8,7 +8,7 @@ import importlib.metadata
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType, ModuleType
 from typing import Any, NamedTuple
 

@@ -141,6 +141,6 @@ def environment(devices: list[jax.Device], parallel: str, steps_per_call: int) -
         "cpu_threads": threads,
         "steps_per_call": steps_per_call,
         "parallel": parallel,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "matmul_precision": str(getattr(jax.config, "jax_default_matmul_precision", None)),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny_family
+
 from jaxgan import checkpoint, parallel
 from jaxgan.checkpoint import Checkpoints, CheckpointWarning
 from jaxgan.config_io import to_dict
@@ -139,7 +139,7 @@ def test_load_needs_only_the_run(tmp_path):
 def test_load_passes_over_damage_without_renaming(tmp_path):
     save(tmp_path / "checkpoints", 8, 16)
     shutil.rmtree(tmp_path / "checkpoints" / "16" / "sampler")
-    with pytest.warns(CheckpointWarning, match="checkpoint 16 .* item sampler is missing; left in place"):
+    with pytest.warns(CheckpointWarning, match=r"checkpoint 16 .* item sampler is missing; left in place"):
         assert int(checkpoint.load(tmp_path)[2].images) == 8
     assert (tmp_path / "checkpoints" / "16").is_dir()
 
@@ -246,7 +246,7 @@ def test_no_damage_to_any_file_gives_wrong_values(tmp_path, kind, listed):
     if not listed:
         (tmp_path / "whole" / "16" / "files.json").unlink()
     files = sorted(file.relative_to(tmp_path / "whole" / "16") for file in (tmp_path / "whole" / "16").rglob("*") if file.is_file())
-    files = [file for file in files if file.name != "files.json" and (tmp_path / "whole" / "16" / file).stat().st_size or kind == "delete"]
+    files = [file for file in files if (file.name != "files.json" and (tmp_path / "whole" / "16" / file).stat().st_size) or kind == "delete"]
     assert len(files) > 15
     for file in files:
         if file.name == "files.json":
@@ -279,7 +279,7 @@ def test_all_damaged_is_an_error_now_and_later(tmp_path):
     save(tmp_path, 8, 16)
     for number in ("8", "16"):
         shutil.rmtree(tmp_path / number / "state")
-    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match="every checkpoint in .* is damaged .*8: item state is missing"):
+    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged .*8: item state is missing"):
         restore(tmp_path)
     with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged \(16.damaged, 8.damaged\)"):
         restore(tmp_path)
@@ -318,7 +318,7 @@ def test_initialise_from_takes_networks_only(tmp_path):
         assert_equal(state.players[name].opt, fresh.players[name].opt)
     assert_equal(state.ema, source.ema)
     assert (int(state.images), int(state.step), float(state.extra["real_mean"])) == (0, 0, 7.0)
-    with pytest.raises(CheckpointError, match="the networks of .* do not fit this config .*stored float32"):
+    with pytest.raises(CheckpointError, match=r"the networks of .* do not fit this config .*stored float32"):
         checkpoint.initialise_from(tmp_path, state_at(0, tiny_family.Config(width=9)))
 
 
@@ -351,7 +351,7 @@ def test_full_disk_is_one_sentence_and_the_previous_stays(small_disk):
     directory = small_disk / "checkpoints"
     save(directory, 8)
     (small_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 65536))
-    with pytest.raises(CheckpointError, match="checkpoint 16 could not be written to .*No space left on device") as error:
+    with pytest.raises(CheckpointError, match=r"checkpoint 16 could not be written to .*No space left on device") as error:
         save(directory, 16)
     assert one_sentence(error)
     assert Checkpoints(directory).steps == [8]
@@ -365,7 +365,7 @@ def test_read_only_disk_is_one_sentence(small_disk):
     directory = small_disk / "checkpoints"
     save(directory, 8)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(CheckpointError, match="checkpoint 16 could not be written to .*Read-only file system") as error:
+    with pytest.raises(CheckpointError, match=r"checkpoint 16 could not be written to .*Read-only file system") as error:
         save(directory, 16)
     assert one_sentence(error)
     assert_equal(restore(directory)[0], state_at(8))

@@ -1,7 +1,8 @@
 """The smallest whole family, for tests of what surrounds a family: a linear generator with batch norm against a linear critic, on 4 x 4 images.
 
 Small enough to compile in a second, and still everything a run must carry: batch statistics, two Adam states, an average, an `extra` collection.
-`Config.fail_at` makes it misbehave: from that step on the named metric, and then the state, are NaN.
+`Config.fail_at` makes it misbehave: from that step on `g_loss` and the generator are NaN (`fail_state_only`: `extra` only, which no
+metric shows), with `fail_seed` >= 0 only in a run whose key is `jax.random.key(fail_seed)`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Config:
     optimizer_name: str = "adam"
     ema_half_life: float = 64.0
     fail_at: int = -1
+    fail_seed: int = -1
     fail_state_only: bool = False
 
 
@@ -96,15 +98,21 @@ def train_step(config, state, batch, key, *, axis_name=None):
 
     generator, g_loss, mean = update(generator, fooling, optimizer, axis_name)
     generator = generator.replace(stats={"batch_stats": {"mean": 0.9 * generator.stats["batch_stats"]["mean"] + 0.1 * mean}})
-    if config.fail_at >= 0:
-        bad = jnp.where(state.step >= config.fail_at, jnp.nan, 0.0)
-        g_loss = g_loss if config.fail_state_only else g_loss + bad
-        generator = generator.replace(params=jax.tree.map(lambda x: x + bad, generator.params))
+    bad = _failure(config, state, key)
+    if not config.fail_state_only:
+        g_loss, generator = g_loss + bad, generator.replace(params=jax.tree.map(lambda x: x + bad, generator.params))
     shown = count * config.critic_steps * device_count(axis_name)
     ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, shown, state.images, config.ema_half_life)
-    extra = {"real_mean": 0.5 * state.extra["real_mean"] + 0.5 * device_mean(real.mean(), axis_name)}
+    extra = {"real_mean": 0.5 * state.extra["real_mean"] + 0.5 * device_mean(real.mean(), axis_name) + bad}
     players = {"generator": generator, "discriminator": discriminator}
     return State(state.step + 1, state.images + shown, players, ema, extra), {"d_loss": d_loss, "g_loss": g_loss}
+
+
+def _failure(config, state, key):
+    fails = (config.fail_at >= 0) & (state.step >= config.fail_at)
+    if config.fail_seed >= 0:
+        fails &= (jax.random.key_data(key) == jax.random.key_data(jax.random.key(config.fail_seed))).all()
+    return jnp.where(fails, jnp.nan, 0.0)
 
 
 def sample(config, state, key, n, *, first=0):

@@ -63,7 +63,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding
     output = _pair([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(size, pads, window, strides)])
     if min(output) < 1:
         raise ValueError(f"conv2d: a kernel of {window} does not fit images of {size} padded by {pads}; use larger images or more padding")
-    return _forward(_Geometry(size, output, window, strides, pads), *_same_axes(x, kernel))
+    geometry = _Geometry(size, output, window, strides, pads)
+    return (_lax_forward if _explicit(x, kernel) else _forward)(geometry, *_same_axes(x, kernel))
 
 
 def conv_transpose2d(
@@ -84,7 +85,7 @@ def conv_transpose2d(
     if min(output) < 1:
         raise ValueError(f"conv_transpose2d: padding {pads} crops the whole result of images {size} and a kernel of {window}; use less padding")
     geometry = _Geometry(output, size, window, strides, pads)
-    return _input_gradient(geometry, *_same_axes(x, kernel.swapaxes(2, 3)))
+    return (_lax_input_gradient if _explicit(x, kernel) else _input_gradient)(geometry, *_same_axes(x, kernel.swapaxes(2, 3)))
 
 
 class Conv(nn.Module):
@@ -155,6 +156,11 @@ def _check(name: str, x: jax.Array, kernel: jax.Array, strides: IntOrPair, paddi
     if min(steps) < 1 or min(pads[0] + pads[1]) < 0:
         raise ValueError(f"{name}: strides {steps} must be at least 1 and padding {pads} at least 0")
     return steps, pads
+
+
+def _explicit(*arrays: jax.Array) -> bool:
+    """Whether shardings are part of the types (a mesh with Explicit axes): reshapes below would need theirs spelled out, so that plain lax is used."""
+    return any(jax.sharding.AxisType.Explicit in jax.typeof(array).sharding.mesh.axis_types for array in arrays)
 
 
 def _same_axes(*arrays: jax.Array) -> Arrays:

@@ -23,7 +23,7 @@ def _randomise(network: Any, seed: int) -> None:
     """Running statistics and norms' gains away from 0 and 1, so that a mistake in their place shows."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
-        if "running" in name or tensor.ndim == 1 and not name.endswith(("_u", "_v")):
+        if "running" in name or (tensor.ndim == 1 and not name.endswith(("_u", "_v"))):
             tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -10,7 +12,7 @@ from torch.nn import functional
 def dcgan_generator(latent: int, base: tuple[int, int], doublings: int, width: int, channels: int) -> nn.Module:
     widths = [latent, *(width << i for i in reversed(range(doublings)))]
     layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
         layers += [nn.ConvTranspose2d(inputs, outputs, *((4, 2, 1) if i else (base, 1, 0)), bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
     return _Main(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh())
 
@@ -20,7 +22,7 @@ def dcgan_discriminator(base: tuple[int, int], halvings: int, width: int, channe
     wrap = spectral or (lambda layer: layer)
     widths = [channels, *(width << i for i in range(halvings))]
     layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
         layers.append(wrap(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=spectral is not None)))
         if i and spectral is None:
             layers.append(nn.BatchNorm2d(outputs))
