@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from jaxgan import checkpoint, data
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
-from jaxgan.errors import NonFiniteError, require, require_choice
+from jaxgan.errors import NonFiniteError, RunError, require, require_choice
 from jaxgan.log import Log
 from jaxgan.loop import Loop, Plan, Session, say
 from jaxgan.parallel import check_divisible
@@ -105,6 +105,9 @@ def run(
                     raise
                 budget, rolled_back = budget - 1, True
                 say(str(error))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise RunError(f"cannot go on writing to {directory.path} ({reason}): free space and run the same command again") from error
 
 
 def _run_config(session: Session, batch_size: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxgan.data import decoding
-from jaxgan.data.source import Source
+from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
 
 try:
@@ -117,6 +117,8 @@ def _open(folder: Path) -> Entry | None:
 def _lock(place: Path, name: str) -> Iterator[None]:
     """Held while decoding into `place`; the system drops it when the process dies. Raises _NotWritable."""
     try:
+        if place.name == CACHE_NAME and not place.exists() and not place.parent.stat().st_mode & 0o222:
+            raise _NotWritable  # root could write, but the folder is marked as not to be written by anyone
         place.mkdir(parents=True, exist_ok=True)
         file = (place / f"{name}.lock").open("a")
     except OSError as error:

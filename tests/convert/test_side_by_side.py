@@ -79,19 +79,19 @@ SIZES = [((28, 28), (7, 7), 2), ((32, 32), (4, 4), 3), ((64, 32), (8, 4), 3), ((
 """Image size, base, halvings."""
 
 
-@pytest.mark.parametrize("size, base, count", SIZES)
+@pytest.mark.parametrize(("size", "base", "count"), SIZES)
 def test_dcgan_generator(size, base, count, seed):
     reference = theirs.dcgan_generator(7, base, count, 3, 2)
     _compare(DCGANGenerator((*size, 2), 3), reference, _normal(seed, BATCH, 7), seed, labelled=False)
 
 
-@pytest.mark.parametrize("size, base, count", SIZES)
+@pytest.mark.parametrize(("size", "base", "count"), SIZES)
 def test_dcgan_discriminator(size, base, count, seed):
     reference = theirs.dcgan_discriminator(base, count, 3, 2)
     _compare(DCGANDiscriminator(3), reference, _normal(seed, BATCH, *size, 2), seed, labelled=False)
 
 
-@pytest.mark.parametrize("size, base, count", SIZES[:3])
+@pytest.mark.parametrize(("size", "base", "count"), SIZES[:3])
 def test_dcgan_discriminator_with_spectral_norm(size, base, count, seed):
     reference = theirs.dcgan_discriminator(base, count, 3, 4, torch.nn.utils.spectral_norm)
     _compare(DCGANDiscriminator(3, spectral_norm=True), reference, _normal(seed, BATCH, *size, 4), seed, labelled=False)
@@ -108,7 +108,7 @@ def test_newer_spelling_of_spectral_norm(seed):
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize("classes", [0, CLASSES])
-@pytest.mark.parametrize("size, base, count", SIZES[:3])
+@pytest.mark.parametrize(("size", "base", "count"), SIZES[:3])
 def test_resnet_generator(size, base, count, classes, mode, seed):
     reference = theirs.ResNetGenerator(7, base, count, 6, 2, classes, mode)
     _compare(ResNetGenerator((*size, 2), 6, classes, mode), reference, _normal(seed, BATCH, 7), seed)
@@ -116,7 +116,7 @@ def test_resnet_generator(size, base, count, classes, mode, seed):
 
 @pytest.mark.parametrize("head", ["", "projection", "class"])
 @pytest.mark.parametrize("spectral", [False, True])
-@pytest.mark.parametrize("side, count, pool, in_place", [(16, 1, "mean", False), (32, 2, "sum", True), (48, 3, "mean", True), (64, 3, "sum", False)])
+@pytest.mark.parametrize(("side", "count", "pool", "in_place"), [(16, 1, "mean", False), (32, 2, "sum", True), (48, 3, "mean", True), (64, 3, "sum", False)])
 def test_resnet_discriminator(side, count, pool, in_place, spectral, head, seed):
     wrap = torch.nn.utils.spectral_norm if spectral else None
     reference = theirs.ResNetDiscriminator(count, 6, 2, pool, in_place, head, CLASSES, wrap)

@@ -140,12 +140,14 @@ def test_options_have_caches_of_their_own(tmp_path, decoded):
     assert len(decoded) == 3
 
 
-@pytest.mark.parametrize("damage", ["short image", "no image", "no meta", "bad meta", "empty meta"])
+@pytest.mark.parametrize("damage", ["short image", "long image", "no image", "no meta", "bad meta", "empty meta"])
 def test_a_damaged_entry_is_made_again(tmp_path, decoded, damage):
     pixels = make(tmp_path / "set", 3)
     entry = load(tmp_path / "set").cache
     if damage == "short image":
         os.truncate(entry / "image.raw", 100)
+    elif damage == "long image":
+        os.truncate(entry / "image.raw", 10_000)
     elif damage.startswith("no"):
         (entry / ("image.raw" if damage == "no image" else "meta.json")).unlink()
     else:
@@ -178,6 +180,14 @@ def test_read_only_source_falls_back_to_the_users_cache(tmp_path, mount, decoded
         assert data.cache.parent == tmp_path / "user" / "jaxgan"
         np.testing.assert_array_equal(data.arrays["image"], pixels)
     assert len(decoded) == 1
+
+
+def test_a_folder_marked_read_only_is_left_alone_even_by_root(tmp_path):
+    make(tmp_path / "set", 2)
+    (tmp_path / "set").chmod(0o555)
+    assert load(tmp_path / "set").cache.parent == tmp_path / "user" / "jaxgan"
+    (tmp_path / "set").chmod(0o755)
+    assert len(list((tmp_path / "set").iterdir())) == 2
 
 
 def test_read_only_source_with_a_cache_is_read_there(tmp_path, mount, decoded):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -98,8 +99,10 @@ def bomb_png(width, height):
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow itself warns about the first, refuses the second
-def test_decompression_bomb(side):
-    with images.quiet(), pytest.raises(images.BadImage, match="decompression bomb"):
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bomb(side, quiet):
+    with images.quiet() if quiet else contextlib.nullcontext(), pytest.raises(images.BadImage, match="decompression bomb"):
         images.decode(bomb_png(side, side))
 
 

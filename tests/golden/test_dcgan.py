@@ -98,7 +98,7 @@ def test_metrics_are_the_reference_losses(run):
     np.testing.assert_allclose([metric["g_loss"] for metric in run.metrics], run.case["outputs/loss/G"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("network, player", [(DISCRIMINATOR, "discriminator"), (GENERATOR, "generator")], ids=["D", "G"])
+@pytest.mark.parametrize(("network", "player"), [(DISCRIMINATOR, "discriminator"), (GENERATOR, "generator")], ids=["D", "G"])
 def test_final_weights_and_statistics(run, network, player):
     """After three steps: convolution weights and batch norm's gains, biases and running statistics. All have moved by more than is allowed."""
     letter = "D" if network is DISCRIMINATOR else "G"
@@ -121,4 +121,5 @@ def test_outputs_at_evaluation(run):
         probability = jax.nn.sigmoid(DISCRIMINATOR.apply(_variables(run.state.players["discriminator"]), images, train=False))
     for ours, reference in [(fake, run.case["outputs/fake_eval"].transpose(0, 2, 3, 1)), (probability, run.case["outputs/D_eval_probability"])]:
         difference = np.abs(ours - reference)
-        assert np.mean(difference) <= 1e-3 and np.max(difference) <= 1e-2
+        assert np.mean(difference) <= 1e-3
+        assert np.max(difference) <= 1e-2

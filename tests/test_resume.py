@@ -1,0 +1,125 @@
+"""Killed anywhere, a run started again until it is done ends in the state, to the bit, and the log of a run that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from families_under_test import CASES
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from jaxgan.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.multiprocess
+
+HOME = Path(__file__).resolve().parent
+PICTURES = 60
+BATCH, TOTAL, SAVES = 8, 320, 64
+OPTIONS = {"images": TOTAL, "batch_size": BATCH, "log_every": 16, "sample_every": 96, "checkpoint_every": SAVES, "flip": True, "devices": 1, "seed": 11}
+NAMES = ["tiny", *CASES]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """size -> a folder of digits with one sub-folder per class, so that there is a cache to build."""
+
+    def make(size):
+        folder = tmp_path_factory.mktemp("pictures")
+        digits = load_digits()
+        for i in range(PICTURES):
+            place = folder / str(digits.target[i])
+            place.mkdir(exist_ok=True)
+            Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize((size[1], size[0])).save(place / f"{i:03d}.png")
+        return folder
+
+    return make
+
+
+def size_of(name):
+    return (4, 4) if name == "tiny" else CASES[name].config.image_size
+
+
+def start(name, run, folder, kill=None):
+    """One process, to its end; returns it."""
+    settings = {"case": name, "run": str(run), "data": f"folder:{folder}", "options": OPTIONS, "kill": kill}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), str(HOME.parent)]), "JAXGAN_CACHE": str(run) + ".cache"}
+    command = [sys.executable, "-W", "error", str(HOME / "resume_worker.py"), json.dumps(settings)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def finish(name, run, folder):
+    done = start(name, run, folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def result(run):
+    """(checksums of every leaf of the final checkpoint, log lines without times, samples)."""
+    meta = json.loads((run / "checkpoints" / str(TOTAL) / "meta" / "metadata").read_text())
+    lines = [{**json.loads(line), "seconds": None} for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return meta["leaves"], lines, {file.name: file.read_bytes() for file in (run / "samples").iterdir()}
+
+
+def check_killed(done, run, kill):
+    """The process died by its own hand, in the phase it was to die in: what is on disk says so."""
+    phase, number, _ = kill
+    assert done.returncode == -9, f"{kill} came too late: {done.returncode} {done.stderr[-2000:]}"
+    last = json.loads(Path(str(run) + ".kills").read_text().splitlines()[-1])
+    assert last == [phase, number]
+    saved = Checkpoints(run / "checkpoints").steps
+    assert TOTAL not in saved
+    if phase == "cache":
+        assert list(Path(str(run) + ".cache").rglob("*"))
+        assert not (run / "config.json").exists()
+    elif phase == "first":
+        assert not saved
+    elif phase == "saving":
+        assert number not in saved
+        assert [path for path in (run / "checkpoints").iterdir() if path.name.startswith(f"{number}.")]
+    print(f"killed in phase {phase} at {number}, with checkpoints {saved}")
+
+
+def check(name, tmp_path, folder, kills):
+    finish(name, tmp_path / "straight", folder)
+    for kill in kills:
+        check_killed(start(name, tmp_path / "killed", folder, kill), tmp_path / "killed", kill)
+    finish(name, tmp_path / "killed", folder)
+    straight, killed = result(tmp_path / "straight"), result(tmp_path / "killed")
+    assert killed[0]["state"] == straight[0]["state"]
+    assert killed[0]["sampler"] == straight[0]["sampler"]
+    assert killed[1] == straight[1]
+    assert killed[2] == straight[2]
+    assert len(straight[1]) == TOTAL // 16
+
+
+def random_kills(rng, count):
+    """`count` kills that a run survives in this order: each at a later point than what is certainly saved, more than a third while saving."""
+    kills = [["cache", rng.randint(2, PICTURES - 1), 0.0], ["first", 0, 0.0]]
+    saving = sorted(rng.choice(range(0, TOTAL + 1, SAVES)) for _ in range((count + 2) // 2))
+    others = sorted(rng.randrange(BATCH, TOTAL, BATCH) for _ in range(count - 2 - len(saving)))
+    # Sorted by images: a kill while saving N leaves N unsaved, so the next start passes N again; one after a committed save cannot come back.
+    later = [["saving", number, rng.uniform(0, 0.008)] for number in saving] + [["step", number, rng.uniform(0, 0.01)] for number in others]
+    return kills + sorted(later, key=lambda kill: (kill[1], kill[0] == "saving"))
+
+
+@pytest.mark.parametrize("name", ["tiny", "cgan"])
+def test_two_kills(tmp_path, pictures, name):
+    rng = random.Random(name)
+    kills = [["step", rng.randrange(SAVES + BATCH, 2 * SAVES, BATCH), 0.002], ["saving", 3 * SAVES, rng.uniform(0, 0.005)]]
+    check(name, tmp_path, pictures(size_of(name)), kills)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_twenty_kills(tmp_path, pictures, name):
+    kills = random_kills(random.Random(f"twenty {name}"), 20)
+    phases = [phase for phase, _, _ in kills]
+    assert len(kills) == 20
+    assert phases.count("saving") >= 7
+    assert {"cache", "first", "step", "saving"} == set(phases)
+    check(name, tmp_path, pictures(size_of(name)), kills)
