@@ -8,15 +8,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from experiments.embed_population import CONFIG
 from jaxgan import cgan, data, losses
+from jaxgan.state import State
 
 
-def validation_loss(learning_rate: jax.Array, state: cgan.State, batches: dict, held_out: dict, key: jax.Array) -> jax.Array:
+def validation_loss(learning_rate: Any, state: State, batches: dict, held_out: dict, key: jax.Array) -> jax.Array:
     """How well the discriminator, trained at `learning_rate` on `batches` (leaves [steps, B, ...]), tells held-out digits from generated ones.
 
     Returns: the non-saturating loss, float32 [], after as many rounds as there are batches. `key` is the run's key and is not consumed.
@@ -29,7 +31,7 @@ def validation_loss(learning_rate: jax.Array, state: cgan.State, batches: dict, 
     return losses.discriminator_loss("non-saturating", _judge(state, held_out["image"], labels), _judge(state, fakes, labels))
 
 
-def _judge(state: cgan.State, images: jax.Array, labels: jax.Array) -> jax.Array:
+def _judge(state: State, images: jax.Array, labels: jax.Array) -> Any:
     discriminator = cgan.game(CONFIG).discriminator
     return discriminator.apply({"params": state.players["discriminator"].params}, images, labels, train=False)
 

@@ -112,11 +112,13 @@ def program(family: ModuleType, config: Any, resident: bool, flip: bool, axis_na
 
 
 def compile_program(family: ModuleType, config: Any, resident: bool, flip: bool, mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
-    """`program` compiled for `arguments`, the state donated; its `memory_analysis` tells what a call needs. See `Feed` for mesh and devices."""
+    """`program` compiled for `arguments`, the state donated; its `memory_analysis`, if any, tells what a call needs. See `Feed` for mesh and devices."""
     if devices is not None:
         pure = program(family, config, resident, flip, parallel.AXIS)
         mapped = functools.partial(jax.pmap, axis_name=parallel.AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=0)
         compiled = mapped(pure, devices=None if len(devices) == len(jax.devices()) else devices)
+        if jax.process_count() > 1:  # compiled ahead of time it would want the batches of all processes
+            return compiled
     elif mesh is not None:
         whole = parallel.replicated(mesh)
         shardings = (whole, whole, parallel.split(mesh, axis=1), whole)

@@ -263,9 +263,9 @@ def _stop_signals(log: Log | None) -> Iterator[threading.Event]:
 
 def _memory(compiled: Any) -> str:
     """What one call needs on each device, in words."""
-    analysis = compiled.memory_analysis()
+    analysis = compiled.memory_analysis() if hasattr(compiled, "memory_analysis") else None
     if analysis is None:
-        return "this backend gives no memory estimate"
+        return "no memory estimate here"
     needed = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes + analysis.temp_size_in_bytes
     return f"about {needed / 2**20:,.1f} MiB a device, {analysis.temp_size_in_bytes / 2**20:,.1f} of it while a step runs"
 

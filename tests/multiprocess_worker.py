@@ -16,9 +16,9 @@ if __name__ == "__main__":
         jax.distributed.initialize(f"127.0.0.1:{settings['port']}", settings["processes"], settings["process"])
 
 import numpy as np
-import tiny_family
 
 from jaxgan import data, log, train
+from tests import tiny_family
 
 log._open_tensorboard = lambda *arguments: None  # slow to load
 

@@ -6,7 +6,7 @@ Phases, in each of which the process sends itself SIGKILL, having appended a lin
   cache   while the data set's cache is built, at its `number`-th image
   first   before the first checkpoint is begun
   step    `delay` seconds after the call that ends at `number` images was dispatched
-  saving  `delay` seconds after files of checkpoint `number` begin to appear, not before it was begun and, as the test looks, not after its commit
+  saving  `delay` seconds after files of checkpoint `number` begin to appear, or at its commit, the renaming of its folder, if that comes first
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from jaxgan import checkpoint, loop, train
-from jaxgan.data import decoding
+from jaxgan import checkpoint, loop, train  # noqa: E402 (after the settings of JAX)
+from jaxgan.data import decoding  # noqa: E402
 
 
 def die(phase, number):
@@ -69,8 +69,16 @@ def kill_while_saving(number, delay):
         while not list(directory.glob(f"{number}.*")):
             time.sleep(0.0005)
         time.sleep(delay)
-        if not (directory / str(number)).exists():
+        die("saving", number)
+
+    rename = os.rename
+
+    def renamed(source, target, **options):
+        if Path(target).name == str(number):
             die("saving", number)
+        rename(source, target, **options)
+
+    os.rename = renamed
 
     def started(self, images, arguments):
         if images == number:
@@ -91,11 +99,11 @@ def main():
     elif phase == "saving":
         kill_while_saving(number, delay)
     if SETTINGS["case"] == "tiny":
-        import tiny_family as family
+        from tests import tiny_family as family
 
         config = family.Config()
     else:
-        from families_under_test import CASES
+        from tests.families_under_test import CASES
 
         family, config = CASES[SETTINGS["case"]].family, CASES[SETTINGS["case"]].config
     train.run(family, config, SETTINGS["data"], Path(SETTINGS["run"]), progress=False, **SETTINGS["options"])

@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_family
 
 from jaxgan import checkpoint, parallel
 from jaxgan.checkpoint import Checkpoints, CheckpointWarning
 from jaxgan.config_io import to_dict
 from jaxgan.errors import CheckpointError
+from tests import tiny_family
 
 CONFIG = tiny_family.Config()
-META = {"family": "tiny_family", "config": to_dict(CONFIG), "seed": 0, "attempt": 0}
+META = {"family": tiny_family.__name__, "config": to_dict(CONFIG), "seed": 0, "attempt": 0}
 
 
 def state_at(images, config=CONFIG):
@@ -58,7 +58,7 @@ def test_round_trip_is_bitwise_and_keeps_the_newest(tmp_path):
     state, meta = restore(tmp_path)
     assert_equal(state, state_at(32))
     assert Checkpoints(tmp_path).steps == [24, 32]
-    assert (meta["images"], meta["step"], meta["family"], meta["format"]) == (32, 4, "tiny_family", 1)
+    assert (meta["images"], meta["step"], meta["family"], meta["format"]) == (32, 4, tiny_family.__name__, 1)
     assert meta["versions"]["jax"] == jax.__version__
     assert meta["leaves"]["sampler"]["ema/params/hidden"][:2] == ["float32", [3, 8]]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny_family
-from multiprocess_worker import CONFIG, dataset
 
 from jaxgan import checkpoint, train
 from jaxgan.checkpoint import Checkpoints
+from tests import tiny_family
+from tests.multiprocess_worker import CONFIG, dataset
 
 pytestmark = pytest.mark.multiprocess
 
@@ -35,7 +35,7 @@ def free_port():
 
 def start(run, processes=2, **options):
     port = free_port()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), str(HOME.parent)]), "JAX_NUM_CPU_DEVICES": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(HOME.parent), "JAX_NUM_CPU_DEVICES": "2"}
     started = []
     for process in range(processes):
         settings = {"process": process, "processes": processes, "port": port, "run": str(run), "options": {**OPTIONS, **options}}

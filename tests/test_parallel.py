@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_family
 
 from jaxgan import parallel
+from tests import tiny_family
 
 CONFIG = tiny_family.Config(optimizer_name="sgd", optimizer=tiny_family.Adam(learning_rate=0.1))
 KEY = jax.random.key(3)

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from families_under_test import CASES
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxgan.checkpoint import Checkpoints
+from tests.families_under_test import CASES
 
 pytestmark = pytest.mark.multiprocess
 
@@ -48,7 +48,7 @@ def size_of(name):
 def start(name, run, folder, kill=None):
     """One process, to its end; returns it."""
     settings = {"case": name, "run": str(run), "data": f"folder:{folder}", "options": OPTIONS, "kill": kill}
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), str(HOME.parent)]), "JAXGAN_CACHE": str(run) + ".cache"}
+    environment = {**os.environ, "PYTHONPATH": str(HOME.parent), "JAXGAN_CACHE": str(run) + ".cache"}
     command = [sys.executable, "-W", "error", str(HOME / "resume_worker.py"), json.dumps(settings)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 

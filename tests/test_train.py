@@ -17,12 +17,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny_family
 
 from jaxgan import checkpoint, data, parallel, train
 from jaxgan.errors import DataError, NonFiniteError, RunError
 from jaxgan.log import Log
 from jaxgan.rundir import RunDir, RunWarning
+from tests import tiny_family
 
 CONFIG = tiny_family.Config()
 DATASET = data.from_arrays("noise", np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8))
@@ -123,7 +123,7 @@ def test_directory_of_a_run(straight):
     assert checkpoint.Checkpoints(directory / "checkpoints").steps == [0, 80, 160]
     assert [line["images"] for line in lines(directory)] == list(range(16, 161, 16))
     config = json.loads((directory / "config.json").read_text())
-    assert config["family"] == "tiny_family"
+    assert config["family"] == tiny_family.__name__
     assert config["config"]["optimizer"]["learning_rate"] == 0.01
     assert (config["batch_size"], config["seed"], config["data"], config["fingerprint"]) == (8, 0, "noise", DATASET.fingerprint)
     environment = json.loads((directory / "environment.json").read_text())
@@ -381,8 +381,8 @@ def test_family_that_miscounts_is_refused(tmp_path):
 
 LIMITED = """
 import resource, signal, sys
+from tests import test_train
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import test_train
 from jaxgan import checkpoint, log
 log._open_tensorboard = lambda *arguments: None  # its threads would say more
 start = checkpoint.Checkpoints._start
@@ -400,8 +400,7 @@ except Exception as error:
 
 def test_disk_that_fills_up_while_saving(tmp_path, straight):
     """Files of at most 5,000 bytes stand for a full disk; nothing but the one sentence is said, and the same command goes on afterwards."""
-    home = Path(__file__).resolve().parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), str(home.parent)])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert re.fullmatch(r"(Checkpoint|Run)Error: .*File too large.*\n", done.stdout), done

@@ -8,8 +8,9 @@ Batches: see `batch_spec`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -80,7 +81,9 @@ class Config:
 def game(config: Config, axis_name: str | None = None) -> Game:
     """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
     shape, spectral_norm = adversarial.image_shape(config), config.stabilisers.spectral_norm
-    options = {"classes": config.classes, "dtype": jnp.dtype(config.dtype)}
+    options: dict[str, Any] = {"classes": config.classes, "dtype": jnp.dtype(config.dtype)}
+    generator: nn.Module
+    discriminator: nn.Module
     if config.architecture == "odena":
         generator = ACGANGenerator(shape, widths=config.generator_widths, axis_name=axis_name, **options)
         discriminator = ACGANDiscriminator(

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
-from jaxgan.errors import is_number, require, require_choice
-from jaxgan.families.stabilisers import Stabilisers, noise_level
+from jaxgan.errors import require, require_choice
+from jaxgan.families.stabilisers import Stabilisers, is_on, noise_level
 from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
@@ -61,7 +61,7 @@ def check_settings(config: Any) -> None:
     require_choice("loss", config.loss, losses.LOSSES)
     require_choice("dtype", config.dtype, ("float32", "bfloat16"))
     s: Stabilisers = config.stabilisers
-    smooth = (s.real_target, s.fake_target) != (1.0, 0.0)
+    smooth = is_on(s.fake_target) or is_on(s.real_target, off=1)
     require(not smooth or config.loss in losses.SMOOTHABLE, f"the {config.loss!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0")
     require(len(config.image_size) == 2 and min(config.image_size) > 0, f"image_size must be (height, width), got {config.image_size}")
     require(config.channels > 0, f"channels must be positive, got {config.channels}")
@@ -132,7 +132,7 @@ def draw(config: Any, state: State, key: jax.Array, count: int, axis_name: str |
 
     keys = example_keys(stream_key(key, "examples", state.step), count, axis_name)
     draws = {"latents": latents(keys), "keys": keys, "pool": stream_key(key, "pool", state.step)}
-    if s.gradient_penalty:
+    if is_on(s.gradient_penalty):
         draws["alpha"] = jax.vmap(jax.random.uniform)(example_streams(keys, "alpha"))
     if s.generator_batch > 1:
         generator_keys = example_keys(stream_key(key, "generator examples", state.step), count // s.critic_steps * s.generator_batch, axis_name)
@@ -195,7 +195,7 @@ def _judge(game: Game, config: Any, params: PyTree, stats: PyTree, shown: Batch,
     """The discriminator's judgement of a batch in training, under instance noise; and its statistics after the pass."""
     image = shown["image"]
     keys = None if keys is None else example_streams(keys, name)
-    if _is_on(config.stabilisers.instance_noise):
+    if is_on(config.stabilisers.instance_noise):
         image = add_noise(image, noise_level(config.stabilisers, images), keys, "instance noise")
     judgement, stats = game.discriminator.apply({"params": params, **stats}, image, shown.get("label"), keys, train=True, mutable=list(stats))
     return judgement, dict(stats)
@@ -206,8 +206,8 @@ def _discriminator_step(
 ) -> tuple[Player, Metrics]:
     """One step of the discriminator on real and on generated images, in separate passes."""
     s, keys = config.stabilisers, draws.get("keys")
-    if s.dequantise:
-        noise = jax.vmap(lambda k: jax.random.uniform(k, real["image"].shape[1:], maxval=s.dequantise))(example_streams(keys, "dequantise"))
+    if is_on(s.dequantise):
+        noise = jax.vmap(lambda k: jax.random.uniform(k, real["image"].shape[1:], maxval=s.dequantise))(example_streams(draws["keys"], "dequantise"))
         real = real | {"image": real["image"] + noise}
 
     def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
@@ -226,7 +226,7 @@ def _discriminator_step(
 
     optimizer = optim.build(config.discriminator_optimizer, images)
     discriminator, loss, (stats, metrics) = update(discriminator, loss_fn, optimizer, axis_name)
-    params = losses.clip_weights(discriminator.params, s.weight_clip) if _is_on(s.weight_clip) else discriminator.params
+    params = losses.clip_weights(discriminator.params, s.weight_clip) if is_on(s.weight_clip) else discriminator.params
     return discriminator.replace(params=params, stats=stats), metrics | {"d_loss": loss}
 
 
@@ -245,13 +245,13 @@ def _penalties(game: Game, s: Stabilisers, params: PyTree, stats: PyTree, real: 
         return logits
 
     total, metrics = jnp.float32(0), {}
-    if _is_on(s.r1):
+    if is_on(s.r1):
         metrics["r1"] = losses.r1_penalty(critic(real), real["image"])
         total += s.r1 * metrics["r1"]
-    if _is_on(s.r2):
+    if is_on(s.r2):
         metrics["r2"] = losses.r2_penalty(critic(fake), fake["image"])
         total += s.r2 * metrics["r2"]
-    if _is_on(s.gradient_penalty):
+    if is_on(s.gradient_penalty):
         metrics["gradient_penalty"] = losses.gradient_penalty(critic(real), real["image"], fake["image"], draws["alpha"])
         total += s.gradient_penalty * metrics["gradient_penalty"]
     return total, metrics
@@ -286,11 +286,6 @@ def _stats(variables: PyTree) -> PyTree:
     return {name: collection for name, collection in variables.items() if name != "params"}
 
 
-def _is_on(value: Any) -> bool:
-    """False for a concrete zero. A tracer counts as on: its value is not known."""
-    return not (is_number(value) and value == 0)
-
-
 # ------------------------------------------------------------------------------------------------------------------- pictures
 
 
@@ -302,7 +297,8 @@ def sample_images(
     latents = jax.vmap(lambda k: latent(k, (config.latent_size,)))(keys)
     if labels is not None:
         chex.assert_shape(labels, (count,))
-    return game.generator.apply(state.ema, latents, labels, train=False)
+    images: Any = game.generator.apply(state.ema, latents, labels, train=False)
+    return images
 
 
 def preview_grid(sample: Callable[..., jax.Array], config: Any, state: State, key: jax.Array) -> jax.Array:

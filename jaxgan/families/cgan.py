@@ -7,8 +7,9 @@ the label as extra inputs. Supports every stabiliser. Batches: see `batch_spec`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -84,7 +85,9 @@ def _latent(config: Config):
 def game(config: Config, axis_name: str | None = None) -> Game:
     """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
     shape, dtype, spectral_norm = adversarial.image_shape(config), jnp.dtype(config.dtype), config.stabilisers.spectral_norm
-    options = {"classes": config.classes, "dtype": dtype}
+    options: dict[str, Any] = {"classes": config.classes, "dtype": dtype}
+    generator: nn.Module
+    discriminator: nn.Module
     if config.architecture == "maxout":
         generator = MaxoutGenerator(shape, config.generator_hidden, dropout_rate=config.dropout, **options)
         hidden = tuple((units, 4) for units in config.discriminator_hidden)

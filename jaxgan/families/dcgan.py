@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -86,7 +87,9 @@ def sngan(image_size: tuple[int, int] = (32, 32), channels: int = 3, classes: in
 def game(config: Config, axis_name: str | None = None) -> Game:
     """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
     shape, spectral_norm = adversarial.image_shape(config), config.stabilisers.spectral_norm
-    options = {"classes": config.classes, "dtype": jnp.dtype(config.dtype)}
+    options: dict[str, Any] = {"classes": config.classes, "dtype": jnp.dtype(config.dtype)}
+    generator: nn.Module
+    discriminator: nn.Module
     if config.architecture == "dcgan":
         generator = DCGANGenerator(shape, config.generator_width, axis_name=axis_name, **options)
         discriminator = DCGANDiscriminator(config.discriminator_width, spectral_norm=spectral_norm, axis_name=axis_name, **options)

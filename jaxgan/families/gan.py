@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -75,6 +76,8 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
     shape, dtype = adversarial.image_shape(config), jnp.dtype(config.dtype)
     spectral_norm = config.stabilisers.spectral_norm
+    generator: nn.Module
+    discriminator: nn.Module
     if config.architecture == "maxout":
         generator = MaxoutGenerator(shape, config.generator_hidden, dtype=dtype)
         hidden = tuple((units, 5) for units in config.discriminator_hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,10 +51,15 @@ class Stabilisers:
         require_range("generator_batch", self.generator_batch, 1)
         require_range("real_target", self.real_target, 0, 1.2)
         require_range("fake_target", self.fake_target, 0, 1)
-        for name in ("instance_noise", "instance_noise_images", "dequantise", "ema_half_life", "ema_ramp", "pool_size", "r1", "r2", "gradient_penalty", "weight_clip"):
+        noise, average = ("instance_noise", "instance_noise_images", "dequantise"), ("ema_half_life", "ema_ramp")
+        for name in (*noise, *average, "pool_size", "r1", "r2", "gradient_penalty", "weight_clip"):
             require_range(name, getattr(self, name), 0)
-        noiseless = is_number(self.instance_noise) and self.instance_noise == 0
-        require(not (self.instance_noise_images and noiseless), "instance_noise_images needs instance_noise, the level it anneals from")
+        require(not self.instance_noise_images or is_on(self.instance_noise), "instance_noise_images needs instance_noise, the level it anneals from")
+
+
+def is_on(value: Any, off: float = 0) -> bool:
+    """False for the concrete number that switches a setting `off`. A tracer counts as on: its value is not known."""
+    return not (is_number(value) and value == off)
 
 
 def noise_level(stabilisers: Stabilisers, images: jax.Array) -> jax.Array:

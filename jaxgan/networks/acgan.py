@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import require
+from jaxgan.errors import is_number, require
 from jaxgan.networks.dcgan import dcgan_normal, dcgan_scale
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import BatchNorm
@@ -75,7 +75,7 @@ class ACGANDiscriminator(nn.Module):
     def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, jax.Array]:
         keys = keys if train else None
         x = images
-        if keys is not None and self.input_noise:
+        if keys is not None and not (is_number(self.input_noise) and self.input_noise == 0):
             x = add_noise(x, self.input_noise, keys, "input")
         for i, features in enumerate(self.widths):
             normed = i > 0 and not self.spectral_norm

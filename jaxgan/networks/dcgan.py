@@ -85,20 +85,30 @@ class DCGANDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
-        count = halvings(images.shape[1:3])
+        count = halvings((images.shape[1], images.shape[2]))
         batch_norm = not self.spectral_norm
+
+        def conv(features: int, i: int, size: int | tuple[int, int], strides: int, padding: int) -> Conv:
+            return Conv(
+                features,
+                size,
+                strides,
+                padding,
+                use_bias=not batch_norm,
+                kernel_init=dcgan_normal,
+                spectral_norm=self.spectral_norm,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )
+
         x = images
         if self.classes:
             planes = jax.nn.one_hot(labels, self.classes)[:, None, None, :]
             x = jnp.concatenate([x, jnp.broadcast_to(planes, (*images.shape[:3], self.classes))], axis=-1)
         for i in range(count):
-            x = Conv(
-                self.width << i, 4, 2, 1, use_bias=not batch_norm, kernel_init=dcgan_normal, spectral_norm=self.spectral_norm, dtype=self.dtype, name=f"conv{i}"
-            )(x, train)
+            x = conv(self.width << i, i, 4, 2, 1)(x, train)
             if batch_norm and i > 0:
                 x = BatchNorm(self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}")(x, train)
             x = nn.leaky_relu(x, 0.2)
-        last = Conv(
-            1, x.shape[1:3], use_bias=not batch_norm, kernel_init=dcgan_normal, spectral_norm=self.spectral_norm, dtype=self.dtype, name=f"conv{count}"
-        )
+        last = conv(1, count, (x.shape[1], x.shape[2]), 1, 0)
         return last(x, train)[:, 0, 0, 0].astype(jnp.float32)

@@ -103,7 +103,9 @@ class Embedding(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, labels: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, labels: jax.Array | None, train: bool = False) -> jax.Array:
+        if labels is None:
+            raise ValueError("a class-conditional network needs labels, int32 [B]")
         table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)
         if self.spectral_norm:
             table = spectrally_normalised(self, table.T, train, 0).T  # u is per class, as in the reference implementations

@@ -5,16 +5,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxgan.errors import is_number
 from jaxgan.update import example_streams
 
 
-def dropout(x: jax.Array, rate: float, keys: jax.Array | None, name: str) -> jax.Array:
+def dropout(x: jax.Array, rate: jax.Array | float, keys: jax.Array | None, name: str) -> jax.Array:
     """Zero a share `rate` of x [B, ...] and scale the rest by 1 / (1 - rate) (Srivastava et al. 2014).
 
     Args:
       keys: one key per example, not consumed (the layer's stream `name` is); None turns dropout off.
     """
-    if keys is None or not rate:
+    if keys is None or (is_number(rate) and rate == 0):
         return x
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(example_streams(keys, name))
     return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))

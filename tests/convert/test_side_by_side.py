@@ -116,7 +116,9 @@ def test_resnet_generator(size, base, count, classes, mode, seed):
 
 @pytest.mark.parametrize("head", ["", "projection", "class"])
 @pytest.mark.parametrize("spectral", [False, True])
-@pytest.mark.parametrize(("side", "count", "pool", "in_place"), [(16, 1, "mean", False), (32, 2, "sum", True), (48, 3, "mean", True), (64, 3, "sum", False)])
+@pytest.mark.parametrize(
+    ("side", "count", "pool", "in_place"), [(16, 1, "mean", False), (32, 2, "sum", True), (48, 3, "mean", True), (64, 3, "sum", False)]
+)
 def test_resnet_discriminator(side, count, pool, in_place, spectral, head, seed):
     wrap = torch.nn.utils.spectral_norm if spectral else None
     reference = theirs.ResNetDiscriminator(count, 6, 2, pool, in_place, head, CLASSES, wrap)

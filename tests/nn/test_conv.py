@@ -14,7 +14,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxgan.nn.conv import Conv, ConvTranspose, conv2d, conv_transpose2d
+from jaxgan.nn.conv import conv2d, conv_transpose2d
+from jaxgan.nn.layers import Conv, ConvTranspose
 
 # (height, width, inputs, outputs, kernel, strides, padding): every way to compute on CPU occurs, also at the edges of its rule.
 PLAIN = [
@@ -319,14 +320,16 @@ def test_accelerator_branch_equals_lax(transposed, monkeypatch):
 def test_modules_hold_float32_parameters_and_compute_in_dtype():
     x = arrays((6, 5, 3, 1, (1, 1)))[0]
     for layer, apply in (
-        (Conv(8, 3, 2, 1, bias_init=jax.nn.initializers.ones), partial(conv2d, strides=(2, 2), padding=((1, 1), (1, 1)))),
-        (ConvTranspose(8, (4, 3), 2, ((1, 2), (0, 1)), bias_init=jax.nn.initializers.ones), partial(conv_transpose2d, strides=2, padding=((1, 2), (0, 1)))),
+        (Conv(8, 3, 2, 1), partial(conv2d, strides=(2, 2), padding=((1, 1), (1, 1)))),
+        (ConvTranspose(8, (4, 3), 2, ((1, 2), (0, 1))), partial(conv_transpose2d, strides=2, padding=((1, 2), (0, 1)))),
     ):
         params = layer.init(jax.random.key(0), x)["params"]
         assert {k: (v.shape, v.dtype) for k, v in params.items()} == {
             "kernel": ((3 if isinstance(layer, Conv) else 4, 3, 3, 8), jnp.float32),
             "bias": ((8,), jnp.float32),
         }
+        assert not np.any(params["bias"])
+        params = params | {"bias": jnp.ones(8)}
         close(layer.apply({"params": params}, x), apply(x, params["kernel"]) + 1)
         half = layer.clone(dtype=jnp.bfloat16).apply({"params": params}, x)
         assert half.dtype == jnp.bfloat16

@@ -1,0 +1,156 @@
+"""Every family: one train step gives the same under every transformation, to the tolerances of plain SGD and of the default optimiser."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from tests.contract.helpers import (
+    EVERY,
+    FAMILIES,
+    KEY,
+    ONLY_FIRST_FAST,
+    STEPS,
+    WITH_VARIANTS,
+    Played,
+    assert_losses_close,
+    assert_same_run,
+    assert_trees_close,
+    default_run,
+    initial_state,
+    make_batch,
+    make_batches,
+    mapped_step,
+    play,
+    setting,
+    sgd_run,
+    step_with,
+)
+from jaxgan import parallel, update
+
+
+@pytest.mark.parametrize("name", ONLY_FIRST_FAST)
+def test_eager_equals_jit(name):
+    family, config = EVERY[name].family, setting(name, "sgd")
+    state, metrics = family.train_step(config, initial_state(family, config), make_batch(family, config), KEY)
+    expected = sgd_run(name)
+    assert_trees_close(jax.device_get(state), expected.states[1], 1e-5)
+    assert_losses_close(jax.device_get(metrics), {name: values[0] for name, values in expected.metrics.items()}, 1e-4)
+
+
+@pytest.mark.parametrize("name", WITH_VARIANTS)
+@pytest.mark.parametrize("kind", ["pmap", "mesh"])
+def test_eight_devices_equal_one(name, kind):
+    family, config = EVERY[name].family, setting(name, "sgd")
+    assert_same_run(play(family, config, mapped_step(kind, family, config)), sgd_run(name))
+
+
+@pytest.mark.parametrize("name", WITH_VARIANTS)
+def test_eight_devices_equal_one_with_the_default_optimizer(name):
+    family, config = EVERY[name].family, setting(name, "default")
+    eight = play(family, config, mapped_step("pmap", family, config))
+    assert_losses_close(eight.metrics, default_run(name).played.metrics, 1e-3)
+
+
+def modules_that_average():
+    """The modules that call `device_mean`, by name: the ground floor's first."""
+    holders = [name for name, module in sys.modules.items() if name.startswith("jaxgan.") and getattr(module, "device_mean", None) is update.device_mean]
+    return sorted(holders, key=lambda name: (name != "jaxgan.update", name))
+
+
+def dropped(monkeypatch, module):
+    """Makes `device_mean` do nothing in one module; returns a list that has an entry for each call."""
+    calls = []
+
+    def keep(tree, axis_name):
+        calls.append(axis_name)
+        return tree
+
+    monkeypatch.setattr(sys.modules[module], "device_mean", keep)
+    return calls
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_forgotten_mean_is_seen(name, monkeypatch):
+    """The comparison above can fail: without the mean of the gradients it does."""
+    family, config = EVERY[name].family, setting(name, "sgd")
+    assert dropped(monkeypatch, "jaxgan.update") == []
+    with pytest.raises(AssertionError):
+        assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", modules_that_average())
+@pytest.mark.parametrize("name", EVERY)
+def test_each_forgotten_mean_is_seen(name, module, monkeypatch):
+    family, config = EVERY[name].family, setting(name, "sgd")
+    calls = dropped(monkeypatch, module)
+    played = play(family, config, mapped_step("pmap", family, config))
+    if "data" not in calls:
+        pytest.skip("nothing is averaged there in this family")
+    with pytest.raises(AssertionError):
+        assert_same_run(played, sgd_run(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_keys_that_ignore_the_device_are_seen(name, monkeypatch):
+    family, config = EVERY[name].family, setting(name, "sgd")
+    (module,) = {sys.modules[m] for m in sys.modules if m == "jaxgan.families.adversarial"}
+    monkeypatch.setattr(module, "example_keys", lambda key, count, axis_name=None, first=0: update.example_keys(key, count, None, first))
+    with pytest.raises(AssertionError):
+        assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))
+
+
+def checked(family, config):
+    """The step under `shard_map` with its replication checks, state and metrics declared the same everywhere."""
+    step = functools.partial(family.train_step, config, axis_name=parallel.AXIS)
+    specs = (P(), P(parallel.AXIS), P())
+    return jax.shard_map(step, mesh=parallel.data_mesh(), in_specs=specs, out_specs=P(), check_vma=True)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_shard_map_proves_the_state_replicated(name):
+    family, config = EVERY[name].family, EVERY[name].config
+    state = jax.eval_shape(functools.partial(family.init, config), KEY)
+    after, _ = jax.eval_shape(checked(family, config), state, make_batch(family, config), KEY)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize("module", ["jaxgan.nn.norm", "jaxgan.families.adversarial"])
+def test_shard_map_refuses_what_differs_between_devices(module, monkeypatch):
+    """The proof above can fail: without the mean of batch statistics or of metrics it does."""
+    family, config = EVERY["dcgan"].family, EVERY["dcgan"].config
+    dropped(monkeypatch, module)
+    with pytest.raises(ValueError, match="out_specs"):
+        jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
+
+
+@pytest.mark.parametrize("name", WITH_VARIANTS)
+def test_scan_equals_single_steps(name):
+    family, config = EVERY[name].family, setting(name, "sgd")
+    step = parallel.scan_steps(functools.partial(family.train_step, config), STEPS)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *make_batches(family, config))
+    state, metrics = jax.device_get(step(initial_state(family, config), stacked, KEY))
+    assert_same_run(Played([state], metrics), sgd_run(name))
+
+
+@pytest.mark.parametrize("name", WITH_VARIANTS)
+def test_vmap_over_seeds_equals_one_by_one(name):
+    family, config = EVERY[name].family, setting(name, "sgd")
+    batch, step = make_batch(family, config), step_with(family, config)
+    states = [initial_state(family, config, seed) for seed in range(3)]
+    keys = jax.random.split(KEY, 3)
+    single = [jax.device_get(step(state, batch, key)) for state, key in zip(states, keys, strict=True)]
+    together = jax.jit(jax.vmap(functools.partial(family.train_step, config), in_axes=(0, None, 0)))
+    state, metrics = jax.device_get(together(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), batch, keys))
+    for seed, (one_state, one_metrics) in enumerate(single):
+        assert_losses_close({name: value[seed] for name, value in metrics.items()}, one_metrics, 1e-4)
+        assert_trees_close(jax.tree.map(lambda leaf, seed=seed: leaf[seed], state), one_state, 1e-5)
+    assert single[0][1]["d_loss"] != single[1][1]["d_loss"]
