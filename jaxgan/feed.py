@@ -112,7 +112,10 @@ def program(family: ModuleType, config: Any, resident: bool, flip: bool, axis_na
 
 
 def compile_program(family: ModuleType, config: Any, resident: bool, flip: bool, mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
-    """`program` compiled for `arguments`, the state donated; its `memory_analysis`, if any, tells what a call needs. See `Feed` for mesh and devices."""
+    """`program` compiled for `arguments`, the state donated; see `Feed` for mesh and devices.
+
+    Its `memory_analysis` (absent for pmap across processes) tells what a call needs.
+    """
     if devices is not None:
         pure = program(family, config, resident, flip, parallel.AXIS)
         mapped = functools.partial(jax.pmap, axis_name=parallel.AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=0)

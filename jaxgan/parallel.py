@@ -72,8 +72,10 @@ def shard_batch(batch: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
 
-    def place(leaf):  # what is global already passes through
-        return leaf if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+    def place(leaf):
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:  # it is global already
+            return leaf
+        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
 
     return jax.tree.map(place, batch)
 

@@ -185,7 +185,10 @@ DAMAGES = {
     "deleted": (lambda folder: biggest(folder / "sampler").unlink(), "file sampler/.* is missing"),
     "missing item": (lambda folder: shutil.rmtree(folder / "state"), "item state is missing"),
     "missing meta": (lambda folder: shutil.rmtree(folder / "meta"), "item meta is missing"),
-    "meta changed": (lambda folder: replace_text(folder / "meta" / "metadata", '"seed": 0', '"seed": 1'), "file meta/metadata does not match its checksum"),
+    "meta changed": (
+        lambda folder: replace_text(folder / "meta" / "metadata", '"seed": 0', '"seed": 1'),
+        "file meta/metadata does not match its checksum",
+    ),
     "meta cut": (lambda folder: (folder / "meta" / "metadata").write_text("{"), "file meta/metadata has 1 bytes instead of"),
     "not committed": (lambda folder: (folder / "commit_success.txt").unlink(), "commit_success.txt is missing"),
 }

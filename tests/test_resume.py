@@ -21,7 +21,8 @@ pytestmark = pytest.mark.multiprocess
 HOME = Path(__file__).resolve().parent
 PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
-OPTIONS = {"images": TOTAL, "batch_size": BATCH, "log_every": 16, "sample_every": 96, "checkpoint_every": SAVES, "flip": True, "devices": 1, "seed": 11}
+CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
+OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "flip": True, "devices": 1, "seed": 11}
 NAMES = ["tiny", *CASES]
 
 

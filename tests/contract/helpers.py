@@ -45,6 +45,9 @@ WITH_VARIANTS = (*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name i
 ONLY_FIRST_FAST = (FAMILIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in (*FAMILIES[1:], *VARIANTS)))
 """For tests that take long."""
 
+OFF = {"real_target": 1.0}
+"""Settings that are off at another value than 0."""
+
 Config = Any
 Floats = dict[tuple[str, ...], Any]
 
@@ -79,13 +82,13 @@ def setting(name: str, kind: str) -> Config:
 
 
 def float_fields(config: Config, path: tuple[str, ...] = ()) -> Floats:
-    """Every float setting that is not 0 (0 switches things off), nested ones too, by its path."""
+    """Every float setting that is switched on, nested ones too, by its path."""
     found: Floats = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= float_fields(value, (*path, field.name))
-        elif isinstance(value, float) and value:
+        elif isinstance(value, float) and value != OFF.get(field.name, 0.0):
             found[(*path, field.name)] = value
     return found
 
