@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.families_under_test import CASES, EMA, Case
 from jaxgan import acgan, cgan, dcgan, gan, parallel
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
+from tests.families_under_test import CASES, EMA, Case
 
 KEY = jax.random.key(11)
 BATCH = 16

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.contract.helpers import BATCH, EVERY, FAMILIES, KEY, STEPS, WITH_VARIANTS, default_run, initial_state, make_batch, own_buffers, setting
 from jaxgan.state import Player, State
+from tests.contract.helpers import BATCH, EVERY, FAMILIES, KEY, STEPS, WITH_VARIANTS, default_run, initial_state, make_batch, own_buffers, setting
 
 SIGNATURES = {
     "batch_spec": ["config", "batch_size"],
@@ -151,7 +151,7 @@ def test_sampling(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_sampling_reads_the_average(name):
     """Other averaged parameters, other images; the players' are not looked at."""
-    family, config = EVERY[name].family, EVERY[name].config
+    family = EVERY[name].family
     if not hasattr(family, "sample"):
         pytest.skip("this family translates")
     run, labels = sampler(name)

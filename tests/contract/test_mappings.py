@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from jaxgan import parallel, update
 from tests.contract.helpers import (
     EVERY,
     FAMILIES,
@@ -32,7 +33,6 @@ from tests.contract.helpers import (
     sgd_run,
     step_with,
 )
-from jaxgan import parallel, update
 
 
 @pytest.mark.parametrize("name", ONLY_FIRST_FAST)

@@ -9,11 +9,11 @@ import types
 import jax
 import numpy as np
 import pytest
-import tiny_family
 
 from experiments import common
 from jaxgan.errors import DataError, require
 from jaxgan.optim import Optimizer
+from tests import tiny_family
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,10 @@ import types
 import jax
 import numpy as np
 import pytest
-import tiny_family
 from PIL import Image
 
 from experiments import sample as command
+from tests import tiny_family
 
 CONFIG = tiny_family.Config()
 
