@@ -46,7 +46,11 @@ class MaxoutDense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         dense = Dense(self.units * self.pieces, kernel_init=symmetric_uniform(0.005), spectral_norm=self.spectral_norm, dtype=self.dtype)
-        return dense(x, train).reshape(-1, self.units, self.pieces).max(axis=-1)
+        pieces = dense(x, train).reshape(-1, self.units, self.pieces)
+        # Not `max`: its derivative finds the largest piece again by comparing, which fails (0 / 0) where the compiler computes the pieces
+        # twice and rounds them differently, as it may in bfloat16.
+        largest = jnp.argmax(pieces, axis=-1, keepdims=True) == jnp.arange(self.pieces).reshape(1, 1, -1)
+        return jnp.where(largest, pieces, 0).sum(axis=-1)
 
 
 class MaxoutGenerator(nn.Module):
