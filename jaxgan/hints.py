@@ -54,7 +54,7 @@ def find_hints(series: dict[str, Series], rate: Series, losses: Iterable[str] = 
         hints.append(_SLOWER.format(before=before, now=np.median(speed)))
     if not any(len(_last_third(one)) for one in series.values()):
         hints.append("Too few values yet to judge the curves.")
-    return hints or ["Nothing unusual. GAN losses do not show quality: judge by the samples, or by FID over time."]
+    return hints or ["Nothing unusual. GAN losses do not show quality: judge by the samples."]
 
 
 _NOT_FINITE = (
@@ -65,19 +65,18 @@ _LARGE_LOGITS = "{name} has drifted to {mean:.3g}: large logits leave the genera
 _SLOWER = "Training has slowed down from {before:,.0f} to {now:,.0f} images/s: is another program using the machine, or is the device too hot?"
 _DISCRIMINATOR_WINS = (
     "The discriminator{which} tells real from fake nearly always ({real:.0%} of real and {fake:.0%} of generated images): the generator learns "
-    "little. Try an R1 penalty, DiffAugment or ADA (above all with few images), a lower discriminator learning rate, or smoothed real labels."
+    "little. Try an R1 penalty, a lower discriminator learning rate, instance noise, or smoothed real labels."
 )
 _DISCRIMINATOR_GUESSES = (
     "The discriminator{which} is close to guessing ({real:.0%} of real and {fake:.0%} of generated images): fine if the samples are good; if not, "
-    "it is too weak. Try a wider discriminator, a higher learning rate for it, or a weaker penalty or augmentation."
+    "it is too weak. Try a wider discriminator, a higher learning rate for it, or a weaker penalty."
 )
 _DISCRIMINATOR_STUCK = (
     "The discriminator{which} is right about {real:.0%} of real and {fake:.0%} of generated images: it calls nearly everything the same. "
     "Try a higher learning rate for it, or a weaker penalty."
 )
 _OVERFITTED = (
-    "{name} was best ({best:.4g}) at {images:,.0f} images and is {last:.4g} now: use the best checkpoint, or stop earlier. With few images, try "
-    "DiffAugment or ADA."
+    "{name} was best ({best:.4g}) at {images:,.0f} images and is {last:.4g} now: use an earlier checkpoint, or stop earlier."
 )
 
 

@@ -42,8 +42,9 @@ EVERY = CASES | VARIANTS
 FAMILIES = tuple(CASES)
 WITH_VARIANTS = (*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS))
 """For tests that compile a step."""
-ONLY_FIRST_FAST = (FAMILIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in (*FAMILIES[1:], *VARIANTS)))
-"""For tests that take long."""
+SAME_GAME = ("cgan", "acgan")
+"""They play the game of gan and dcgan, with labels: of these four, tests that take long leave these two to the slow suite."""
+LONG = (*(pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME else name for name in FAMILIES), *WITH_VARIANTS[len(FAMILIES) :])
 
 OFF = {"real_target": 1.0}
 """Settings that are off at another value than 0."""
@@ -253,8 +254,12 @@ def assert_losses_close(actual: dict, expected: dict, rtol: float) -> None:
 
 
 def assert_same_run(actual: Played, expected: Played) -> None:
-    """Equal to the tolerances of plain SGD: the whole state to 1e-5, losses relative to 1e-4, other metrics to 1e-3."""
+    """Equal to the tolerances of plain SGD: the whole state to 1e-5, losses relative to 1e-4, other metrics to 1e-3.
+
+    A logit on the edge may fall on its other side, so accuracies may differ by two examples.
+    """
     for name in expected.metrics:
-        np.testing.assert_allclose(actual.metrics[name], expected.metrics[name], rtol=1e-3, atol=1e-4, err_msg=name)
+        edge = 2 / BATCH if name.endswith("accuracy") else 1e-4
+        np.testing.assert_allclose(actual.metrics[name], expected.metrics[name], rtol=1e-3, atol=edge, err_msg=name)
     assert_losses_close(actual.metrics, expected.metrics, 1e-4)
     assert_trees_close(actual.final, expected.final, 1e-5)

@@ -16,7 +16,7 @@ from tests.contract.helpers import (
     EVERY,
     FAMILIES,
     KEY,
-    ONLY_FIRST_FAST,
+    LONG,
     STEPS,
     WITH_VARIANTS,
     Played,
@@ -35,7 +35,7 @@ from tests.contract.helpers import (
 )
 
 
-@pytest.mark.parametrize("name", ONLY_FIRST_FAST)
+@pytest.mark.parametrize("name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY if name != "gan")])
 def test_eager_equals_jit(name):
     family, config = EVERY[name].family, setting(name, "sgd")
     state, metrics = family.train_step(config, initial_state(family, config), make_batch(family, config), KEY)
@@ -51,7 +51,7 @@ def test_eight_devices_equal_one(name, kind):
     assert_same_run(play(family, config, mapped_step(kind, family, config)), sgd_run(name))
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
+@pytest.mark.parametrize("name", LONG)
 def test_eight_devices_equal_one_with_the_default_optimizer(name):
     family, config = EVERY[name].family, setting(name, "default")
     eight = play(family, config, mapped_step("pmap", family, config))
@@ -76,7 +76,7 @@ def dropped(monkeypatch, module):
     return calls
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", LONG[: len(FAMILIES)])
 def test_a_forgotten_mean_is_seen(name, monkeypatch):
     """The comparison above can fail: without the mean of the gradients it does."""
     family, config = EVERY[name].family, setting(name, "sgd")
@@ -132,7 +132,7 @@ def test_shard_map_refuses_what_differs_between_devices(module, monkeypatch):
         jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
+@pytest.mark.parametrize("name", LONG)
 def test_scan_equals_single_steps(name):
     family, config = EVERY[name].family, setting(name, "sgd")
     step = parallel.scan_steps(functools.partial(family.train_step, config), STEPS)
@@ -141,7 +141,7 @@ def test_scan_equals_single_steps(name):
     assert_same_run(Played([state], metrics), sgd_run(name))
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
+@pytest.mark.parametrize("name", LONG)
 def test_vmap_over_seeds_equals_one_by_one(name):
     family, config = EVERY[name].family, setting(name, "sgd")
     batch, step = make_batch(family, config), step_with(family, config)
