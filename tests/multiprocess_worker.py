@@ -20,8 +20,6 @@ import numpy as np
 from jaxgan import data, log, train
 from tests import tiny_family
 
-log._open_tensorboard = lambda *arguments: None  # slow to load
-
 
 def dataset():
     return data.from_arrays("noise", np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8))
@@ -31,6 +29,7 @@ CONFIG = tiny_family.Config(optimizer_name="sgd", optimizer=tiny_family.Adam(lea
 
 
 if __name__ == "__main__":
+    log._open_tensorboard = lambda *arguments: None  # slow to load
     assert jax.process_count() == settings["processes"]
     state = train.run(tiny_family, CONFIG, dataset(), settings["run"], progress=False, **settings["options"])
     leaves = [float(np.abs(np.asarray(leaf.addressable_data(0), np.float64)).sum()) for leaf in jax.tree.leaves(state)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-import sys
+import importlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+import jaxgan
 from jaxgan import parallel, update
+from jaxgan.families import adversarial
 from tests.contract.helpers import (
     EVERY,
     FAMILIES,
@@ -58,10 +61,11 @@ def test_eight_devices_equal_one_with_the_default_optimizer(name):
     assert_losses_close(eight.metrics, default_run(name).played.metrics, 1e-3)
 
 
-def modules_that_average():
-    """The modules that call `device_mean`, by name: the ground floor's first."""
-    holders = [name for name, module in sys.modules.items() if name.startswith("jaxgan.") and getattr(module, "device_mean", None) is update.device_mean]
-    return sorted(holders, key=lambda name: (name != "jaxgan.update", name))
+PACKAGE = Path(jaxgan.__file__).parent
+MODULES = sorted(
+    ".".join(("jaxgan", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in PACKAGE.rglob("*.py") if " device_mean(" in path.read_text()
+)
+"""The modules that average over devices."""
 
 
 def dropped(monkeypatch, module):
@@ -72,7 +76,7 @@ def dropped(monkeypatch, module):
         calls.append(axis_name)
         return tree
 
-    monkeypatch.setattr(sys.modules[module], "device_mean", keep)
+    monkeypatch.setattr(importlib.import_module(module), "device_mean", keep)
     return calls
 
 
@@ -86,7 +90,7 @@ def test_a_forgotten_mean_is_seen(name, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", modules_that_average())
+@pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("name", EVERY)
 def test_each_forgotten_mean_is_seen(name, module, monkeypatch):
     family, config = EVERY[name].family, setting(name, "sgd")
@@ -102,8 +106,7 @@ def test_each_forgotten_mean_is_seen(name, module, monkeypatch):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_keys_that_ignore_the_device_are_seen(name, monkeypatch):
     family, config = EVERY[name].family, setting(name, "sgd")
-    (module,) = {sys.modules[m] for m in sys.modules if m == "jaxgan.families.adversarial"}
-    monkeypatch.setattr(module, "example_keys", lambda key, count, axis_name=None, first=0: update.example_keys(key, count, None, first))
+    monkeypatch.setattr(adversarial, "example_keys", lambda key, count, axis_name=None, first=0: update.example_keys(key, count, None, first))
     with pytest.raises(AssertionError):
         assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))
 
