@@ -243,6 +243,10 @@ def _dense_convolution(x: jax.Array, kernel: jax.Array, pads: Sequence[Pair]) ->
     """Convolution with stride 1: as one matrix product for all taps and shifted sums where the output channels are few."""
     kh, kw, inputs, outputs = kernel.shape
     if not _few((kh, kw), inputs, outputs, 16):
+        # XLA lays large unpadded images out tap by tap in memory; with a column of padding, made and cut off again, it does not. Measured on two
+        # cores: 1.4 to 6 times faster where that would take 8 MiB or more; below there is nothing to gain.
+        if kh * kw > 1 and not any(map(any, pads)) and x.size * kh * kw * 4 > 8 << 20:
+            return lax.conv_general_dilated(x, kernel, (1, 1), ((0, 0), (0, 1)), dimension_numbers=_CANONICAL)[:, :, :-1]
         return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=_CANONICAL)
     x = _pad(x, pads)
     batch, height, width, _ = x.shape

@@ -359,3 +359,21 @@ def test_no_images_is_allowed():
 def test_what_does_not_fit_is_said(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_large_convolution_without_padding():
+    """It is computed with a column too many; values and both gradients are lax's, which a column in the wrong place would change."""
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(2, 70, 68, 32)).astype(np.float32), random.normal(size=(3, 3, 32, 17)).astype(np.float32)
+    assert x.size * 9 * 4 > 8 << 20
+    text = jax.jit(conv2d).lower(x, kernel).as_text()
+    assert "pad = [[0, 0], [0, 1]]" in text
+    g = random.normal(size=(2, 68, 66, 17)).astype(np.float32)
+
+    def both(function):
+        value, pull_back = jax.vjp(function, x, kernel)
+        return value, *pull_back(g)
+
+    expected = both(lambda x, kernel: lax_conv(x, kernel, (1, 1), ((0, 0), (0, 0))))
+    for ours, theirs in zip(both(conv2d), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
