@@ -75,16 +75,20 @@ def _everywhere(ok: bool) -> bool:
 
 
 def _set_aside(directory: Path, number: int) -> str:
-    names = (f"{number}.damaged{suffix}" for suffix in ["", *(f".{i}" for i in range(2, 1000))])
-    name = next(name for name in names if not (directory / name).exists())
-    try:
-        if jax.process_index() == 0:
+    """Rename a checkpoint to the first free `<number>.damaged`, once for all processes; what was done, in words."""
+    done = "renamed"
+    if jax.process_index() == 0:
+        names = (f"{number}.damaged{suffix}" for suffix in ["", *(f".{i}" for i in range(2, 1000))])
+        name = next(name for name in names if not (directory / name).exists())
+        try:
             (directory / str(number)).rename(directory / name)
-    except OSError as error:
-        raise CheckpointError(f"the damaged checkpoint {number} in {directory} cannot be renamed ({_reason(error)}): permit writing there") from None
+        except OSError as error:
+            raise CheckpointError(f"the damaged checkpoint {number} in {directory} cannot be renamed ({_reason(error)}): permit writing there") from None
+        done = f"renamed {name}"
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"jaxgan renamed {name}")
-    return f"renamed {name}"
+        # Named after what all processes know: those that come late no longer see which name was free.
+        multihost_utils.sync_global_devices(f"jaxgan set {number} aside")
+    return done
 
 
 def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
