@@ -1,6 +1,6 @@
 """The tables of names: which layer of a reference's PyTorch network is which module of ours.
 
-One `Table` for each network, in `TABLES`; a further family adds its own here (or in a file of its own beside this one). What the arrays of a layer
+One `Table` for each network, in `TABLES`; those of the translation networks are in `jaxgan.convert.translation_names`. What the arrays of a layer
 are called and how they are laid out follows from the kind of the layer and is in `jaxgan.convert.pytorch`.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -24,7 +25,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Layer(NamedTuple):
     """One layer of the reference.
 
-    name: its prefix in the state dict. kind: "conv", "conv_transpose", "linear", "embedding", "norm" or "conditional_norm".
+    name: its prefix in the state dict. kind: "conv", "conv_transpose", "linear", "embedding", "norm", "conditional_norm" or "instance_norm" (which
+    has no arrays that anything reads).
     inputs, outputs: for a linear layer, height and width of the feature map that was flattened into its input, or that its output is folded
     into: PyTorch flattens [C, H, W], we flatten [H, W, C].
     """
@@ -33,6 +35,8 @@ class Layer(NamedTuple):
     kind: str
     inputs: tuple[int, int] | None = None
     outputs: tuple[int, int] | None = None
+    removed_bias: bool = False
+    """The reference has a bias here, which the norm after it removes, and we have none: dropped when read, zero when written."""
 
 
 Layers = dict[str, Layer]
@@ -45,23 +49,26 @@ class Table(NamedTuple):
     layers: (network, its `params`) -> `Layers`. Depths are read off `params`.
     example: (network, shapes of the state dict) -> arguments, as `ShapeDtypeStruct`, that the network is initialised with. It says what the
     module itself does not know (latent size, image size, channels) and raises ValueError where the state dict lacks what it is read from.
+    respelt: (network, state dict) -> the state dict with names as `layers` has them, where the reference spells them in several ways.
     """
 
     layers: Callable[[Any, PyTree], Layers]
     example: Callable[[Any, Shapes], tuple]
+    respelt: Callable[[Any, dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda network, arrays: arrays
 
 
 # -------------------------------------------------------------------------------------------------------------------- helpers
 
 
-def _floats(*shape: int) -> jax.ShapeDtypeStruct:
+def floats(*shape: int) -> jax.ShapeDtypeStruct:
+    """A float32 argument of this shape."""
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
 _LABELS = jax.ShapeDtypeStruct((1,), jnp.int32)
 
 
-def _weight(shapes: Shapes, layer: str, rank: int) -> tuple[int, ...]:
+def weight_shape(shapes: Shapes, layer: str, rank: int) -> tuple[int, ...]:
     """The shape of a layer's weight, with or without spectral norm."""
     shape = shapes.get(f"{layer}.weight", shapes.get(f"{layer}.weight_orig"))
     if shape is None:
@@ -93,7 +100,7 @@ def _dcgan_generator_layers(network: DCGANGenerator, params: PyTree) -> Layers:
 
 
 def _dcgan_generator_example(network: DCGANGenerator, shapes: Shapes) -> tuple:
-    return _floats(1, _weight(shapes, "main.0", 4)[0] - network.classes), _LABELS
+    return floats(1, weight_shape(shapes, "main.0", 4)[0] - network.classes), _LABELS
 
 
 def _dcgan_discriminator_layers(network: DCGANDiscriminator, params: PyTree) -> Layers:
@@ -110,11 +117,11 @@ def _dcgan_discriminator_layers(network: DCGANDiscriminator, params: PyTree) -> 
 
 def _dcgan_discriminator_example(network: DCGANDiscriminator, shapes: Shapes) -> tuple:
     """The last convolution covers the base; each one before it halves."""
-    channels = _weight(shapes, "main.0", 4)[1] - network.classes
+    channels = weight_shape(shapes, "main.0", 4)[1] - network.classes
     last = max(_numbers(shapes, "main."))
-    base = _weight(shapes, f"main.{last}", 4)[2:]
+    base = weight_shape(shapes, f"main.{last}", 4)[2:]
     count = last // 2 if network.spectral_norm else last // 3 + 1
-    return _floats(1, base[0] << count, base[1] << count, channels), _LABELS
+    return floats(1, base[0] << count, base[1] << count, channels), _LABELS
 
 
 # --------------------------------------------------------------------------------------- mimicry: SNGAN, cGAN-PD and WGAN-GP
@@ -135,7 +142,7 @@ def _resnet_generator_layers(network: ResNetGenerator, params: PyTree) -> Layers
 
 
 def _resnet_generator_example(network: ResNetGenerator, shapes: Shapes) -> tuple:
-    return _floats(1, _weight(shapes, "l1", 2)[1]), _LABELS
+    return floats(1, weight_shape(shapes, "l1", 2)[1]), _LABELS
 
 
 def _resnet_discriminator_layers(network: ResNetDiscriminator, params: PyTree) -> Layers:
@@ -156,9 +163,9 @@ def _resnet_discriminator_layers(network: ResNetDiscriminator, params: PyTree) -
 
 def _resnet_discriminator_example(network: ResNetDiscriminator, shapes: Shapes) -> tuple:
     """The last two blocks keep the size, the ones before halve it until it is 8."""
-    channels = _weight(shapes, "block1.c1", 4)[1]
+    channels = weight_shape(shapes, "block1.c1", 4)[1]
     side = 8 << max(max(_numbers(shapes, "block")) - 2, 1)
-    return _floats(1, side, side, channels), _LABELS
+    return floats(1, side, side, channels), _LABELS
 
 
 TABLES: dict[type[nn.Module], Table] = {

@@ -7,7 +7,7 @@
 
     torch_generator.load_state_dict({name: torch.from_numpy(array) for name, array in to_state_dict(generator, variables).items()})
 
-Which layer is which is said by the tables of `jaxgan.convert.names`. This file says how the arrays of a layer are called and laid out:
+Which layer is which is said by the tables of `jaxgan.convert.names` and `translation_names`. This file says how the arrays of a layer are called and laid out:
 
     layer               PyTorch                                  ours
     convolution         weight [O, I, kh, kw]                    kernel [kh, kw, I, O]
@@ -15,6 +15,7 @@ Which layer is which is said by the tables of `jaxgan.convert.names`. This file 
     linear              weight [O, I]                            kernel [I, O]; a flattened feature map is (C, H, W) there, (H, W, C) here
     embedding           weight [K, F]                            embedding [K, F]
     batch norm          weight, bias, running_mean, running_var  scale, bias, mean, var
+    instance norm       none; old files have running statistics  none
     conditional norm    embed.weight [K, 2 C]                    scale [K, C], bias [K, C]; running statistics under `bn`
     spectral norm       weight_orig, weight_u, weight_v          kernel, u, v; v in the order of kernel's inputs
 """
@@ -30,12 +31,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from jaxgan.convert.names import TABLES, Layer, Table
+from jaxgan.convert.names import TABLES, Layer, Layers, Table
+from jaxgan.convert.translation_names import TRANSLATION_TABLES
 from jaxgan.state import PyTree
 
 Path = tuple[str, ...]
 Arrays = list[np.ndarray]
 
+_TABLES = TABLES | TRANSLATION_TABLES
 _KERNEL_AXES = {"conv": (2, 3, 1, 0), "conv_transpose": (2, 3, 0, 1), "linear": (1, 0)}
 """PyTorch's axes in our order."""
 _NEWER_SPECTRAL_NORM = {
@@ -58,11 +61,11 @@ class _Entry(NamedTuple):
 def from_state_dict(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> dict[str, PyTree]:
     """The variables of `network`, as `network.init` returns them, filled from a reference's state dict.
 
-    Any width, depth, image size, latent size and number of channels will do. Every array is used exactly once (`num_batches_tracked`, which
-    nothing reads, is left out) and every leaf is filled.
+    Any width, depth, image size, latent size and number of channels will do. Every leaf is filled, and every array is used exactly once but for
+    those without effect: `num_batches_tracked`, the running statistics of instance norms in files of old versions, biases in front of an instance norm.
 
     Args:
-      network: one of the modules in `jaxgan.convert.names.TABLES`, of the reference's width (and image size, where it is a setting).
+      network: one of the modules with a table, of the reference's width (and depth and image size, where they are settings).
       arrays: the reference's `state_dict()` as NumPy arrays under its own names, with either of PyTorch's two spellings of spectral norm.
 
     Returns: {"params": ..., "batch_stats": ..., "spectral": ...}, those that the network has; float32.
@@ -70,10 +73,13 @@ def from_state_dict(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> dic
     Raises:
       ValueError: there is no table for the network, or names are missing, unexpected or of the wrong shape; the message lists them.
     """
-    table, given = _table(network), _canonical(arrays)
+    table = _table(network)
+    given = table.respelt(network, _canonical(arrays))
     example = table.example(network, {name: array.shape for name, array in given.items()})
     template = _flatten(jax.eval_shape(lambda: network.init(jax.random.key(0), *_zeros(example), train=False)))
-    entries = _entries(table, network, template)
+    layers = _layers(table, network, template)
+    entries = _entries(layers, network, template)
+    given = _without_instance_statistics(given, layers)
     _check(type(network).__name__, {entry.name: _torch_shape(entry, template) for entry in entries}, given)
     leaves = {path: jnp.array(leaf, jnp.float32) for entry in entries for path, leaf in zip(entry.leaves, entry.read(given[entry.name]))}
     return traverse_util.unflatten_dict(leaves)
@@ -82,13 +88,14 @@ def from_state_dict(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> dic
 def to_state_dict(network: nn.Module, variables: Mapping[str, PyTree]) -> dict[str, np.ndarray]:
     """The inverse of `from_state_dict`: float32 arrays under the reference's names, which its `load_state_dict` takes (as tensors).
 
-    Spectral norm is spelt `weight_orig`, `weight_u`, `weight_v`; `num_batches_tracked` is left out, and PyTorch does without it.
+    Spectral norm is spelt `weight_orig`, `weight_u`, `weight_v`; `num_batches_tracked` is left out, and PyTorch does without it. Biases in front of
+    an instance norm are zero.
 
     Raises:
       ValueError: there is no table for the network, or the variables are not this network's.
     """
     leaves = _flatten(variables)
-    entries = _entries(_table(network), network, leaves)
+    entries = _entries(_layers(_table(network), network, leaves), network, leaves)
     written = {entry.name: entry.write(*(np.asarray(leaves[path], np.float32) for path in entry.leaves)) for entry in entries}
     return {name: np.array(array, order="C") for name, array in written.items()}  # copies: writable and contiguous, as tensors must be
 
@@ -97,9 +104,9 @@ def to_state_dict(network: nn.Module, variables: Mapping[str, PyTree]) -> dict[s
 
 
 def _table(network: nn.Module) -> Table:
-    table = TABLES.get(type(network))
+    table = _TABLES.get(type(network))
     if table is None:
-        known = ", ".join(sorted(module.__name__ for module in TABLES))
+        known = ", ".join(sorted(module.__name__ for module in _TABLES))
         raise ValueError(f"PyTorch's names for {type(network).__name__} are not known; they are for {known}")
     return table
 
@@ -116,6 +123,12 @@ def _canonical(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             raise ValueError(f"the state dict has {name} twice, in both of PyTorch's spellings of spectral norm; leave one out")
         result[name] = np.asarray(array)
     return result
+
+
+def _without_instance_statistics(arrays: Mapping[str, np.ndarray], layers: Layers) -> dict[str, np.ndarray]:
+    """The arrays without running statistics of instance norms: PyTorch before 0.4 stored them, and nothing reads them."""
+    norms = {f"{layer.name}.running_{name}" for layer in layers.values() if layer.kind == "instance_norm" for name in ("mean", "var")}
+    return {name: array for name, array in arrays.items() if name not in norms}
 
 
 def _check(network: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]) -> None:
@@ -146,11 +159,14 @@ def _flatten(variables: Mapping[str, PyTree]) -> dict[Path, Any]:
 # -------------------------------------------------------------------------------------------------------------------- entries
 
 
-def _entries(table: Table, network: nn.Module, leaves: Mapping[Path, Any]) -> list[_Entry]:
+def _layers(table: Table, network: nn.Module, leaves: Mapping[Path, Any]) -> Layers:
+    return table.layers(network, traverse_util.unflatten_dict({path[1:]: leaf for path, leaf in leaves.items() if path[0] == "params"}))
+
+
+def _entries(layers: Layers, network: nn.Module, leaves: Mapping[Path, Any]) -> list[_Entry]:
     """The entries of all layers. Raises ValueError if they are not exactly the leaves (or their shapes) of the network's variables."""
-    params = traverse_util.unflatten_dict({path[1:]: leaf for path, leaf in leaves.items() if path[0] == "params"})
     entries = []
-    for path, layer in table.layers(network, params).items():
+    for path, layer in layers.items():
         module = tuple(path.split("/"))
         own = {(leaf[0], leaf[-1]): value.shape for leaf, value in leaves.items() if leaf[1:-1] == module}
         entries += _layer_entries(layer, module, own)
@@ -169,6 +185,8 @@ def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], 
         present = (collection, leaf) in shapes
         return [_Entry(f"{layer.name}.{name}", ((collection, *module, leaf),), lambda array: [read(array)], write)] if present else []
 
+    if layer.kind == "instance_norm":
+        return []
     if layer.kind == "norm":
         return [
             *entry("weight", "params", "scale", _SAME),
@@ -191,8 +209,12 @@ def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], 
             *entry("weight_v", "spectral", "v", _SAME),
         ]
     outputs = _channels_last(layer.outputs)
+    # The zeros need a shape, which variables of another network may not have; then `_entries` names the missing kernel.
+    zeros = np.zeros(shapes.get(("params", "kernel"), (0,))[-1], np.float32)
+    removed = [_Entry(f"{layer.name}.bias", (), lambda array: [], lambda: zeros)] if layer.removed_bias else []
     return [
         *entry(weight, "params", "kernel", _kernel(layer)),
+        *removed,
         *entry("bias", "params", "bias", outputs),
         *entry("weight_u", "spectral", "u", outputs),
         *entry("weight_v", "spectral", "v", _channels_last(shapes["params", "kernel"][:2] if layer.kind == "conv" else layer.inputs)),

@@ -1,4 +1,4 @@
-"""Batch normalisation as the reference implementations do it, over the global batch."""
+"""Batch normalisation as the reference implementations do it, over the global batch; instance normalisation; and the choice between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.errors import require_choice
 from jaxgan.update import device_count, device_mean
+
+NORMS = ("batch", "instance", "none")
 
 
 def per_channel(vector: jax.Array, rank: int) -> jax.Array:
@@ -60,3 +63,37 @@ class BatchNorm(nn.Module):
             scale, bias = per_channel(scale, x.ndim), per_channel(bias, x.ndim)
         normalised = (x - per_channel(mean, x.ndim)) * per_channel(jax.lax.rsqrt(var + self.epsilon), x.ndim)
         return (normalised * scale + bias).astype(self.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Normalisation of each channel of each example over its pixels: no parameters, no running statistics, so that it does the same in training and after.
+
+    Statistics are float32 and of two passes. Source: Ulyanov et al. 2016, without gain and bias, as CycleGAN uses it. Deviation: none.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, H, W, C] -> [B, H, W, C] in `dtype`."""
+        x = x.astype(jnp.float32)
+        centred = x - jnp.mean(x, (1, 2), keepdims=True)
+        var = jnp.mean(centred**2, (1, 2), keepdims=True)
+        return (centred * jax.lax.rsqrt(var + self.epsilon)).astype(self.dtype)
+
+
+def norm_layer(
+    kind: str, name: str, axis_name: str | None = None, dtype: Any = jnp.float32, scale_init: Callable = nn.initializers.ones
+) -> Callable[[jax.Array, bool], jax.Array]:
+    """A function (x [B, H, W, C], train) -> [B, H, W, C] that normalises as `kind` says: "batch", "instance" or "none" (the identity).
+
+    To be called inside a compact module, of which the batch norm becomes the submodule `name`. Raises ValueError for other kinds.
+    """
+    require_choice("norm", kind, NORMS)
+    if kind == "batch":
+        return BatchNorm(axis_name, scale_init=scale_init, dtype=dtype, name=name)
+    if kind == "instance":
+        norm = InstanceNorm(dtype=dtype, name=name)
+        return lambda x, train: norm(x)
+    return lambda x, train: x

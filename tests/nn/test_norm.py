@@ -1,4 +1,4 @@
-"""Batch norm against NumPy: global statistics, unbiased running variance, conditional gains."""
+"""Batch norm against NumPy: global statistics, unbiased running variance, conditional gains. Instance norm, and the choice between the two."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from flax import linen as nn
 
-from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.norm import BatchNorm, InstanceNorm, norm_layer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(3, 2, (16, 3, 5, 4)).astype(np.float32)
@@ -65,3 +67,48 @@ def test_bfloat16_keeps_float32_statistics():
     y, variables = layer.init_with_output(jax.random.key(0), X.astype(jnp.bfloat16), train=True)
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_instance_norm_normalises_each_channel_of_each_example():
+    y, variables = InstanceNorm().init_with_output(jax.random.key(0), X)
+    assert variables == {}
+    mean, var = X.mean((1, 2), keepdims=True), X.var((1, 2), keepdims=True)
+    np.testing.assert_allclose(y, expected(X, mean, var), atol=1e-5)
+
+
+def test_instance_norm_is_exact_far_from_zero_and_constant_where_there_is_one_pixel():
+    """A variance of one pass, E[x^2] - E[x]^2, would be noise at a mean of 10,000."""
+    far = (X.astype(np.float64) + 1e4).astype(np.float32)
+    exact = expected(far.astype(np.float64), far.mean((1, 2), keepdims=True, dtype=np.float64), far.var((1, 2), keepdims=True, dtype=np.float64))
+    np.testing.assert_allclose(InstanceNorm().apply({}, far), exact, atol=2e-3)
+    np.testing.assert_array_equal(InstanceNorm().apply({}, X[:, :1, :1]), np.zeros_like(X[:, :1, :1]))
+
+
+def test_instance_norm_in_bfloat16_has_float32_statistics():
+    rounded = jnp.asarray(X, jnp.bfloat16)
+    y = InstanceNorm(dtype=jnp.bfloat16).apply({}, rounded)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, InstanceNorm().apply({}, rounded.astype(jnp.float32)).astype(jnp.bfloat16))
+
+
+class Chosen(nn.Module):
+    kind: str
+
+    @nn.compact
+    def __call__(self, x, train):
+        return norm_layer(self.kind, "norm7", scale_init=nn.initializers.constant(2.0))(x, train)
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("batch", (0, 1, 2)), ("instance", (1, 2))])
+def test_norm_layer_is_the_norm_of_its_name(kind, axes):
+    variables = Chosen(kind).init(jax.random.key(0), X, False)
+    y, _ = Chosen(kind).apply(variables, X, True, mutable=["batch_stats"])
+    gain = 2 if kind == "batch" else 1
+    np.testing.assert_allclose(y, gain * expected(X, X.mean(axes, keepdims=True), X.var(axes, keepdims=True)), atol=2e-5)
+    assert list(variables.get("params", {})) == (["norm7"] if kind == "batch" else [])
+
+
+def test_norm_layer_none_is_the_identity_and_others_are_refused():
+    np.testing.assert_array_equal(Chosen("none").apply({}, X, True), X)
+    with pytest.raises(ValueError, match="norm must be one of 'batch', 'instance', 'none', got 'layer'"):
+        Chosen("layer").apply({}, X, True)
