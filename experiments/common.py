@@ -10,12 +10,16 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from jaxgan.data import Augment
 from jaxgan.errors import JaxganError, require
+
+Resize = Literal["cover", "stretch", "width", "none"]
+PLAIN = Augment()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +34,21 @@ class Preset:
     """Real images to train on."""
     batch_size: int = 64
     steps_per_call: int = 1
-    flip: bool = False
+    augment: Augment = PLAIN
     image_size: tuple[int, int] | None = None
-    """Size the data is resized to, for networks that cannot work at its own; None keeps the data's."""
+    """Size the networks see: the data is resized to it, plus the margin of `augment.crop`; None keeps the data's."""
+    resize: Resize = "cover"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How and where to train; none of it changes what a step calculates except data, batch size, seed, flip and initial weights."""
+    """How and where to train; none of it changes what a step calculates except data, batch size, seed, augmentation and initial weights."""
 
     preset: str = ""
     """Recipe that gives every default below."""
     data: str = "digits"
-    """Data set: digits, tfds:NAME, idx:DIR, folder:DIR or zip:FILE."""
+    """Data set: digits, tfds:NAME, idx:DIR, folder:DIR or zip:FILE; to translate: paired:DIR, unpaired:DIR (or two folders, DIR_A,DIR_B), tfds:cycle_gan/NAME,
+    paired:digits or unpaired:digits."""
     run: str = ""
     """Run directory, made or resumed; runs/FAMILY-PRESET if empty."""
     images: int = 0
@@ -53,6 +59,17 @@ class Options:
     """Decides initial weights, data order and every draw."""
     flip: bool = False
     """Mirror images left to right at random."""
+    crop: int = 0
+    """Train on random cuts from images that are larger by this many pixels, both ways."""
+    rotate90: bool = False
+    """Turn images by 0 to 3 quarter turns at random; square images only."""
+    rotation: float = 0.0
+    """Turn images by up to this many degrees at random, either way."""
+    zoom: float = 0.0
+    """Zoom images at random by up to the factor 1 + ZOOM, in or out."""
+    resize: Resize = "cover"
+    """How images come to the size of the networks: scaled to cover it and cut, stretched to it, scaled to its width (the height
+    follows), or not at all."""
     devices: int = 0
     """Use this many devices; 0 for all there are."""
     parallel: Literal["jit", "pmap"] = "jit"
@@ -85,17 +102,33 @@ class Options:
     """How many processes there are."""
 
 
-def main(family: ModuleType, presets: dict[str, Preset], description: str | None, arguments: Sequence[str] | None = None) -> None:
+AUGMENT_FLAGS = {"flip": "flip", "crop": "crop", "rotate90": "rotate90", "rotation": "rotation", "zoom": "scale"}
+"""Option -> field of `Augment`."""
+
+
+def main(
+    family: ModuleType,
+    presets: dict[str, Preset],
+    description: str | None,
+    arguments: Sequence[str] | None = None,
+    after: Callable[[Options], None] | None = None,
+) -> None:
     """Train `family` as the command line says, and leave with status 2 and one sentence on stderr if that is impossible.
 
     Args:
       description: what `--help` opens with.
+      after: called once training is complete.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with one_sentence_errors():
         preset, options, config = parse(family, presets, description, arguments)
         connect(options)
-        train(family, *prepare(preset, options, config, arguments))
+        if options.preset == "digits" and "digits" not in options.data:
+            print("note: all settings not given are the preset digits', small networks for small images; --preset offers others", file=sys.stderr)
+        options, config, dataset = prepare(preset, options, config, arguments)
+        state = train(family, options, config, dataset)
+        if after is not None and int(state.images) >= options.images:
+            after(options)
 
 
 @contextlib.contextmanager
@@ -133,7 +166,8 @@ def parse(family: ModuleType, presets: dict[str, Preset], description: str | Non
         ("config", type(preset.config), dataclasses.field(default=preset.config)),
     ]
     command = dataclasses.make_dataclass("Command", fields, bases=(Options,), frozen=True)
-    shared = {field: getattr(preset, field) for field in ("data", "images", "batch_size", "steps_per_call", "flip")}
+    shared = {field: getattr(preset, field) for field in ("data", "images", "batch_size", "steps_per_call", "resize")}
+    shared |= {flag: getattr(preset.augment, field) for flag, field in AUGMENT_FLAGS.items()}
     default = command(preset=name, config=preset.config, run=f"runs/{short_name(family)}-{name}", **shared)
     program = f"python -m experiments.{short_name(family)}"
     parsed = tyro.cli(command, default=default, args=list(arguments), prog=program, description=(description or "").strip())
@@ -160,19 +194,45 @@ def connect(options: Options) -> None:
 def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[str]) -> tuple[Options, Any, Any]:
     """Open the data and let it fill in what was not given: (options with whole cadences, config, data set).
 
-    A config without classes stays without, whatever labels the data has.
+    Where a size is known, by flag or preset, the data is opened at it plus the margin of the crop, so that 286 -> 256 is exact; else at its own. A
+    config without classes stays without, whatever labels the data has.
     """
     from jaxgan import data
 
-    fields = {field.name for field in dataclasses.fields(config)}
-    image_size = tuple(config.image_size) if given(arguments, "config.image-size") else preset.image_size
-    channels = config.channels if given(arguments, "config.channels") else None
-    dataset = data.open(options.data, image_size=image_size, channels=channels, skip_bad=options.skip_bad)
-    found = {"image_size": tuple(dataset.image_size), "channels": dataset.channels}
+    crop = augmentation(options).crop
+    chosen = given(arguments, "config.image-size")
+    known = tuple(config.image_size) if chosen else preset.image_size
+    opened = None if known is None or options.resize == "none" else (known[0] + crop, known[1] + crop)
+    resize = "cover" if options.resize == "none" else options.resize
+    dataset = data.open(options.data, image_size=opened, channels=_given_channels(config, arguments), resize=resize, skip_bad=options.skip_bad)
+    height, width = dataset.image_size
+    inner = (height - crop, width - crop)
+    image_size = inner if opened or inner == known else known if chosen else (height, width)
+    found = {"image_size": image_size, **_found_channels(config, dataset)}
     if getattr(config, "classes", 0) and dataset.classes and not given(arguments, "config.classes"):
         found["classes"] = len(dataset.classes)
-    config = dataclasses.replace(config, **{name: value for name, value in found.items() if name in fields})
+    config = dataclasses.replace(config, **{name: value for name, value in found.items() if hasattr(config, name)})
     return whole_calls(options, config, arguments), config, dataset
+
+
+def augmentation(options: Options) -> Augment:
+    """What the flags say of it. Raises `ValueError` for values out of range."""
+    return Augment(**{field: getattr(options, flag) for flag, field in AUGMENT_FLAGS.items()})
+
+
+def _given_channels(config: Any, arguments: Sequence[str]) -> int | tuple[int, int] | None:
+    """What to open the data with; None keeps its channels. Of two sides, to give one fixes both."""
+    if hasattr(config, "channels_a"):
+        fixed = given(arguments, "config.channels-a") or given(arguments, "config.channels-b")
+        return (config.channels_a, config.channels_b) if fixed else None
+    return config.channels if given(arguments, "config.channels") else None
+
+
+def _found_channels(config: Any, dataset: Any) -> dict[str, int]:
+    """The config's fields that the data decides; where an array is missing, `jaxgan.data.check` tells."""
+    if hasattr(config, "channels_a"):
+        return {f"channels_{name}": dataset.arrays[name].shape[3] for name in ("a", "b") if name in dataset.arrays}
+    return {"channels": dataset.channels}
 
 
 def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Options:
@@ -201,7 +261,7 @@ def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> An
         images=options.images,
         batch_size=options.batch_size,
         seed=options.seed,
-        flip=options.flip,
+        augment=augmentation(options),
         devices=options.devices or None,
         parallel=options.parallel,
         steps_per_call=options.steps_per_call,

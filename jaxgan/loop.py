@@ -21,7 +21,7 @@ from jaxgan import checkpoint, data, integrity, parallel, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.errors import NonFiniteError, RunError
-from jaxgan.feed import Feed, compile_program
+from jaxgan.feed import Feed, compile_program, program
 from jaxgan.log import Log
 from jaxgan.rundir import RunDir
 from jaxgan.state import PyTree, State
@@ -51,7 +51,7 @@ class Session(NamedTuple):
     spec: dict[str, jax.ShapeDtypeStruct]
     plan: Plan
     seed: int
-    flip: bool
+    augment: data.Augment
     devices: list[jax.Device]
     parallel: str
     progress: bool
@@ -129,8 +129,9 @@ class Loop:
     def _compile(self, arrays: Any, inputs: Any) -> Any:
         session = self.session
         arguments = (self.state, arrays, inputs, self.key)
-        step = (session.family, session.config, self.feed.resident, session.flip)
-        compiled = compile_program(*step, session.mesh, session.pmapped, arguments)
+        prepare = functools.partial(data.prepare, augment=session.augment, sizes=self.feed.sizes, aligned=self.feed.aligned)
+        pure = functools.partial(program, session.family, session.config, self.feed.resident, prepare)
+        compiled = compile_program(pure, session.mesh, session.pmapped, arguments)
         sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in self.state.players.items()}
         parts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         say(f"{sum(sizes.values()):,} parameters ({parts}); {_memory(compiled)}", self.log)

@@ -7,6 +7,7 @@ call before it are fetched, checked and logged.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,8 @@ from jaxgan.state import State
 LOG_EVERY, SAMPLE_EVERY, CHECKPOINT_EVERY = 1_280, 12_800, 12_800
 """Images between log lines, sample grids and checkpoints, where nothing is said; rounded to whole calls."""
 
+NO_AUGMENT = data.Augment()
+
 
 def run(
     family: ModuleType,
@@ -39,7 +42,7 @@ def run(
     images: int,
     batch_size: int,
     seed: int = 0,
-    flip: bool = False,
+    augment: data.Augment = NO_AUGMENT,
     devices: int | None = None,
     parallel: str = "jit",
     steps_per_call: int = 1,
@@ -59,13 +62,14 @@ def run(
     (same versions, device kind and count, CPU threads: environment.json).
 
     Args:
-      family, config: a family's module, or any module with the same functions, and its Config.
+      family, config: a family's module, or any module with the same functions, and its Config. A module with PAIRED = True refuses data whose
+        arrays do not belong together; one with PAIRED = False takes each in an order of its own, also where they do.
       dataset: from `jaxgan.data.open`, or a spec for it, opened at the config's size.
       images: real images to train on, over all devices and sessions; a multiple of one call, which is steps_per_call x (images of a step).
       batch_size: images of one critic turn, over all devices.
       seed: decides initial weights, data order and every draw. Key of the run: `jax.random.key(seed)`, after a rollback
         `stream_key(jax.random.key(seed), "attempt", attempt)`.
-      flip: mirror images left to right at random.
+      augment: random changes of the images. With a crop the data set may be larger than the config's size by that margin (as a spec is opened).
       devices: how many to use; None is all.
       parallel: "jit" (over several devices the compiler cuts the batch) or "pmap".
       steps_per_call: steps in one dispatch; for small networks more is faster.
@@ -89,9 +93,13 @@ def run(
     spec = family.batch_spec(config, batch_size)
     plan = _plan(images, next(iter(spec.values())).shape[0], steps_per_call, log_every, sample_every, checkpoint_every)
     chosen = _devices(devices, batch_size)
-    dataset = _open(dataset, spec)
-    data.check(dataset, spec, classes=getattr(config, "classes", None) or None)
-    session = Session(family, config, dataset, spec, plan, seed, flip, chosen, parallel, progress, resident)
+    dataset = _open(dataset, spec, augment.crop)
+    paired = getattr(family, "PAIRED", None)
+    data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True)
+    if paired is False:
+        dataset = dataclasses.replace(dataset, independent=True)
+    jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
+    session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident)
     with RunDir(run_dir) as directory:
         directory.settle_config(_run_config(session, batch_size))
         budget, rolled_back = int(rollback), False
@@ -112,15 +120,16 @@ def run(
 
 def _run_config(session: Session, batch_size: int) -> dict[str, Any]:
     family, dataset = session.family.__name__, session.dataset
-    settings = {"family": family, "config": to_dict(session.config), "batch_size": batch_size, "seed": session.seed, "flip": session.flip}
-    return {**settings, "data": dataset.name, "fingerprint": dataset.fingerprint}
+    settings = {"family": family, "config": to_dict(session.config), "batch_size": batch_size, "seed": session.seed}
+    return {**settings, "augment": to_dict(session.augment), "data": dataset.name, "fingerprint": dataset.fingerprint}
 
 
-def _open(dataset: data.Dataset | str, spec: dict[str, jax.ShapeDtypeStruct]) -> data.Dataset:
+def _open(dataset: data.Dataset | str, spec: dict[str, jax.ShapeDtypeStruct], crop: int) -> data.Dataset:
     if not isinstance(dataset, str):
         return dataset
-    shape = spec["image"].shape
-    return data.open(dataset, image_size=(shape[1], shape[2]), channels=shape[3])
+    shapes = [wanted.shape for wanted in spec.values() if len(wanted.shape) == 4]
+    channels = shapes[0][3] if len({shape[3] for shape in shapes}) == 1 else (shapes[0][3], shapes[1][3])
+    return data.open(dataset, image_size=(shapes[0][1] + crop, shapes[0][2] + crop), channels=channels)
 
 
 def _devices(count: int | None, batch_size: int) -> list[jax.Device]:

@@ -104,7 +104,7 @@ def test_run_equals_a_loop_written_by_hand(tmp_path, steps):
 )
 def test_every_way_of_running_gives_the_same(tmp_path, options):
     sgd = dataclasses.replace(CONFIG, optimizer_name="sgd")
-    cadences = {"log_every": 80, "sample_every": 80, "checkpoint_every": 80, "flip": True}
+    cadences = {"log_every": 80, "sample_every": 80, "checkpoint_every": 80, "augment": data.Augment(flip=True, crop=2)}
     plain = run(tmp_path / "plain", 80, sgd, **cadences)
     other = run(tmp_path / "other", 80, sgd, **cadences, **options)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), host(other), host(plain))
@@ -127,6 +127,7 @@ def test_directory_of_a_run(straight):
     assert config["family"] == tiny_family.__name__
     assert config["config"]["optimizer"]["learning_rate"] == 0.01
     assert (config["batch_size"], config["seed"], config["data"], config["fingerprint"]) == (8, 0, "noise", DATASET.fingerprint)
+    assert config["augment"] == {"flip": False, "crop": 0, "rotate90": False, "rotation": 0.0, "scale": 0.0}
     environment = json.loads((directory / "environment.json").read_text())
     assert environment["versions"]["jax"] == jax.__version__
     assert (environment["device_count"], environment["parallel"], environment["changes"]) == (1, "jit", [])

@@ -3,15 +3,15 @@
     digits = jaxgan.data.open("digits", image_size=(16, 16))
     rows = jaxgan.data.order(digits.size, batch_size, seed, step)       # a pure function of (seed, step)
     batch = jaxgan.data.batch(digits, rows)                             # uint8
-    batch = jaxgan.data.prepare(batch, key, step, flip=True)            # inside jit: float32 in [-1, 1]
+    batch = jaxgan.data.prepare(batch, key, step, Augment(flip=True))   # inside jit: float32 in [-1, 1]
 
 To add a kind of source, see `sources.SCHEMES`.
 """
 
 from jaxgan.data.check import check
-from jaxgan.data.dataset import Dataset, from_arrays, open
+from jaxgan.data.dataset import Dataset, from_arrays, from_domains, open
 from jaxgan.data.loader import batch, prefetch
 from jaxgan.data.order import order
-from jaxgan.data.prepare import normalise, prepare
+from jaxgan.data.prepare import Augment, normalise, prepare
 
-__all__ = ["Dataset", "batch", "check", "from_arrays", "normalise", "open", "order", "prefetch", "prepare"]
+__all__ = ["Augment", "Dataset", "batch", "check", "from_arrays", "from_domains", "normalise", "open", "order", "prefetch", "prepare"]

@@ -1,8 +1,8 @@
 """Decoded images on disk, mapped into memory: made once, found again, never half.
 
-An entry is a folder `<options>-<stamp>/` with `image.raw`, `label.raw` and `meta.json`. It is written under another name, flushed to the disk
-and then renamed, so that a folder of that name is whole whenever the process or the machine stopped. `<stamp>` follows the source's files:
-when they change, so does the name, and the outdated entry is removed.
+An entry is a folder `<options>-<stamp>/` with `image.raw` (of pairs `a.raw` and `b.raw`), `label.raw` and `meta.json`. It is written under
+another name, flushed to the disk and then renamed, so that a folder of that name is whole whenever the process or the machine stopped.
+`<stamp>` follows the source's files: when they change, so does the name, and the outdated entry is removed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxgan.data import decoding
+from jaxgan.data.images import Form
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
 
@@ -46,7 +47,7 @@ class Entry:
     skipped: tuple[str, ...]
 
 
-def fetch(source: Source, size: tuple[int, int] | None, channels: int | None, skip_bad: bool, cache_dir: Path | None, progress: bool) -> Entry:
+def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool) -> Entry:
     """The entry for `source` under these options, decoded now if there is none.
 
     Looked for and made in `cache_dir`, else in the folder that JAXGAN_CACHE names, else beside the source, else (where that is not
@@ -56,13 +57,13 @@ def fetch(source: Source, size: tuple[int, int] | None, channels: int | None, sk
     """
     assert source.home is not None
     places = _places(source.home, cache_dir)
-    named = [(place, _names(source, size, channels, shared)) for place, shared in places]
+    named = [(place, _names(source, form, shared)) for place, shared in places]
     entry = next((found for place, names in named if (found := _open(place / "-".join(names)))), None)
     for place, names in [] if entry else named:
         try:
             with _lock(place, names[0]):
                 # Another process may have made it while this one waited.
-                entry = _open(place / "-".join(names)) or _build(source, size, channels, skip_bad, place, names, progress)
+                entry = _open(place / "-".join(names)) or _build(source, form, skip_bad, place, names, progress)
                 break
         except _NotWritable:
             continue
@@ -87,10 +88,12 @@ def _places(home: Path, cache_dir: Path | None) -> list[tuple[Path, bool]]:
     return [(home, False), (user / "jaxgan", True)]
 
 
-def _names(source: Source, size: Any, channels: int | None, shared: bool) -> tuple[str, str]:
+def _names(source: Source, form: Form, shared: bool) -> tuple[str, str]:
     """An entry's name: what was asked for, and the state of the files. In the source's own folder, which may move, paths do not count."""
     assert source.home is not None
-    asked = [FORMAT, source.identity, size, channels, str(source.home.resolve()) if shared else None]
+    asked = [FORMAT, source.identity, form.size, form.channels, str(source.home.resolve()) if shared else None]
+    if form.size is not None and form.resize != "cover":
+        asked.append(form.resize)
     return _hash(asked), _hash(source.stamp)
 
 
@@ -139,13 +142,13 @@ def _lock(place: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _build(source: Source, size: Any, channels: int | None, skip_bad: bool, place: Path, names: tuple[str, str], progress: bool) -> Entry:
+def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple[str, str], progress: bool) -> Entry:
     final = place / "-".join(names)
     partial = place / f"{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         try:
             partial.mkdir()
-            _write(source, size, channels, skip_bad, partial, progress)
+            _write(source, form, skip_bad, partial, progress)
             _commit(partial, final)
         except OSError as error:  # what goes wrong in reading is a BadImage: this is the cache's disk
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -169,30 +172,35 @@ def _write_error(error: OSError, place: Path, source: Source | None = None) -> D
     return DataError(f"{what} cannot be written to {place} ({error.strerror or error}): set JAXGAN_CACHE (or cache_dir) to another folder")
 
 
-def _write(source: Source, size: Any, channels: int | None, skip_bad: bool, folder: Path, progress: bool) -> None:
+def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: bool) -> None:
     """Plain writes, not a writable map: on a full disk a map kills the process, a write says so."""
-    tally, fingerprint, like = decoding.Tally(), decoding.Fingerprint(), None
-    with (folder / "image.raw").open("wb") as file:
-        for pixels in decoding.passed(source, size, channels, progress, tally):
+    tally = decoding.Tally()
+    like: decoding.Images = ()
+    fingerprints = [decoding.Fingerprint() for _ in source.parts]
+    with ExitStack() as stack:
+        outputs = [stack.enter_context((folder / f"{part}.raw").open("wb")) for part in source.parts]
+        for example in decoding.passed(source, form, progress, tally):
             if tally.bad and not skip_bad:
                 continue  # an error will follow; go on only to count
-            like = pixels
-            file.write(np.ascontiguousarray(pixels).data)
-            fingerprint.add(pixels)
-        _flush(file)
-    decoding.settle(source, tally, skip_bad)
-    assert like is not None
-    arrays: dict[str, Any] = {"image": [str(like.dtype), [len(tally.kept), *like.shape]]}
+            like = example
+            for pixels, output, fingerprint in zip(example, outputs, fingerprints):
+                output.write(np.ascontiguousarray(pixels).data)
+                fingerprint.add(pixels)
+        for output in outputs:
+            _flush(output)
+    decoding.settle(source, form, tally, skip_bad)
+    arrays: dict[str, Any] = {part: [str(pixels.dtype), [len(tally.kept), *pixels.shape]] for part, pixels in zip(source.parts, like)}
     others = {} if source.labels is None else {"label": source.labels[tally.kept]}
     for name, array in others.items():
         with (folder / f"{name}.raw").open("wb") as file:
             file.write(array.tobytes())
             _flush(file)
         arrays[name] = [str(array.dtype), list(array.shape)]
+    hashes = [one.finish(others, source.classes, pixels.shape, str(pixels.dtype)) for one, pixels in zip(fingerprints, like)]
     meta = {
         "arrays": arrays,
         "classes": source.classes,
-        "fingerprint": fingerprint.finish(others, source.classes, like.shape, str(like.dtype)),
+        "fingerprint": decoding.joined(hashes),
         "skipped": tally.bad,
         "source": source.name,
     }

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from jaxgan.data import cache, decoding, images, sources
+from jaxgan.data.images import Form
 from jaxgan.data.source import Source
-from jaxgan.errors import DataError, require
+from jaxgan.errors import DataError, require, require_choice
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images, and labels where there are any.
+    """Images, and labels where there are any; or images of two domains, A and B.
 
     name: the spec it was opened by.
-    arrays: "image" uint8 or uint16 [N, H, W, C], and "label" int32 [N] where there are labels; read-only, in memory or mapped from the cache.
+    arrays: "image" uint8 or uint16 [N, H, W, C], and "label" int32 [N] where there are labels; or "a" and "b", uint8 or uint16 [N, H, W, C]
+      each. Read-only, in memory or mapped from the cache.
     classes: names of the classes, by label; () without labels.
-    fingerprint: hash of the content (pixels, labels, class names).
+    fingerprint: hash of the content (pixels, labels, class names, whether independent).
     skipped: one "FILE reason" per example that `skip_bad` left out.
     cache: the folder that holds the decoded images, or None where they are in memory.
+    independent: whether "a" and "b" are of lengths of their own and each is shuffled on its own; otherwise row i of all arrays belongs together.
     """
 
     name: str
@@ -30,22 +35,28 @@ class Dataset:
     fingerprint: str = ""
     skipped: tuple[str, ...] = ()
     cache: Path | None = None
+    independent: bool = False
+
+    @property
+    def images(self) -> dict[str, np.ndarray]:
+        """The arrays of images: "image", or "a" and "b"."""
+        return {name: array for name, array in self.arrays.items() if array.ndim == 4}
 
     @property
     def size(self) -> int:
-        """Number of examples."""
-        return len(self.arrays["image"])
+        """Number of examples; of independent domains, that of the larger one."""
+        return max(map(len, self.arrays.values()))
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width)."""
-        height, width = self.arrays["image"].shape[1:3]
+        """(height, width), in domain A where there are two."""
+        height, width = next(iter(self.images.values())).shape[1:3]
         return height, width
 
     @property
     def channels(self) -> int:
-        """1 grey, 3 RGB, 4 RGBA."""
-        return self.arrays["image"].shape[3]
+        """1 grey, 3 RGB, 4 RGBA; in domain A where there are two."""
+        return next(iter(self.images.values())).shape[3]
 
     @property
     def class_count(self) -> int:
@@ -63,8 +74,7 @@ def from_arrays(name: str, image: np.ndarray, label: np.ndarray | None = None, c
 
     Raises DataError where shapes, types or labels do not fit.
     """
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 4 or image.shape[3] not in images.CHANNELS or 0 in image.shape:
-        raise DataError(f"{name}: images must be uint8 or uint16 [N, H, W, 1, 3 or 4] and at least one, got {image.dtype} {list(image.shape)}")
+    _require_images(name, image)
     others = {}
     if label is not None:
         if label.shape != image.shape[:1] or label.dtype.kind not in "ui" or label.min() < 0:
@@ -81,54 +91,124 @@ def from_arrays(name: str, image: np.ndarray, label: np.ndarray | None = None, c
     return Dataset(name, arrays, classes, fingerprint.finish(others, classes, image.shape[1:], str(image.dtype)))
 
 
+def from_domains(name: str, a: np.ndarray, b: np.ndarray, *, independent: bool) -> Dataset:
+    """A data set of two domains, of arrays at hand.
+
+    Args:
+      a, b: uint8 or uint16 [N, H, W, C] with 1, 3 or 4 channels each.
+      independent: False: a[i] and b[i] are a pair. True: no image of one has a partner in the other; the lengths may differ.
+
+    Raises DataError: shapes or types that do not fit, pairs of other numbers of images, an independent domain of a single one.
+    """
+    domains = {"a": from_arrays(f"{name}, domain A", a), "b": from_arrays(f"{name}, domain B", b)}
+    if not independent and len(a) != len(b):
+        raise DataError(f"{name}: there must be as many images of A as of B to make pairs, got {len(a)} and {len(b)}")
+    if independent:
+        for domain, data in domains.items():
+            _require_several(name, domain, data)
+    arrays = {domain: data.arrays["image"] for domain, data in domains.items()}
+    return Dataset(name, arrays, (), decoding.joined([data.fingerprint for data in domains.values()], independent), independent=independent)
+
+
+def _require_images(name: str, image: np.ndarray) -> None:
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 4 or image.shape[3] not in images.CHANNELS or 0 in image.shape:
+        raise DataError(f"{name}: images must be uint8 or uint16 [N, H, W, 1, 3 or 4] and at least one, got {image.dtype} {list(image.shape)}")
+
+
+def _require_several(name: str, domain: str, data: Dataset) -> None:
+    if data.size < 2:
+        raise DataError(f"domain {domain.upper()} of {name} holds a single usable image: unpaired training needs at least two in each domain, so add more")
+
+
 def open(
     spec: str,
     *,
     image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
+    channels: int | tuple[int, int] | None = None,
     split: str = "train",
     skip_bad: bool = False,
     cache_dir: Path | str | None = None,
     progress: bool = True,
+    resize: Literal["cover", "stretch", "width"] = "cover",
 ) -> Dataset:
     """The data set that `spec` names, decoded on first use and found in a cache from then on.
 
     Args:
       spec: `digits` (scikit-learn's 1,797), `idx:DIR[?prefix=NAME]`, `folder:DIR`, `zip:FILE`, `tfds:NAME[/CONFIG][?data_dir=DIR]`.
-      image_size: (height, width); images are scaled to cover it, keeping their shape, and cut at the centre. None: as they are, which must
-        be one size.
-      channels: 1 grey, 3 RGB, 4 RGBA (see `images.convert_channels`). None: as they are.
+        Pairs of two domains, A and B, aligned in arrays "a" and "b": `paired:DIR` (side by side in one image, A left; or sub-folders A and
+        B with equal file names up to the extension); `paired:digits[?task=recolour|outline]` (see `digit_views.render`).
+        Domains without pairs, independent arrays "a" and "b": `unpaired:DIR` (sub-folders trainA, trainB, testA, testB; or A and B);
+        `unpaired:DIR_A,DIR_B`, any two folders; `unpaired:digits[?task=...]` (A draws one half of the digits, B the other);
+        `tfds:cycle_gan/NAME`, whose splits trainA, trainB, ... alone are ordinary sets. A folder called digits is `paired:./digits`.
+      image_size: (height, width) that images are brought to, as `resize` says. None: as they are, which must be one size.
+      channels: 1 grey, 3 RGB, 4 RGBA (see `images.convert_channels`); a tuple gives A's and B's. None: as they are.
       split: "train", "test" or "all"; of `tfds:` any split it knows. Of the digits the first 1,500 are "train", the last 297 "test". Folders
         and archives have the splits that their sub-folders train/, test/, val/ make; without those, "train" and "all" are everything.
-      skip_bad: leave unusable files out and list them in `Dataset.skipped`, instead of raising.
+      skip_bad: leave unusable files out and list them in `Dataset.skipped`, instead of raising. Of a pair, both images are left out.
       cache_dir: where decoded images are kept. None: the folder JAXGAN_CACHE names, else `.jaxgan-cache` beside the source, else (where that
         cannot be written) ~/.cache/jaxgan. Digits, and IDX files at their own size, need none.
       progress: show a bar while decoding, on a terminal.
+      resize: how images are brought to `image_size`, bicubic: "cover" (scale to cover it, keeping the shape, and cut at the centre), "stretch"
+        (scale both sides), "width" (scale to its width, keeping the shape; its height does not count, but all must then have one).
 
     Raises:
       DataError: one sentence on what is missing, damaged or not alike, with the first offenders.
       ValueError: settings out of range.
     """
+    form, where = _form(image_size, channels, resize), None if cache_dir is None else Path(cache_dir)
+    found = sources.find(spec, split)
+    if isinstance(found, Source):
+        two = isinstance(form.channels, tuple)
+        require(not two or len(found.parts) == 2, f"channels {channels} are for images of two domains, A and B, which {spec} does not hold")
+        return _load(found, form, skip_bad, where, progress)
+    try:
+        a, b = (_load(source, replace(form, channels=form.channels_of(i)), skip_bad, where, progress) for i, source in enumerate(found))
+    finally:
+        for source in found:
+            source.close()
+    return _independent(spec, a, b)
+
+
+def _form(image_size: tuple[int, int] | None, channels: int | tuple[int, int] | None, resize: str) -> Form:
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
     require(size is None or min(size) >= 1, f"image_size must be (height, width), both at least 1, got {image_size}")
-    require(channels is None or channels in images.CHANNELS, f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), got {channels}")
-    source = sources.find(spec, split)
+    each = channels if isinstance(channels, tuple) else (channels, channels)
+    known = len(each) == 2 and all(number is None or number in images.CHANNELS for number in each)
+    require(known, f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), or two of these for A and B, got {channels}")
+    require_choice("resize", resize, images.RESIZES)
+    return Form(size, channels, resize)
+
+
+def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool) -> Dataset:
     try:
-        if source.array is not None and size in (None, source.array.shape[1:3]):
+        if source.array is not None and form.size in (None, source.array.shape[1:3]):
+            channels = form.channels_of(0)
             converted = source.array if channels is None else images.convert_channels(source.array, channels)
-            return from_arrays(spec, converted, source.labels, source.classes)
+            return from_arrays(source.name, converted, source.labels, source.classes)
         if source.home is None:
-            return _decode(source, size, channels, skip_bad, progress)
-        entry = cache.fetch(source, size, channels, skip_bad, None if cache_dir is None else Path(cache_dir), progress)
-        return Dataset(spec, entry.arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder)
+            return _decode(source, form, skip_bad, progress)
+        entry = cache.fetch(source, form, skip_bad, cache_dir, progress)
+        return Dataset(source.name, entry.arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder)
     finally:
         source.close()
 
 
-def _decode(source: Source, size: tuple[int, int] | None, channels: int | None, skip_bad: bool, progress: bool) -> Dataset:
+def _decode(source: Source, form: Form, skip_bad: bool, progress: bool) -> Dataset:
     tally = decoding.Tally()
-    pixels = list(decoding.passed(source, size, channels, progress, tally))
-    decoding.settle(source, tally, skip_bad)
-    labels = None if source.labels is None else source.labels[tally.kept]
-    made = from_arrays(source.name, np.stack(pixels), labels, source.classes)
-    return Dataset(made.name, made.arrays, made.classes, made.fingerprint, tuple(tally.bad))
+    examples = list(decoding.passed(source, form, progress, tally))
+    decoding.settle(source, form, tally, skip_bad)
+    stacked = [np.stack(part) for part in zip(*examples)]
+    if len(stacked) == 2:
+        made = from_domains(source.name, *stacked, independent=False)
+    else:
+        labels = None if source.labels is None else source.labels[tally.kept]
+        made = from_arrays(source.name, stacked[0], labels, source.classes)
+    return replace(made, skipped=tuple(tally.bad))
+
+
+def _independent(spec: str, a: Dataset, b: Dataset) -> Dataset:
+    for domain, data in (("a", a), ("b", b)):
+        _require_several(spec, domain, data)
+    arrays = {"a": a.arrays["image"], "b": b.arrays["image"]}
+    common = None if a.cache is None or b.cache is None else Path(os.path.commonpath([a.cache, b.cache]))
+    return Dataset(spec, arrays, (), decoding.joined([a.fingerprint, b.fingerprint], True), a.skipped + b.skipped, common, independent=True)

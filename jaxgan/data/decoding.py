@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,26 +22,33 @@ NAMED = 5
 """How many offenders an error names."""
 
 
+Images = tuple[np.ndarray, ...]
+"""The images of one example, one for each of the source's parts."""
+
+Kind = tuple[tuple[tuple[int, ...], str], ...]
+"""Shape and type of each of them."""
+
+
 @dataclass
 class Tally:
-    """What a pass over a source met: `kept` indices; `bad`, why the others are unusable; the kinds (shape, type) of images and where each came first."""
+    """What a pass over a source met: `kept` indices; `bad`, why the others are unusable; the kinds of examples and where each came first."""
 
     kept: list[int] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
-    kinds: dict[tuple[tuple[int, ...], str], tuple[int, str]] = field(default_factory=dict)
+    kinds: dict[Kind, tuple[int, str]] = field(default_factory=dict)
 
-    def add(self, array: np.ndarray, file: str) -> bool:
-        """Count an image; True if it is like the first one."""
-        kind = (array.shape, str(array.dtype))
+    def add(self, example: Images, file: str) -> bool:
+        """Count an example; True if it is like the first one."""
+        kind = tuple((image.shape, str(image.dtype)) for image in example)
         count, first = self.kinds.get(kind, (0, file))
         self.kinds[kind] = (count + 1, first)
         return kind == next(iter(self.kinds))
 
 
-def passed(source: Source, size: tuple[int, int] | None, channels: int | None, progress: bool, tally: Tally) -> Iterator[np.ndarray]:
-    """Yield the usable images [H, W, C] in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
+def passed(source: Source, form: images.Form, progress: bool, tally: Tally) -> Iterator[Images]:
+    """Yield the usable examples, images [H, W, C], in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
     with images.quiet(), tqdm(total=len(source.files), desc=f"decoding {source.name}", unit=" images", disable=None if progress else True, delay=0.5) as bar:
-        for i, result in enumerate(_results(source, size, channels)):
+        for i, result in enumerate(_results(source, form)):
             bar.update()
             if isinstance(result, images.BadImage):
                 tally.bad.append(f"{source.files[i]} {result}")
@@ -50,10 +57,12 @@ def passed(source: Source, size: tuple[int, int] | None, channels: int | None, p
                 yield result
 
 
-def _results(source: Source, size: tuple[int, int] | None, channels: int | None) -> Iterator[Any]:
+def _results(source: Source, form: images.Form) -> Iterator[Any]:
     def work(i: int):
         try:
-            return images.fit(source.read(i), size, channels)
+            found = source.read(i)
+            parts = found if isinstance(found, tuple) else (found,)
+            return tuple(images.fit(part, form.size, form.channels_of(p), form.resize) for p, part in enumerate(parts))
         except images.BadImage as error:
             return error
 
@@ -84,7 +93,7 @@ def refuse_bad(name: str, bad: list[str], total: int) -> None:
         raise DataError(f"{len(bad)} of {total} images of {name} cannot be used: {offenders(bad)}: repair or remove them, or pass skip_bad (--skip-bad)")
 
 
-def settle(source: Source, tally: Tally, skip_bad: bool) -> None:
+def settle(source: Source, form: images.Form, tally: Tally, skip_bad: bool) -> None:
     """Raise DataError unless the images that were met form one set: usable ones only (or `skip_bad`), all of one size and type."""
     if not skip_bad:
         refuse_bad(source.name, tally.bad, len(source.files))
@@ -92,23 +101,26 @@ def settle(source: Source, tally: Tally, skip_bad: bool) -> None:
         raise DataError(f"none of the {len(source.files)} images of {source.name} can be used: {offenders(tally.bad)}")
     if len(tally.kinds) == 1:
         return
-    sizes = {shape[:2] for shape, _ in tally.kinds}
-    channels = {shape[2] for shape, _ in tally.kinds}
+    sizes = {tuple(shape[:2] for shape, _ in kind) for kind in tally.kinds}
+    channels = {tuple(shape[2] for shape, _ in kind) for kind in tally.kinds}
     remedies = []
-    if len(sizes) > 1:
-        remedies.append("give image_size (--image-size HEIGHT WIDTH) to scale and cut them to one")
+    if len(sizes) > 1 and form.size is not None:
+        remedies.append('choose resize="cover" or "stretch" (--resize), since scaled to one width they keep heights of their own')
+    elif len(sizes) > 1:
+        remedies.append("give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training) to scale and cut them to one")
     if len(channels) > 1:
-        remedies.append("give channels (--channels 1, 3 or 4) to convert them to one number")
-    if len({dtype for _, dtype in tally.kinds}) > 1:
+        flags = "--channels in data_check; --config.channels, or --config.channels-a and -b, in training"
+        remedies.append(f"give channels 1, 3 or 4 ({flags}) to convert them to one number")
+    if len({tuple(dtype for _, dtype in kind) for kind in tally.kinds}) > 1:
         remedies.append("convert the files to one bit depth")
-    kinds = [_kind(shape, dtype, count, first) for (shape, dtype), (count, first) in tally.kinds.items()]
+    kinds = [_kind(kind, count, first) for kind, (count, first) in tally.kinds.items()]
     raise DataError(f"the images of {source.name} are not alike: {offenders(kinds)}: {' and '.join(remedies)}")
 
 
-def _kind(shape: tuple[int, ...], dtype: str, count: int, first: str) -> str:
-    depth = "" if dtype == "uint8" else " 16-bit"
+def _kind(kind: Kind, count: int, first: str) -> str:
+    each = [f"{h}x{w} with {c} channel{'s' * (c > 1)}{'' if dtype == 'uint8' else ' 16-bit'}" for (h, w, c), dtype in kind]
     others = f" and {count - 1} more" if count > 1 else ""
-    return f"{shape[0]}x{shape[1]} with {shape[2]} channel{'s' * (shape[2] > 1)}{depth} ({first}{others})"
+    return f"{' beside '.join(each)} ({first}{others})"
 
 
 class Fingerprint:
@@ -127,3 +139,10 @@ class Fingerprint:
             self._hash.update(np.ascontiguousarray(arrays[name]).data)
         self._hash.update(json.dumps([image_shape, dtype, classes]).encode())
         return self._hash.hexdigest()
+
+
+def joined(fingerprints: Sequence[str], independent: bool = False) -> str:
+    """The fingerprint of a set of several arrays of images, from those of each; of a single one, its own."""
+    if len(fingerprints) == 1:
+        return fingerprints[0]
+    return hashlib.blake2b(json.dumps([*fingerprints, independent]).encode(), digest_size=16).hexdigest()

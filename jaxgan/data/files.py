@@ -29,7 +29,7 @@ def folder(name: str, path: Path, split: str) -> Source:
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}: name the folder that holds the images")
-    stats = dict(_walk(path))
+    stats = dict(walk(path))
 
     def read(file: str) -> bytes:
         target = path / file
@@ -42,7 +42,7 @@ def folder(name: str, path: Path, split: str) -> Source:
     return _source(name, choice, read, [[file, *stats[file]] for file in counted], path / CACHE_NAME, f"folder {split}")
 
 
-def _walk(path: Path):
+def walk(path: Path):
     """Relative name, then (size, time of change), of every file, in a fixed order."""
 
     def refuse(error: OSError):

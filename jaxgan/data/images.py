@@ -6,12 +6,16 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
 
 CHANNELS = (1, 3, 4)
 """Grey, RGB, RGBA."""
+
+RESIZES = ("cover", "stretch", "width")
+"""Ways of `resize`."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and libjpeg have it
 
@@ -91,6 +95,24 @@ def _as_array(image: Image.Image) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
+@dataclass(frozen=True)
+class Form:
+    """What images are turned into; None leaves them as they are.
+
+    size: (height, width).
+    channels: 1 grey, 3 RGB, 4 RGBA; or a tuple with one number for each part of an example.
+    resize: one of `RESIZES`, see `resize`.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | tuple[int, ...] | None = None
+    resize: str = "cover"
+
+    def channels_of(self, part: int) -> int | None:
+        """Channels of one part of the examples, by its number."""
+        return self.channels[part] if isinstance(self.channels, tuple) else self.channels
+
+
 def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """uint8 or uint16 [..., 1, 3 or 4] -> the same type, [..., channels].
 
@@ -111,18 +133,39 @@ def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return np.round(image @ _LUMA).astype(image.dtype)[..., None]
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 or uint16 [H, W, C] -> the same type, [height, width, C]: scaled to cover `size`, keeping its shape, then cut at the centre.
+def resize(image: np.ndarray, size: tuple[int, int], how: str = "cover") -> np.ndarray:
+    """uint8 or uint16 [H, W, C] -> the same type, [height, width, C].
 
     Bicubic, antialiased when shrinking (Pillow's `resize`). 8-bit RGBA is interpolated with premultiplied alpha.
+
+    Args:
+      size: (height, width).
+      how: "cover": scaled to cover `size`, keeping its shape, then cut at the centre. "stretch": both sides scaled to `size`, as pix2pix's
+        `resize_and_crop` does. "width": scaled to the width, keeping its shape, the height rounded down, as its `scale_width` does; the
+        height of `size` does not count.
+
+    Raises BadImage where "width" would make an image of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels.
     """
-    height, width, channels = image.shape
+    height, width = image.shape[:2]
+    if how == "width":
+        size = (max(1, size[1] * height // width), size[1])
+        if size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or np.inf):
+            raise BadImage(f"is {height}x{width}, which would be {size[0]} pixels high when scaled to a width of {size[1]}")
     if (height, width) == tuple(size):
         return image
+    return _resample(image, size, _cover(height, width, size) if how == "cover" else (0.0, 0.0, float(width), float(height)))
+
+
+def _cover(height: int, width: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest part in the centre that has the shape of `size`: left, top, right, bottom."""
     shrink = min(height / size[0], width / size[1])
     box_height, box_width = size[0] * shrink, size[1] * shrink
     top, left = max(0.0, (height - box_height) / 2), max(0.0, (width - box_width) / 2)
-    box = (left, top, min(float(width), left + box_width), min(float(height), top + box_height))
+    return left, top, min(float(width), left + box_width), min(float(height), top + box_height)
+
+
+def _resample(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    channels = image.shape[2]
     target = (size[1], size[0])
     if image.dtype == np.uint8 and channels in CHANNELS:
         picture = Image.fromarray(image[:, :, 0] if channels == 1 else image)
@@ -133,13 +176,13 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.round(stacked), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def fit(image: np.ndarray, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+def fit(image: np.ndarray, size: tuple[int, int] | None, channels: int | None, how: str = "cover") -> np.ndarray:
     """Apply `convert_channels` and `resize` where asked for.
 
-    Raises BadImage for a 1x1 image (a placeholder for a picture that is gone) unless just that size is asked for.
+    Raises BadImage for a 1x1 image (a placeholder for a picture that is gone) unless just that size is asked for, and as `resize` does.
     """
     if image.shape[:2] == (1, 1) and size != (1, 1):
         raise BadImage("has 1x1 pixels: a placeholder, not a picture")
     if channels is not None:
         image = convert_channels(image, channels)
-    return image if size is None else resize(image, size)
+    return image if size is None else resize(image, size, how)

@@ -19,7 +19,7 @@ def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, p
     Args:
       size: examples in the set.
       batch_size: examples per step over all processes.
-      seed: not negative; or several, such as (seed, attempt).
+      seed: not negative; or several, such as (seed, attempt). Zeros at the end do not count: (5,) and (5, 0) are the same order.
       process, processes: this process gets its contiguous part of the global batch.
 
     Raises ValueError for settings out of range, or a batch that the processes cannot share equally.
@@ -44,5 +44,6 @@ def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, p
 
 @lru_cache(maxsize=4)  # steps mostly stay in one epoch; this is speed only
 def _permutation(size: int, seeds: tuple[int, ...], epoch: int) -> np.ndarray:
-    # The epoch goes first: NumPy takes (5,) and (5, 0) for the same entropy, so (seed, epoch) and (seed, attempt, epoch) would collide.
+    # NumPy pads with zeros, so (5,) and (5, 0) are the same entropy. Hence the epoch goes first, where (seed, epoch) and (seed, attempt, epoch)
+    # would collide, and what follows the seed never ends in 0: (attempt,) from 1 on, or of independent sets (1 + domain,), (attempt, 1 + domain).
     return np.random.default_rng((epoch, *seeds)).permutation(size)

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
-from jaxgan.errors import require
+from jaxgan.errors import require, require_range
 from jaxgan.update import example_keys, example_streams, stream_key
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of training images, drawn for each example: turn and zoom, then crop, quarter turn, mirror. The defaults draw nothing.
+
+    Raises ValueError for settings out of range.
+    """
+
+    flip: bool = False
+    """Mirror left and right, with probability 1/2."""
+    crop: int = 0
+    """Pixels by which images are higher and wider than what is cut from them at random; 30 at 256 is the recipe of pix2pix and CycleGAN (286 -> 256)."""
+    rotate90: bool = False
+    """Turn by 0 to 3 quarter turns; square images only."""
+    rotation: float = 0.0
+    """Degrees; turn by a uniform angle in [-rotation, rotation] (bilinear, mirrored beyond the border)."""
+    scale: float = 0.0
+    """Zoom by a log-uniform factor in [1 / (1 + scale), 1 + scale], about the centre (the same interpolation)."""
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.crop, int) and self.crop >= 0, f"crop must be a whole number of pixels, at least 0, got {self.crop!r}")
+        require_range("rotation (degrees)", self.rotation, 0, 180)
+        require_range("scale (zoom)", self.scale, 0)
+
+
+PLAIN = Augment()
 
 
 def normalise(array: jax.Array) -> jax.Array:
@@ -24,61 +52,78 @@ def prepare(
     batch: dict[str, jax.Array],
     key: jax.Array,
     step: jax.Array | int,
+    augment: Augment = PLAIN,
     *,
-    flip: bool = False,
-    crop: int = 0,
-    rotate90: bool = False,
-    rotation: float = 0.0,
-    scale: float = 0.0,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    aligned: bool = True,
     axis_name: str | None = None,
     first: int = 0,
 ) -> dict[str, jax.Array]:
-    """A batch ready for `train_step`: uint8 and uint16 arrays [B, H, W, C] normalised and augmented, all others as they are.
-
-    One draw per example serves all its arrays, so pairs stay aligned. With the defaults nothing is drawn.
+    """A batch ready for `train_step`: uint8 and uint16 arrays [B, H, W, C] normalised, augmented and of the size wanted, all others as they are.
 
     Args:
       key: the run's key. Consumes its stream "augment" at `step`, per example by global index: the same on any number of devices.
-      flip: mirror left and right, with probability 1/2.
-      crop: pixels; enlarge to [H + crop, W + crop] (bilinear) and cut [H, W] at random. 30 at 256 pixels is the pix2pix recipe.
-      rotate90: 0 to 3 quarter turns; square images only.
-      rotation: degrees; turn by a uniform angle in [-rotation, rotation] (bilinear, mirrored beyond the border).
-      scale: zoom by a log-uniform factor in [1 / (1 + scale), 1 + scale], about the centre (the same interpolation).
+      augment: what to change at random; with the default nothing is drawn.
+      sizes: (height, width) wanted, by array; None, or an array not named: its own. With `augment.crop` an array may be larger by that margin on
+        both sides, and is enlarged to that where it is not (see `enlarge`).
+      aligned: one draw per example serves all its arrays, so pairs stay aligned. False: the arrays are independent, and each draws on its own.
       axis_name: the mapped axis, where the batch is one device's part.
       first: global index of the first example, where the batch is one process's part.
 
-    Raises ValueError: settings out of range, rotate90 on images that are not square.
+    Raises ValueError: an array of another size, rotate90 on images that are not square.
     """
-    require(crop >= 0, f"crop must be at least 0 pixels, got {crop}")
-    require(0 <= rotation <= 180, f"rotation must be between 0 and 180 degrees, got {rotation}")
-    require(scale >= 0, f"scale must be at least 0, got {scale}")
     prepared = {}
     for name, array in batch.items():
         if array.ndim != 4 or array.dtype not in (jnp.uint8, jnp.uint16):
             prepared[name] = array
             continue
-        require(not rotate90 or array.shape[1] == array.shape[2], f"rotate90 needs square images, {name} is {array.shape[1]}x{array.shape[2]}")
+        size = _wanted_size(name, array, augment, sizes)
         images = normalise(array)
-        if flip or crop or rotate90 or rotation or scale:
+        if augment != PLAIN:
             keys = example_keys(stream_key(key, "augment", step), len(images), axis_name, first)
-            images = _augment(images, keys, flip, crop, rotate90, rotation, scale)
+            images = _augment(images, keys, augment, size, "" if aligned else f" {name}")
         prepared[name] = images
     return prepared
 
 
-def _augment(images: jax.Array, keys: jax.Array, flip: bool, crop: int, rotate90: bool, rotation: float, scale: float) -> jax.Array:
-    def each(change: Callable, stream: str) -> jax.Array:
-        return jax.vmap(change)(images, example_streams(keys, stream))
+def _wanted_size(name: str, array: jax.Array, augment: Augment, sizes: Mapping[str, tuple[int, int]] | None) -> tuple[int, int]:
+    have = (array.shape[1], array.shape[2])
+    height, width = have if sizes is None else sizes.get(name, have)
+    larger = (height + augment.crop, width + augment.crop)
+    margin = f" or, with crop={augment.crop}, {larger[0]}x{larger[1]}" if augment.crop else ""
+    require(have in ((height, width), larger), f"{name} must be {height}x{width}{margin}, got {have[0]}x{have[1]}")
+    require(not augment.rotate90 or height == width, f"rotate90 needs square images, {name} is {height}x{width}")
+    return height, width
 
-    if rotation or scale:
-        images = each(lambda image, key: _turn_and_zoom(image, key, rotation, scale), "turn and zoom")
-    if crop:
-        images = each(lambda image, key: _crop(image, key, crop), "crop")
-    if rotate90:
+
+def _augment(images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[int, int], domain: str) -> jax.Array:
+    """[B, h, w, C] -> [B, *size, C]. `domain` ends the streams' names: "" where arrays share their draws."""
+
+    def each(change: Callable, stream: str) -> jax.Array:
+        return jax.vmap(change)(images, example_streams(keys, stream + domain))
+
+    if augment.crop and images.shape[1:3] == size:
+        images = enlarge(images, size[0] + augment.crop, size[1] + augment.crop)
+    if augment.rotation or augment.scale:
+        images = each(lambda image, key: _turn_and_zoom(image, key, augment.rotation, augment.scale), "turn and zoom")
+    if augment.crop:
+        images = each(lambda image, key: _crop(image, key, size, augment.crop), "crop")
+    if augment.rotate90:
         images = each(_quarter_turns, "quarter turns")
-    if flip:
+    if augment.flip:
         images = each(lambda image, key: jnp.where(jax.random.bernoulli(key), image[:, ::-1], image), "flip")
     return images
+
+
+def enlarge(images: jax.Array, height: int, width: int) -> jax.Array:
+    """float32 [B, h, w, C] in [-1, 1] -> [B, height, width, C], cubic (a = -1/2), as Pillow's BICUBIC but for its rounding to whole levels.
+
+    Like Pillow, one axis after the other, width first, and cut to [-1, 1] after each: the kernel overshoots at edges. For larger sizes only: nothing
+    is blurred against aliasing here.
+    """
+    count, rows, _, channels = images.shape
+    images = jnp.clip(jax.image.resize(images, (count, rows, width, channels), "cubic"), -1, 1)
+    return jnp.clip(jax.image.resize(images, (count, height, width, channels), "cubic"), -1, 1)
 
 
 def _quarter_turns(image: jax.Array, key: jax.Array) -> jax.Array:
@@ -86,11 +131,9 @@ def _quarter_turns(image: jax.Array, key: jax.Array) -> jax.Array:
     return turned[jax.random.randint(key, (), 0, 4)]
 
 
-def _crop(image: jax.Array, key: jax.Array, margin: int) -> jax.Array:
-    height, width, channels = image.shape
-    enlarged = jax.image.resize(image, (height + margin, width + margin, channels), "bilinear")
+def _crop(image: jax.Array, key: jax.Array, size: tuple[int, int], margin: int) -> jax.Array:
     top, left = jax.random.randint(key, (2,), 0, margin + 1)
-    return jax.lax.dynamic_slice(enlarged, (top, left, 0), image.shape)
+    return jax.lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[2]))
 
 
 def _turn_and_zoom(image: jax.Array, key: jax.Array, rotation: float, scale: float) -> jax.Array:

@@ -18,7 +18,8 @@ class Source:
 
     name: the spec, for messages.
     files: what to call each example in messages.
-    read: index -> uint8 or uint16 [H, W, C] with 1, 3 or 4 channels; raises `images.BadImage`. Called from several threads.
+    read: index -> uint8 or uint16 [H, W, C] with 1, 3 or 4 channels, or where there are several parts a tuple of them, one per part; raises
+      `images.BadImage`. Called from several threads.
     labels: int32 [N], or None. Some sources know them only once every example has been read.
     classes: their names; () without labels.
     stamp: JSON-able; changes when what was read changes (names, sizes and times of the files).
@@ -26,11 +27,12 @@ class Source:
     identity: what was read from there (kind, split, options), to tell the caches of one `home` apart.
     array: all images as one array [N, H, W, C], where the source is one.
     close: releases what `read` holds open.
+    parts: what the images of an example are called: ("image",), or ("a", "b") where they are pairs.
     """
 
     name: str
     files: Sequence[str]
-    read: Callable[[int], np.ndarray]
+    read: Callable[[int], np.ndarray | tuple[np.ndarray, ...]]
     labels: np.ndarray | None
     classes: tuple[str, ...]
     stamp: Any
@@ -38,3 +40,8 @@ class Source:
     identity: str = ""
     close: Callable[[], None] = lambda: None
     array: np.ndarray | None = None
+    parts: tuple[str, ...] = ("image",)
+
+
+Found = Source | tuple[Source, Source]
+"""What a spec names: one source, or the domains A and B, each a source of its own."""

@@ -1,23 +1,24 @@
-"""A spec such as `idx:DIR` -> `Source`. Adding a kind of source is one function and one line in `SCHEMES`."""
+"""A spec such as `idx:DIR` -> `Source`, or two of them for unpaired domains. Adding a kind of source is one function and one line in `SCHEMES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import numpy as np
 
-from jaxgan.data import files, idx, tfds
-from jaxgan.data.source import CACHE_NAME, Source
+from jaxgan.data import digit_views, files, idx, pairs, tfds, unpaired
+from jaxgan.data.source import CACHE_NAME, Found, Source
 from jaxgan.errors import DataError
 
 DIGITS_TRAIN = 1500
 """Of the 1,797 digits, the first 1,500 are the split "train" and the last 297 "test"."""
 
 
-def find(spec: str, split: str) -> Source:
-    """The source that `spec` names. Reads lists and labels, not yet the images of folders and archives.
+def find(spec: str, split: str) -> Found:
+    """The source that `spec` names; of unpaired domains, that of A and that of B. Reads lists and labels, not yet the images of folders and archives.
 
     Raises DataError: an unknown scheme (lists the known ones), a missing source, an unknown option or split, damaged lists.
     """
@@ -45,15 +46,48 @@ def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[st
     return path, options
 
 
-def _digits(spec: str, rest: str, split: str) -> Source:
+def _load_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of one split, scikit-learn's images (float [N, 8, 8] in 0..16) and their classes."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     parts = {"train": slice(0, DIGITS_TRAIN), "test": slice(DIGITS_TRAIN, None), "all": slice(None)}
     if split not in parts:
         raise DataError(f"digits has no split {split!r}: its splits are {', '.join(parts)}")
-    pixels = np.round(bunch.images[parts[split]] * (255 / 16)).astype(np.uint8)[..., None]
-    return _in_memory(spec, pixels, bunch.target[parts[split]].astype(np.int32), None, None, "digits")
+    return bunch.images[parts[split]], bunch.target[parts[split]].astype(np.int32)
+
+
+def _digits(spec: str, rest: str, split: str) -> Source:
+    pictures, labels = _load_digits(split)
+    return _in_memory(spec, np.round(pictures * (255 / 16)).astype(np.uint8)[..., None], labels, None, None, "digits")
+
+
+def _views(spec: str, rest: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The digits of one split as domain "a" and as domain "b" draws them."""
+    _, options = _options(spec, rest, ("task",))
+    task = options.get("task", digit_views.TASKS[0])
+    if task not in digit_views.TASKS:
+        raise DataError(f"data {spec!r} has the unknown task {task!r}: the tasks are {', '.join(digit_views.TASKS)}")
+    coverage = _load_digits(split)[0] / 16
+    return digit_views.render(coverage, task, "a"), digit_views.render(coverage, task, "b")
+
+
+def _paired(spec: str, rest: str, split: str) -> Source:
+    if rest.partition("?")[0] != "digits":
+        return pairs.source(spec, rest, split)
+    a, b = _views(spec, rest, split)
+    names = [f"example {i}" for i in range(len(a))]
+    return Source(spec, names, lambda i: (a[i], b[i]), None, (), None, None, "digits", parts=pairs.PARTS)
+
+
+def _unpaired(spec: str, rest: str, split: str) -> Found:
+    if rest.partition("?")[0] != "digits":
+        return unpaired.sources(spec, rest, split)
+    a, b = _views(spec, rest, split)  # no digit is in both domains
+    return (
+        _in_memory(pairs.title(spec, "A"), a[0::2], None, None, None, "digits"),
+        _in_memory(pairs.title(spec, "B"), b[1::2], None, None, None, "digits"),
+    )
 
 
 def _idx(spec: str, rest: str, split: str) -> Source:
@@ -81,16 +115,25 @@ def _in_memory(spec: str, pixels: np.ndarray, labels: np.ndarray | None, stamp, 
     return Source(spec, names, pixels.__getitem__, labels, classes, stamp, home, identity, array=pixels)
 
 
-def _tfds(spec: str, rest: str, split: str) -> Source:
+def _tfds(spec: str, rest: str, split: str) -> Found:
     name, options = _options(spec, rest, ("data_dir",))
-    return tfds.source(spec, name, options.get("data_dir"), split)
+    splits = tfds.domain_splits(name, split)
+    if splits is None:
+        return tfds.source(spec, name, options.get("data_dir"), split)
+    a, b = (tfds.source(spec, name, options.get("data_dir"), part) for part in splits)
+    return (
+        replace(a, name=pairs.title(spec, "A"), labels=None, classes=()),
+        replace(b, name=pairs.title(spec, "B"), labels=None, classes=()),
+    )
 
 
-SCHEMES: dict[str, Callable[[str, str, str], Source]] = {
+SCHEMES: dict[str, Callable[[str, str, str], Found]] = {
     "digits": _digits,
     "idx": _idx,
     "folder": lambda spec, rest, split: files.folder(spec, Path(rest).expanduser(), split),
     "zip": lambda spec, rest, split: files.archive(spec, Path(rest).expanduser(), split),
     "tfds": _tfds,
+    "paired": _paired,
+    "unpaired": _unpaired,
 }
-SYNTAX = ("digits", "idx:DIR", "folder:DIR", "zip:FILE", "tfds:NAME[/CONFIG]")
+SYNTAX = ("digits", "idx:DIR", "folder:DIR", "zip:FILE", "tfds:NAME[/CONFIG]", "paired:DIR", "unpaired:DIR")

@@ -49,6 +49,14 @@ def source(spec: str, name: str, data_dir: str | None, split: str) -> Source:
     return Source(spec, names, read, labels, classes, stamp, folder / CACHE_NAME if prepared else None, identity=f"tfds {parts}")
 
 
+def domain_splits(name: str, split: str) -> tuple[str, str] | None:
+    """The splits of domains A and B that "train", "test" or "all" of CycleGAN's sets stand for; None for other sets and splits."""
+    if name.replace(":", "/").partition("/")[0] != "cycle_gan" or split not in ("train", "test", "all"):
+        return None
+    parts = ("train", "test") if split == "all" else (split,)
+    return "+".join(f"{part}A" for part in parts), "+".join(f"{part}B" for part in parts)
+
+
 def _command(name: str, data_dir: str | None) -> str:
     return f"python -m experiments.prepare_tfds {name}" + (f" --data-dir {data_dir}" if data_dir else "")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,12 +36,49 @@ def test_what_fits_passes():
         (PLAIN, spec(channels=1), None, "images with 3 channels, .* for 1: open it with channels=1"),
         (PLAIN, spec(label=True), None, "plain has no labels, which this family needs"),
         (LABELLED, spec(label=True), 3, r"labels up to 3, but .* 3 classes \(labels 0 to 2\): configure it with classes=4"),
-        (PLAIN, {"a": jax.ShapeDtypeStruct((16, 8, 4, 3), jnp.float32)}, None, "plain has no a, which this family needs: it has image"),
+        (PLAIN, {"map": jax.ShapeDtypeStruct((16, 8, 4, 3), jnp.float32)}, None, "plain has no maps, which this family needs: it has images"),
     ],
 )
 def test_what_does_not_fit_is_told_with_the_remedy(data, wanted, classes, told):
     with pytest.raises(DataError, match=told) as caught:
         check(data, wanted, classes=classes)
+    assert "\n" not in str(caught.value)
+
+
+def sides(a=(6, 8, 4, 3), b=(6, 8, 4, 1), independent=False):
+    """A data set with arrays a and b of these shapes."""
+    arrays = {"a": np.zeros(a, np.uint8), "b": np.zeros(b, np.uint8)}
+    return types.SimpleNamespace(name="maps", arrays=arrays, independent=independent)
+
+
+def two(a=(8, 4, 3), b=(8, 4, 1)):
+    """The spec of a family that translates."""
+    return {name: jax.ShapeDtypeStruct((2, *shape), jnp.float32) for name, shape in {"a": a, "b": b}.items()}
+
+
+def test_two_sides_that_fit_pass():
+    check(sides(), two(), paired=True)
+    check(sides(b=(9, 8, 4, 1), independent=True), two())
+    check(sides(a=(6, 10, 6, 3)), two(), crop=2)
+    check(PLAIN, spec(6, 2), crop=2)
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted", "options", "told"),
+    [
+        (PLAIN, two(), {}, "plain has no images A, which this family needs: use data of two sides, such as paired:DIR or unpaired:DIR"),
+        (sides(), spec(), {}, "maps has no images, which this family needs: it has images A and images B"),
+        (sides(b=(6, 8, 8, 1)), two(), {}, "maps has images B of 8x8, but the family is configured for 8x4: open it with"),
+        (sides(a=(6, 9, 5, 3)), two(), {"crop": 2}, r"images A of 9x5, .* 8x4, and 10x6 with the margin of crop=2: open it with image_size=\(10, 6\)"),
+        (sides(b=(6, 8, 4, 3)), two(), {}, r"images B with 3 channels, but .* for 1: open it with channels=\(3, 1\), or configure the family for 3"),
+        (sides(a=(6, 8, 4, 1)), two(b=(8, 4, 3), a=(8, 4, 3)), {}, "images A with 1 channel, but .* for 3: open it with channels=3"),
+        (sides(b=(7, 8, 4, 1)), two(), {}, "maps has 6 images A but 7 images B"),
+        (sides(b=(7, 8, 4, 1), independent=True), two(), {"paired": True}, "maps has 6 images A and 7 images B that are no pairs: use paired:DIR"),
+    ],
+)
+def test_two_sides_that_do_not_fit(data, wanted, options, told):
+    with pytest.raises(DataError, match=told) as caught:
+        check(data, wanted, **options)
     assert "\n" not in str(caught.value)
 
 

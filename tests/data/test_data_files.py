@@ -190,8 +190,8 @@ def test_mixed_sizes_need_image_size(photos, failure):
     save(photos[0] / "9.png", (12, 10))
     message = failure(f"folder:{photos[0]}")
     assert "6x5 with 3 channels (0.png and 3 more); 12x10 with 3 channels (9.png)" in message
-    assert "image_size (--image-size HEIGHT WIDTH)" in message
-    assert "channels (--channels" not in message
+    assert "give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training) to scale and cut them to one" in message
+    assert "channels 1, 3 or 4" not in message
     data = jaxgan.data.open(f"folder:{photos[0]}", image_size=(6, 5), progress=False)
     assert data.arrays["image"].shape == (5, 6, 5, 3)
     np.testing.assert_array_equal(data.arrays["image"][:4], photos[1])
@@ -201,7 +201,8 @@ def test_mixed_channels_need_channels(photos, failure):
     grey = save(photos[0] / "9.png", (6, 5, 1))
     message = failure(f"folder:{photos[0]}")
     assert "6x5 with 1 channel (9.png)" in message
-    assert "--channels" in message
+    flags = "--channels in data_check; --config.channels, or --config.channels-a and -b, in training"
+    assert message.endswith(f": give channels 1, 3 or 4 ({flags}) to convert them to one number")
     data = jaxgan.data.open(f"folder:{photos[0]}", channels=3, progress=False)
     np.testing.assert_array_equal(data.arrays["image"], [*photos[1], np.repeat(grey, 3, 2)])
 

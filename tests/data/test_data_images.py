@@ -177,3 +177,8 @@ def test_one_pixel_is_a_placeholder_unless_asked_for():
     with pytest.raises(images.BadImage, match="1x1"):
         images.fit(dot, (8, 8), None)
     assert images.fit(dot, (1, 1), 1).shape == (1, 1, 1)
+
+
+def test_width_refuses_what_would_explode():
+    with pytest.raises(images.BadImage, match="is 20000x1, which would be 5120000 pixels high when scaled to a width of 256"):
+        images.resize(np.zeros((20000, 1, 1), np.uint8), (1, 256), "width")

@@ -59,6 +59,15 @@ def test_epochs_seeds_and_attempts_differ():
     np.testing.assert_array_equal(order(1000, 10, 5, 3), order(1000, 10, (5, 0), 3))  # attempt 0 is the run itself
 
 
+def test_domains_differ_from_each_other_in_every_attempt():
+    """As `jaxgan.feed` asks for them: attempt 0 is left out, domains count from 1. Also for seeds of more than 32 bits."""
+    for seed in (5, 5 + 2**32):
+        parts = [(seed, *attempt, domain) for attempt in ((), (1,), (2,)) for domain in (1, 2)]
+        runs = [order(1000, 1000, part, epoch) for part in [(seed,), *parts] for epoch in range(3)]
+        agree = np.mean(np.array(runs)[:, None] == np.array(runs)[None], axis=2)
+        assert agree[~np.eye(len(runs), dtype=bool)].max() < 0.02
+
+
 def test_later_epochs_are_read_across_the_border():
     np.testing.assert_array_equal(order(10, 4, 3, 2), np.concatenate([_permutation(10, (3,), 0)[8:], _permutation(10, (3,), 1)[:2]]))
 

@@ -75,6 +75,24 @@ def test_settings_out_of_range(settings):
         jaxgan.data.open("digits", **settings)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"channels": (3, 2)}, r"channels must be 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\), or two of these for A and B, got \(3, 2\)"),
+        ({"channels": (3,)}, "or two of these"),
+        ({"resize": "fill"}, "resize must be one of 'cover', 'stretch', 'width', got 'fill'"),
+    ],
+)
+def test_settings_of_two_domains_out_of_range(options, told):
+    with pytest.raises(ValueError, match=told):
+        jaxgan.data.open("paired:digits", **options)
+
+
+def test_two_numbers_of_channels_need_two_domains():
+    with pytest.raises(ValueError, match=r"channels \(1, 3\) are for images of two domains, A and B, which digits does not hold"):
+        jaxgan.data.open("digits", channels=(1, 3))
+
+
 # ---------------------------------------------------------------------------------------------------------------------- IDX
 
 

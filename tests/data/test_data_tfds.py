@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxgan.data
+from jaxgan.data import tfds
 from jaxgan.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,34 @@ def test_mocked_config_and_size(mocked):
     data = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split="trainA", image_size=(16, 16), progress=False)
     assert data.arrays["image"].shape == (6, 16, 16, 3)
     assert data.classes == ("A", "B")
+
+
+@pytest.mark.parametrize(("split", "parts"), [("train", ["trainA", "trainB"]), ("test", ["testA", "testB"]), ("all", ["trainA+testA", "trainB+testB"])])
+def test_cycle_gan_sets_are_unpaired(mocked, monkeypatch, split, parts):
+    records, read = tfds._records, []
+
+    def recorded(builder, spec, part, command):  # what is mocked is alike in all splits, so they are told apart by name and length
+        found, name = records(builder, spec, part, command)
+        read.append(part)
+        return [found[i] for i in range(len(found) - (part == parts[1]))], name
+
+    monkeypatch.setattr(tfds, "_records", recorded)
+    data = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split=split, image_size=(16, 16), channels=(1, 3), progress=False)
+    assert read == parts
+    assert data.independent
+    assert data.classes == ()
+    assert {name: array.shape for name, array in data.arrays.items()} == {"a": (6, 16, 16, 1), "b": (5, 16, 16, 3)}
+    for name, part, channels in zip("ab", parts, (1, 3)):
+        alone = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split=part, image_size=(16, 16), channels=channels, progress=False)
+        assert not alone.independent
+        np.testing.assert_array_equal(data.arrays[name], alone.arrays["image"])
+
+
+def test_other_sets_keep_their_splits():
+    assert tfds.domain_splits("mnist", "train") is None
+    assert tfds.domain_splits("cycle_gan/maps", "trainA") is None
+    assert tfds.domain_splits("cycle_gan/maps", "train[:50%]") is None
+    assert tfds.domain_splits("cycle_gan:3.0.0", "train") == tfds.domain_splits("cycle_gan/maps:3.0.0", "train") == ("trainA", "trainB")
 
 
 def test_not_prepared_tells_the_command(tmp_path):

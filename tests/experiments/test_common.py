@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import common
+from jaxgan.data import Augment
 from jaxgan.errors import DataError, require
 from jaxgan.optim import Optimizer
 from tests import tiny_family
@@ -38,10 +39,26 @@ class Config(tiny_family.Config):
         require(self.latent_size > 0, f"latent_size must be at least 1, got {self.latent_size}")
 
 
+@dataclasses.dataclass(frozen=True)
+class TwoSided:
+    """The fields of a family that translates."""
+
+    image_size: tuple[int, int] = (256, 256)
+    channels_a: int = 3
+    channels_b: int = 3
+
+    def __post_init__(self):
+        height, width = self.image_size
+        require(height % 4 == width % 4 == 0, f"image_size must be multiples of 4, got {height}x{width}")
+
+
+FLIP = Augment(flip=True, scale=0.5)
 PRESETS = {
     "digits": common.Preset(Config(), "digits", images=10_000, batch_size=64, steps_per_call=10),
-    "mnist": common.Preset(Config(width=99, stabilisers=Stabilisers(critic_steps=5)), "tfds:mnist", images=50_000, flip=True, image_size=(28, 28)),
+    "mnist": common.Preset(Config(width=99, stabilisers=Stabilisers(critic_steps=5)), "tfds:mnist", images=50_000, augment=FLIP, image_size=(28, 28)),
 }
+JITTER = Augment(flip=True, crop=30)
+MAPS = {"maps": common.Preset(TwoSided(), "paired:maps", images=100, batch_size=1, augment=JITTER, image_size=(256, 256), resize="stretch")}
 
 
 def parse(*arguments):
@@ -62,6 +79,7 @@ def test_a_preset_gives_every_default_and_flags_change_them(spelling):
     preset, options, config = parse(*flags, *spelling, "--config.generator-optimizer.beta1", "0")
     assert preset is PRESETS["mnist"]
     assert (options.data, options.images, options.flip, options.run) == ("tfds:mnist", 5000, False, "runs/tiny_family-mnist")
+    assert (options.zoom, options.crop, options.resize) == (0.5, 0, "cover")
     expected = Config(width=99, latent_size=64, generator_optimizer=Optimizer(beta1=0.0), stabilisers=Stabilisers(5, 1e4))
     assert config == expected
 
@@ -127,12 +145,15 @@ def test_counts_below_one_are_refused(flag):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Replaces `jaxgan.data.open` by a set of 12x20 RGB images in 3 classes; what it was called with."""
+    """Replaces `jaxgan.data.open` by a set of 12x20 RGB images in 3 classes, or with sides of 3 and 1 channels; what it was called with."""
     calls = []
 
     def fake_open(spec, **options):
         calls.append((spec, options))
         size = options["image_size"] or (12, 20)
+        if "paired" in spec:
+            channels = options["channels"] or (3, 1)
+            return types.SimpleNamespace(image_size=size, arrays={side: np.zeros((7, *size, n)) for side, n in zip("ab", channels)}, classes=(), size=7)
         return types.SimpleNamespace(image_size=size, channels=options["channels"] or 3, classes=("a", "b", "c"), size=7)
 
     monkeypatch.setattr("jaxgan.data.open", fake_open)
@@ -143,7 +164,7 @@ def test_the_data_decides_shapes(opened):
     preset, options, config = parse("--data", "folder:x", "--skip-bad")
     _, config, _ = common.prepare(preset, options, config, [])
     assert (config.image_size, config.channels, config.classes) == ((12, 20), 3, 3)
-    assert opened == [("folder:x", {"image_size": None, "channels": None, "skip_bad": True})]
+    assert opened == [("folder:x", {"image_size": None, "channels": None, "resize": "cover", "skip_bad": True})]
 
 
 def test_an_unconditional_config_stays_unconditional(opened):
@@ -159,7 +180,49 @@ def test_a_preset_or_a_flag_decides_the_size_the_data_is_opened_at(opened):
     preset, options, config = parse(*arguments)
     _, config, _ = common.prepare(preset, options, config, arguments)
     assert (config.image_size, config.channels, config.classes) == ((16, 24), 1, 5)
-    assert opened[-1] == ("tfds:mnist", {"image_size": (16, 24), "channels": 1, "skip_bad": False})
+    assert opened[-1] == ("tfds:mnist", {"image_size": (16, 24), "channels": 1, "resize": "cover", "skip_bad": False})
+
+
+def prepare_maps(*arguments, presets=MAPS):
+    """(image_size, channels_a, channels_b) of the config that training gets."""
+    preset, options, config = common.parse(tiny_family, presets, None, arguments)
+    _, config, _ = common.prepare(preset, options, config, arguments)
+    return config.image_size, config.channels_a, config.channels_b
+
+
+def test_data_is_opened_with_the_margin_of_the_crop(opened):
+    assert prepare_maps() == ((256, 256), 3, 1)
+    assert opened[-1] == ("paired:maps", {"image_size": (286, 286), "channels": None, "resize": "stretch", "skip_bad": False})
+    assert prepare_maps("--config.image-size", "64", "32", "--crop", "4", "--resize", "width", "--config.channels-b", "1") == ((64, 32), 3, 1)
+    assert opened[-1][1] == {"image_size": (68, 36), "channels": (3, 1), "resize": "width", "skip_bad": False}
+    own = {"maps": dataclasses.replace(MAPS["maps"], image_size=None)}
+    assert prepare_maps(presets=own) == ((12, 20), 3, 1)  # nobody knows a size: the data's, enlarged while training
+    assert opened[-1][1]["image_size"] is None
+
+
+def test_images_as_they_are(opened):
+    """At the network's size plus the margin, at the network's own, or what the flag says, for `jaxgan.data.check` to judge."""
+    assert prepare_maps("--resize", "none") == ((12, 20), 3, 1)
+    assert opened[-1][1] == {"image_size": None, "channels": None, "resize": "cover", "skip_bad": False}
+    assert prepare_maps("--resize", "none", "--config.image-size", "8", "16", "--crop", "4")[0] == (8, 16)
+    assert prepare_maps("--resize", "none", "--config.image-size", "8", "8", "--crop", "4")[0] == (8, 8)
+    fitting = {"maps": dataclasses.replace(MAPS["maps"], image_size=(8, 16))}
+    assert prepare_maps("--resize", "none", "--crop", "4", presets=fitting)[0] == (8, 16)
+
+
+def test_data_of_a_size_the_network_cannot_have_is_refused_in_its_words(opened, capsys):
+    odd = {"maps": dataclasses.replace(MAPS["maps"], image_size=(30, 32))}
+    with pytest.raises(SystemExit) as stop:
+        common.main(tiny_family, odd, None, [])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: image_size must be multiples of 4, got 30x32\n"
+
+
+def test_wrong_augmentation_is_refused_before_the_data_is_opened(opened):
+    preset, options, config = parse("--zoom", "-1")
+    with pytest.raises(ValueError, match=r"scale \(zoom\) must be at least 0, got -1"):
+        common.prepare(preset, options, config, [])
+    assert opened == []
 
 
 def test_options_reach_training_as_it_names_them(monkeypatch, opened):
@@ -167,10 +230,12 @@ def test_options_reach_training_as_it_names_them(monkeypatch, opened):
 
     signature, received = inspect.signature(jaxgan.train.run), {}
     monkeypatch.setattr("jaxgan.train.run", lambda *args, **kwargs: received.update(signature.bind(*args, **kwargs).arguments))
-    arguments = ["--seed", "3", "--keep", "5", "--parallel", "pmap", "--run", "somewhere", "--batch-size", "8", "--init-from", "other"]
+    flags = ("--flip", "--crop", "2", "--rotate90", "--rotation", "5", "--zoom", "0.1")
+    arguments = [*flags, "--seed", "3", "--keep", "5", "--parallel", "pmap", "--run", "somewhere", "--batch-size", "8", "--init-from", "other"]
     common.main(tiny_family, PRESETS, None, arguments)
     assert (received["seed"], received["keep"], received["parallel"], received["batch_size"], received["steps_per_call"]) == (3, 5, "pmap", 8, 10)
     assert received["images"] == 125 * 80
+    assert received["augment"] == Augment(flip=True, crop=2, rotate90=True, rotation=5.0, scale=0.1)
     assert received["family"] is tiny_family
     assert str(received["run_dir"]) == "somewhere"
     assert str(received["init_from"]) == "other"
