@@ -71,6 +71,12 @@ def discriminator_loss(
     return _relativistic_pairing(real, fake)
 
 
+def decision_boundary(name: str) -> float:
+    """The logit above which an image counts as taken for real: halfway between the targets for "least-squares", 0 for all others."""
+    require_choice("loss", name, LOSSES)
+    return 0.5 if name == "least-squares" else 0.0
+
+
 # ------------------------------------------------------------------------------------------------------------------ generator
 
 

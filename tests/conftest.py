@@ -31,3 +31,11 @@ def real_data() -> Path:
 def golden() -> Path:
     """Folder of golden files made by reference implementations, named by JAXGAN_GOLDEN."""
     return _folder("JAXGAN_GOLDEN", "golden")
+
+
+LONGEST = ("test_resume.py", "test_mappings.py", "test_multiprocess.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: each runs in one worker, which would be left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)

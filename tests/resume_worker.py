@@ -1,6 +1,7 @@
 """One process of a run that is going to be killed: `python resume_worker.py JSON`, started by test_resume.
 
-The settings: `case` (a name in CASES, or "tiny"), `run`, `data`, `options` of `train.run`, and `kill`: null or [phase, number, delay].
+The settings: `case` (a name in CASES, or "tiny"), `run`, `data`, `options` of `train.run` (`augment` by its fields), and `kill`: null or
+[phase, number, delay].
 
 Phases, in each of which the process sends itself SIGKILL, having appended a line (phase, images or files) to `run`.kills:
   cache   while the data set's cache is built, at its `number`-th image
@@ -24,7 +25,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from jaxgan import checkpoint, loop, train  # noqa: E402 (after the settings of JAX)
+from jaxgan import checkpoint, data, loop, train  # noqa: E402 (after the settings of JAX)
 from jaxgan.data import decoding  # noqa: E402
 
 
@@ -65,8 +66,8 @@ def kill_in_step(number, delay):
 def kill_while_saving(number, delay):
     start = checkpoint.Checkpoints._start
 
-    def watch(directory):
-        while not list(directory.glob(f"{number}.*")):
+    def watch(directory, left_over):
+        while not set(directory.glob(f"{number}.*")) - left_over:
             time.sleep(0.0005)
         time.sleep(delay)
         die("saving", number)
@@ -82,7 +83,8 @@ def kill_while_saving(number, delay):
 
     def started(self, images, arguments):
         if images == number:
-            threading.Thread(target=watch, args=(self.directory,), daemon=True).start()
+            left_over = set(self.directory.glob(f"{number}.*"))  # by a process killed before
+            threading.Thread(target=watch, args=(self.directory, left_over), daemon=True).start()
         return start(self, images, arguments)
 
     checkpoint.Checkpoints._start = started
@@ -106,7 +108,8 @@ def main():
         from tests.families_under_test import CASES
 
         family, config = CASES[SETTINGS["case"]].family, CASES[SETTINGS["case"]].config
-    train.run(family, config, SETTINGS["data"], Path(SETTINGS["run"]), progress=False, **SETTINGS["options"])
+    options = {**SETTINGS["options"], "augment": data.Augment(**SETTINGS["options"]["augment"])}
+    train.run(family, config, SETTINGS["data"], Path(SETTINGS["run"]), progress=False, **options)
 
 
 if __name__ == "__main__":

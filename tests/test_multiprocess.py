@@ -16,15 +16,17 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, train
+from jaxgan import checkpoint, data, train
 from jaxgan.checkpoint import Checkpoints
 from tests import tiny_family
-from tests.multiprocess_worker import CONFIG, dataset
+from tests.multiprocess_worker import CONFIG, dataset, of_case
 
 pytestmark = pytest.mark.multiprocess
 
 HOME = Path(__file__).resolve().parent
-OPTIONS = {"batch_size": 8, "seed": 4, "flip": True, "log_every": 8, "sample_every": 40, "checkpoint_every": 40}
+OPTIONS = {"batch_size": 8, "seed": 4, "augment": {"flip": True}, "log_every": 8, "sample_every": 40, "checkpoint_every": 40}
+HERE = {**OPTIONS, "augment": data.Augment(**OPTIONS["augment"])}
+"""OPTIONS for `train.run` in this process; the others get them as JSON."""
 
 
 def free_port():
@@ -33,12 +35,12 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def start(run, processes=2, **options):
+def start(run, processes=2, case="tiny", **options):
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(HOME.parent), "JAX_NUM_CPU_DEVICES": "2"}
     started = []
     for process in range(processes):
-        settings = {"process": process, "processes": processes, "port": port, "run": str(run), "options": {**OPTIONS, **options}}
+        settings = {"case": case, "process": process, "processes": processes, "port": port, "run": str(run), "options": {**OPTIONS, **options}}
         command = [sys.executable, str(HOME / "multiprocess_worker.py"), json.dumps(settings)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment))
     return started
@@ -56,13 +58,9 @@ def results(started):
     return [json.loads(line.removeprefix("RESULT ")) for out, _ in outputs for line in out.splitlines() if line.startswith("RESULT ")]
 
 
-def abstract():
-    return jax.eval_shape(partial(tiny_family.init, CONFIG), jax.random.key(0))
-
-
-def stored(run):
+def stored(run, family=tiny_family, config=CONFIG):
     with Checkpoints(run / "checkpoints") as checkpoints:
-        return jax.device_get(checkpoints.restore(abstract())[0])
+        return jax.device_get(checkpoints.restore(jax.eval_shape(partial(family.init, config), jax.random.key(0)))[0])
 
 
 def lines(run):
@@ -73,7 +71,7 @@ def lines(run):
 def single(tmp_path_factory):
     """A run of 80 images in this process, on one device."""
     run = tmp_path_factory.mktemp("single") / "run"
-    train.run(tiny_family, CONFIG, dataset(), run, images=80, devices=1, progress=False, **OPTIONS)
+    train.run(tiny_family, CONFIG, dataset(), run, images=80, devices=1, progress=False, **HERE)
     return run
 
 
@@ -97,9 +95,25 @@ def test_two_processes_equal_one(tmp_path, single, options):
 
 
 def test_two_processes_resume_what_one_began(tmp_path, single):
-    train.run(tiny_family, CONFIG, dataset(), tmp_path / "run", images=40, devices=1, progress=False, **OPTIONS)
+    train.run(tiny_family, CONFIG, dataset(), tmp_path / "run", images=40, devices=1, progress=False, **HERE)
     assert [result["images"] for result in results(start(tmp_path / "run", images=80))] == [80, 80]
     check_same(tmp_path / "run", single)
+
+
+@pytest.mark.parametrize("case", ["cyclegan", pytest.param("pix2pix", marks=pytest.mark.slow)])
+def test_two_processes_translate_as_one(tmp_path, case):
+    """Two domains of unequal length, each in its own order, replay pools and dropout: as in one process."""
+    family, config, pictures = of_case(case)
+    cadences = {"images": 24, "log_every": 8, "sample_every": 24, "checkpoint_every": 24}
+    train.run(family, config, pictures, tmp_path / "one", devices=1, progress=False, **(HERE | cadences))
+    first, second = results(start(tmp_path / "two", case=case, **cadences))
+    assert first == second
+    one, two = (stored(tmp_path / name, family, config) for name in ("one", "two"))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one, two)
+    for a, b in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        for name, value in a["metrics"].items():
+            edge = 0.02 if name.endswith("accuracy") else 1e-5
+            np.testing.assert_allclose(value, b["metrics"][name], rtol=1e-4, atol=edge, err_msg=name)
 
 
 @pytest.mark.slow

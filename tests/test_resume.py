@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
 from jaxgan.checkpoint import Checkpoints
@@ -22,22 +22,25 @@ HOME = Path(__file__).resolve().parent
 PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
 CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
-OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "flip": True, "devices": 1, "seed": 11}
+OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "augment": {"flip": True}, "devices": 1, "seed": 11}
 NAMES = ["tiny", *CASES]
 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
-    """size -> a folder of digits with one sub-folder per class, so that there is a cache to build."""
+    """case -> the spec of a folder of digits, so that there is a cache to build: with one sub-folder per class, or A and B for translators."""
 
-    def make(size):
-        folder = tmp_path_factory.mktemp("pictures")
+    def make(name):
+        folder, size = tmp_path_factory.mktemp("pictures"), size_of(name)
+        kind = "folder" if name == "tiny" else CASES[name].data.rpartition(":")[0] or "folder"
         digits = load_digits()
         for i in range(PICTURES):
-            place = folder / str(digits.target[i])
-            place.mkdir(exist_ok=True)
-            Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize((size[1], size[0])).save(place / f"{i:03d}.png")
-        return folder
+            picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize((size[1], size[0]))
+            places = [str(digits.target[i])] if kind == "folder" else ["A", "B"]
+            for place in places:
+                (folder / place).mkdir(exist_ok=True)
+                (ImageOps.invert(picture) if place == "B" else picture).save(folder / place / f"{i:03d}.png")
+        return f"{kind}:{folder}"
 
     return make
 
@@ -48,7 +51,7 @@ def size_of(name):
 
 def start(name, run, folder, kill=None):
     """One process, to its end; returns it."""
-    settings = {"case": name, "run": str(run), "data": f"folder:{folder}", "options": OPTIONS, "kill": kill}
+    settings = {"case": name, "run": str(run), "data": folder, "options": OPTIONS, "kill": kill}
     environment = {**os.environ, "PYTHONPATH": str(HOME.parent), "JAXGAN_CACHE": str(run) + ".cache"}
     command = [sys.executable, "-W", "error", str(HOME / "resume_worker.py"), json.dumps(settings)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
@@ -108,11 +111,11 @@ def random_kills(rng, count):
     return kills + sorted(later, key=lambda kill: (kill[1], kill[0] == "saving"))
 
 
-@pytest.mark.parametrize("name", ["tiny", "cgan"])
+@pytest.mark.parametrize("name", NAMES)
 def test_two_kills(tmp_path, pictures, name):
     rng = random.Random(name)
     kills = [["step", rng.randrange(SAVES + BATCH, 2 * SAVES, BATCH), 0.002], ["saving", 3 * SAVES, rng.uniform(0, 0.005)]]
-    check(name, tmp_path, pictures(size_of(name)), kills)
+    check(name, tmp_path, pictures(name), kills)
 
 
 @pytest.mark.slow
@@ -123,4 +126,4 @@ def test_twenty_kills(tmp_path, pictures, name):
     assert len(kills) == 20
     assert phases.count("saving") >= 7
     assert {"cache", "first", "step", "saving"} == set(phases)
-    check(name, tmp_path, pictures(size_of(name)), kills)
+    check(name, tmp_path, pictures(name), kills)

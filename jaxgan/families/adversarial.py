@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.errors import require, require_choice
-from jaxgan.families.stabilisers import Stabilisers, is_on, noise_level
+from jaxgan.families.stabilisers import Stabilisers, is_on, noise_level, penalties
 from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
@@ -215,11 +215,12 @@ def _discriminator_step(
         fake_judgement, stats = _judge(game, config, params, stats, fake, keys, "fake", images)
         loss, metrics = game.discriminator_loss(real_judgement, fake_judgement, real.get("label"), fake.get("label"))
         real_logits, fake_logits = logits_of(real_judgement), logits_of(fake_judgement)
+        edge = losses.decision_boundary(config.loss)
         metrics |= {
             "real_logits": jnp.mean(real_logits),
             "fake_logits": jnp.mean(fake_logits),
-            "real_accuracy": jnp.mean(real_logits > 0),
-            "fake_accuracy": jnp.mean(fake_logits < 0),
+            "real_accuracy": jnp.mean(real_logits > edge),
+            "fake_accuracy": jnp.mean(fake_logits < edge),
         }
         penalty, penalty_metrics = _penalties(game, s, params, stats, real, fake, draws)
         return loss + penalty, (stats, metrics | penalty_metrics)
@@ -231,11 +232,7 @@ def _discriminator_step(
 
 
 def _penalties(game: Game, s: Stabilisers, params: PyTree, stats: PyTree, real: Batch, fake: Batch, draws: Draws) -> tuple[jax.Array, Metrics]:
-    """The weighted sum of the gradient penalties that are on, and each one before its weight.
-
-    They are taken without dropout and instance noise. Under batch norm an image's logit depends on its neighbours, and the gradient includes
-    that; for the penalty of the papers use a discriminator without it.
-    """
+    """The penalties that are on, taken without dropout and instance noise; see `stabilisers.penalties`."""
 
     def critic(label_source: Batch) -> Callable[[jax.Array], jax.Array]:
         def logits(image: jax.Array) -> jax.Array:
@@ -244,17 +241,7 @@ def _penalties(game: Game, s: Stabilisers, params: PyTree, stats: PyTree, real: 
 
         return logits
 
-    total, metrics = jnp.float32(0), {}
-    if is_on(s.r1):
-        metrics["r1"] = losses.r1_penalty(critic(real), real["image"])
-        total += s.r1 * metrics["r1"]
-    if is_on(s.r2):
-        metrics["r2"] = losses.r2_penalty(critic(fake), fake["image"])
-        total += s.r2 * metrics["r2"]
-    if is_on(s.gradient_penalty):
-        metrics["gradient_penalty"] = losses.gradient_penalty(critic(real), real["image"], fake["image"], draws["alpha"])
-        total += s.gradient_penalty * metrics["gradient_penalty"]
-    return total, metrics
+    return penalties(s, critic(real), critic(fake), real["image"], fake["image"], draws.get("alpha"))
 
 
 def _fool(

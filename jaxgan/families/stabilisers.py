@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxgan import losses
 from jaxgan.errors import is_number, require, require_range
+from jaxgan.state import Metrics
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,28 @@ def noise_level(stabilisers: Stabilisers, images: jax.Array) -> jax.Array:
     if stabilisers.instance_noise_images:
         level = level * jnp.clip(1 - images.astype(jnp.float32) / stabilisers.instance_noise_images, 0, 1)
     return level
+
+
+def penalties(
+    stabilisers: Stabilisers, critic_of_real: Callable, critic_of_fake: Callable, real: jax.Array, fake: jax.Array, alpha: jax.Array | None
+) -> tuple[jax.Array, Metrics]:
+    """The weighted sum of the gradient penalties that are on, float32 [], and each one before its weight.
+
+    Under batch norm an image's logit depends on its neighbours, and the gradient includes that; for the penalty of the papers use a critic
+    without it.
+
+    Args:
+      critic_of_real, critic_of_fake: images [B, H, W, C] -> logits, with the conditions of the real, of the generated images.
+      alpha: [B] in [0, 1), for WGAN-GP's penalty.
+    """
+    s, total, metrics = stabilisers, jnp.float32(0), {}
+    if is_on(s.r1):
+        metrics["r1"] = losses.r1_penalty(critic_of_real, real)
+        total += s.r1 * metrics["r1"]
+    if is_on(s.r2):
+        metrics["r2"] = losses.r2_penalty(critic_of_fake, fake)
+        total += s.r2 * metrics["r2"]
+    if is_on(s.gradient_penalty) and alpha is not None:
+        metrics["gradient_penalty"] = losses.gradient_penalty(critic_of_real, real, fake, alpha)
+        total += s.gradient_penalty * metrics["gradient_penalty"]
+    return total, metrics

@@ -17,16 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import acgan, cgan, dcgan, gan, parallel
+from jaxgan import acgan, cgan, cyclegan, dcgan, gan, parallel, pix2pix
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
-from tests.families_under_test import CASES, EMA, Case
+from tests.families_under_test import CASES, EMA, POOL, SMALL, Case
 
 KEY = jax.random.key(11)
 BATCH = 16
 """Global batch: two examples on each of eight devices."""
 STEPS = 5
-SGD = Optimizer("sgd", learning_rate=0.05)
+OTHER_NETWORKS = {"generator": "densenet", "discriminator": "pixel", "norm": "instance", "upsampling": "resize", "loss": "hinge"}
 PROJECTION = Stabilisers(ema_half_life=100, spectral_norm=True, critic_steps=2, generator_batch=2)
 
 VARIANTS = {
@@ -34,8 +34,10 @@ VARIANTS = {
     "cgan mlp": Case(cgan, cgan.Config((6, 10), 2, 5, 8, "normal", "mlp", (16, 16), (8, 8), dropout=0.4, stabilisers=EMA)),
     "cgan conv": Case(cgan, cgan.Config((16, 20), 1, 3, 8, "normal", "conv", width=4, stabilisers=EMA)),
     "dcgan labels": Case(dcgan, dcgan.Config((28, 28), 2, 3, 8, generator_width=4, discriminator_width=4, stabilisers=EMA)),
-    "dcgan resnet": Case(dcgan, dcgan.Config((16, 24), 3, 3, 8, "resnet", 4, 4, "sum", "hinge", stabilisers=PROJECTION)),
+    "dcgan resnet": Case(dcgan, dcgan.Config((16, 24), 3, 3, 8, "resnet", 4, 4, "sum", "hinge", stabilisers=PROJECTION), rate=0.002),
     "acgan resnet": Case(acgan, acgan.Config((16, 16), 3, 4, 8, "resnet", (4,), (4,), stabilisers=EMA)),
+    "pix2pix densenet": Case(pix2pix, pix2pix.Config((8, 12), 1, 2, "b2a", **OTHER_NETWORKS, **SMALL, stabilisers=POOL)),
+    "cyclegan improved": Case(cyclegan, cyclegan.improved((16, 16), norm="batch", blocks=1, feature_cycle=0.5, **SMALL, stabilisers=POOL), rate=2e-5),
 }
 EVERY = CASES | VARIANTS
 
@@ -78,8 +80,8 @@ def with_optimizers(config: Config, optimizer: Optimizer) -> Config:
 
 def setting(name: str, kind: str) -> Config:
     """The config of a case: as it is ("default"), or with every player on plain "sgd" or "adam"."""
-    config = EVERY[name].config
-    return config if kind == "default" else with_optimizers(config, SGD if kind == "sgd" else Optimizer())
+    config, sgd = EVERY[name].config, Optimizer("sgd", learning_rate=EVERY[name].rate)
+    return config if kind == "default" else with_optimizers(config, sgd if kind == "sgd" else Optimizer())
 
 
 def float_fields(config: Config, path: tuple[str, ...] = ()) -> Floats:
@@ -125,9 +127,15 @@ def make_batches(family, config: Config, count: int = STEPS) -> list[dict[str, n
     return [make_batch(family, config, seed=seed) for seed in range(count)]
 
 
+KERNEL_SCALE = {pix2pix: 5.0, cyclegan: 5.0}
+"""Kernels of standard deviation 0.02 are meant for hundreds of features. In tiny networks they leave norms almost nothing, which these blow up."""
+
+
 @functools.cache
 def _initial(family, config: Config, seed: int) -> Any:
-    return jax.device_get(jax.jit(family.init, static_argnums=0)(config, jax.random.fold_in(KEY, seed)))
+    state = jax.device_get(jax.jit(family.init, static_argnums=0)(config, jax.random.fold_in(KEY, seed)))
+    scale = np.float32(KERNEL_SCALE.get(family, 1.0))
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: scale * leaf if "'kernel'" in jax.tree_util.keystr(path[-1:]) else leaf, state)
 
 
 def initial_state(family, config: Config, seed: int = 0) -> Any:
@@ -254,12 +262,14 @@ def assert_losses_close(actual: dict, expected: dict, rtol: float) -> None:
 
 
 def assert_same_run(actual: Played, expected: Played) -> None:
-    """Equal to the tolerances of plain SGD: the whole state to 1e-5, losses relative to 1e-4, other metrics to 1e-3.
+    """Equal to the tolerances of plain SGD: the state to 1e-5, losses relative to 1e-4, other metrics to 1e-3.
 
-    A logit on the edge may fall on its other side, so accuracies may differ by two examples.
+    A logit on the edge may fall on its other side, so accuracies may differ by two examples. Images in a pool are outputs of a network, whose norms
+    enlarge rounding: they are held to what a forward pass is held to against a reference, 2e-4.
     """
     for name in expected.metrics:
         edge = 2 / BATCH if name.endswith("accuracy") else 1e-4
         np.testing.assert_allclose(actual.metrics[name], expected.metrics[name], rtol=1e-3, atol=edge, err_msg=name)
     assert_losses_close(actual.metrics, expected.metrics, 1e-4)
-    assert_trees_close(actual.final, expected.final, 1e-5)
+    assert_trees_close(actual.final.replace(extra={}), expected.final.replace(extra={}), 1e-5)
+    assert_trees_close(actual.final.extra, expected.final.extra, 2e-4, ".extra")

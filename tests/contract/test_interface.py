@@ -169,7 +169,42 @@ def test_preview(name):
     state = initial_state(family, config).replace(players={})
     grid = jax.jit(functools.partial(family.preview, config))(state, make_batch(family, config), KEY)
     assert grid.ndim == 5
-    assert grid.shape[2:] == (*config.image_size, config.channels)
+    channels = config.channels if hasattr(config, "channels") else max(config.channels_a, config.channels_b)
+    assert grid.shape[2:] == (*config.image_size, channels)
     assert np.abs(grid).max() <= 1
     if hasattr(family, "sample"):
         assert grid.shape[:2] == (8, min(getattr(config, "classes", 0), 10) or 8)
+
+
+def translator(name):
+    """(state, images, first) -> translations, compiled; and images to translate, of no convenient size."""
+    family, config = EVERY[name].family, EVERY[name].config
+    if not hasattr(family, "translate"):
+        pytest.skip("this family samples")
+    channels = config.channels_b if getattr(config, "direction", "a2b") == "b2a" else config.channels_a
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 11, 14, channels)).astype(np.float32)
+    return jax.jit(lambda state, images, first: family.translate(config, state, images, key=KEY, first=first)), images
+
+
+@pytest.mark.parametrize("name", WITH_VARIANTS)
+def test_translating(name):
+    """In chunks or at once the same images, in [-1, 1], of the size they had, from a state without players; another image, another translation."""
+    run, images = translator(name)
+    state = initial_state(EVERY[name].family, EVERY[name].config).replace(players={})
+    whole = run(state, images, 0)
+    assert (whole.shape[:3], whole.dtype) == (images.shape[:3], jnp.float32)
+    np.testing.assert_allclose(np.concatenate([run(state, images[:2], 0), run(state, images[2:], 2)]), whole, rtol=0, atol=1e-5)
+    assert np.abs(whole).max() <= 1
+    assert np.abs(whole[:2] - whole[2:]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_translating_reads_the_average(name):
+    """Other averaged parameters, other images; the players' are not looked at."""
+    run, images = translator(name)
+    state = default_run(name).played.final
+    spoiled = state.replace(players=jax.tree.map(lambda leaf: leaf * 0, state.players))
+    doubled = state.replace(ema={**state.ema, "params": jax.tree.map(lambda leaf: 2 * leaf, state.ema["params"])})
+    translated = [run(given, images, 0) for given in (state, spoiled, doubled)]
+    np.testing.assert_array_equal(translated[0], translated[1])
+    assert np.abs(translated[0] - translated[2]).max() > 1e-3

@@ -65,7 +65,7 @@ def test_round_reports_both_losses_of_the_networks(loss):
     expected = losses.generator_loss(loss, critic(fake, params), critic(data["image"], params))
     assert float(metrics["g_loss"]) == pytest.approx(float(expected), rel=1e-4)
     assert float(metrics["real_logits"]) == pytest.approx(float(real_logits.mean()), rel=1e-4, abs=1e-6)
-    assert float(metrics["fake_accuracy"]) == pytest.approx(float((fake_logits < 0).mean()))
+    assert float(metrics["fake_accuracy"]) == pytest.approx(float((fake_logits < losses.decision_boundary(loss)).mean()))
 
 
 def test_both_players_descend_their_own_loss():

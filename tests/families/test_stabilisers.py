@@ -37,7 +37,7 @@ from tests.contract.helpers import (
     step_with,
 )
 
-PLAIN = tuple(name for name in FAMILIES if hasattr(CASES[name].config, "stabilisers"))
+PLAIN = tuple(name for name in FAMILIES if hasattr(CASES[name].family, "game"))
 FAST_ON_DEVICES = (PLAIN[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PLAIN[1:]))
 EVERYTHING = Stabilisers(
     critic_steps=2,
@@ -66,7 +66,7 @@ ALONE = {
     "r1": 2.0,
     "r2": 2.0,
     "gradient_penalty": 2.0,
-    "weight_clip": 0.01,
+    "weight_clip": 0.001,
 }
 
 
@@ -277,11 +277,19 @@ def test_bad_settings_are_one_sentence(name):
 
 # ------------------------------------------------------------------------------------------------------------- one by one, slow
 
+# Among these settings some are wild: at a fifth of the usual rate none blows rounding up.
+GENTLE = Optimizer("sgd", learning_rate=0.01)
+
+
+def gentle(name: str, **changes):
+    config = EVERY[name].config
+    return dataclasses.replace(config, generator_optimizer=GENTLE, discriminator_optimizer=GENTLE, **changes)
+
 
 @functools.cache
 def run_without(name: str) -> Played:
     """The run with no stabiliser."""
-    family, config = EVERY[name].family, dataclasses.replace(setting(name, "sgd"), stabilisers=Stabilisers(), loss="non-saturating")
+    family, config = EVERY[name].family, gentle(name, stabilisers=Stabilisers(), loss="non-saturating")
     return play(family, config, parallel.jit_step(family, config), 3)
 
 
@@ -291,7 +299,7 @@ def run_without(name: str) -> Played:
 def test_each_stabiliser_alone(name, field):
     """It trains, eight devices equal one, and it changes the run."""
     family, without = EVERY[name].family, run_without(name)
-    config = dataclasses.replace(setting(name, "sgd"), stabilisers=Stabilisers(**{field: ALONE[field]}), loss="non-saturating")
+    config = gentle(name, stabilisers=Stabilisers(**{field: ALONE[field]}), loss="non-saturating")
     run = play(family, config, step_with(family, config), 3)
     assert_same_run(play(family, config, parallel.pmap_step(family, config), 3), run)
     if field == "ema_half_life":
@@ -306,7 +314,7 @@ def test_each_stabiliser_alone(name, field):
 @pytest.mark.parametrize("name", PLAIN)
 def test_each_loss(name, loss):
     """It trains, and eight devices equal one."""
-    family, config = EVERY[name].family, dataclasses.replace(setting(name, "sgd"), loss=loss)
+    family, config = EVERY[name].family, gentle(name, loss=loss)
     run = play(family, config, step_with(family, config), STEPS)
     assert_same_run(play(family, config, parallel.pmap_step(family, config), STEPS), run)
     moved = jax.tree.map(lambda a, b: np.any(a != b), run.states[0].players["generator"].params, run.final.players["generator"].params)
