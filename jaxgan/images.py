@@ -8,6 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import os
+import struct
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +37,28 @@ def to_uint8(images: Any) -> np.ndarray:
     A pixel with a NaN or an infinity becomes `BAD_COLOUR` (opaque) where it has three channels or more; with fewer there is no colour to give,
     and its non-finite values become 0 (`tile` shows those in colour too). uint8 passes unchanged.
     """
-    images = np.asarray(images)
-    if images.dtype == np.uint8:
+    return _to_whole(images, np.uint8)
+
+
+def to_uint16(images: Any) -> np.ndarray:
+    """As `to_uint8`, with 1 -> 65535. Undoes `jaxgan.data.prepare.normalise` exactly. uint16 passes unchanged."""
+    return _to_whole(images, np.uint16)
+
+
+def _to_whole(images: Any, kind: type[np.uint8] | type[np.uint16]) -> np.ndarray:
+    images, top = np.asarray(images), np.iinfo(kind).max
+    if images.dtype == kind:
         return images
     if not (np.issubdtype(images.dtype, np.floating) or images.dtype.name == "bfloat16"):
-        raise ValueError(f"images must be uint8, or float in [-1, 1], got {images.dtype}")
+        raise ValueError(f"images must be {kind.__name__}, or float in [-1, 1], got {images.dtype}")
     values = images.astype(np.float32)
     good = np.isfinite(values)
-    pixels = np.rint((np.clip(np.where(good, values, -1.0), -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
+    pixels = np.rint((np.clip(np.where(good, values, -1.0), -1.0, 1.0) + 1.0) * (top / 2)).astype(kind)
     channels = pixels.shape[-1] if pixels.ndim else 0
     if channels >= 3 and not good.all():
         bad = ~good.all(axis=-1)
-        pixels[bad] = 255
-        pixels[bad, :3] = BAD_COLOUR
+        pixels[bad] = top
+        pixels[bad, :3] = np.array(BAD_COLOUR) * (top // 255)
     return pixels
 
 
@@ -88,17 +100,40 @@ def _showable(grid: np.ndarray) -> np.ndarray:
 
 
 def encode_png(array: Any, note: str = "") -> bytes:
-    """[H, W, C] (or [H, W]), uint8 or float in [-1, 1], C in 1..4 -> the bytes of a PNG file; `note` is stored in it as its comment."""
+    """[H, W, C] (or [H, W]), uint8, uint16 or float in [-1, 1], C in 1..4 -> the bytes of a PNG file; `note` is stored in it as its comment.
+
+    uint16 is stored with 16 bits per channel, everything else with 8.
+    """
     pixels = np.asarray(array)
-    pixels = to_uint8(pixels[..., None] if pixels.ndim == 2 else pixels)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = pixels if pixels.dtype == np.uint16 else to_uint8(pixels)
     if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= 4 or 0 in pixels.shape:
         raise ValueError(f"a PNG holds an image [H, W, C] of 1 to 4 channels, got shape {list(pixels.shape)}")
+    if pixels.dtype == np.uint16:
+        return _encode_png16(pixels, note)
     info = PngInfo()
     if note:
         info.add_itxt("Comment", note)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def _encode_png16(pixels: np.ndarray, note: str) -> bytes:
+    """uint16 [H, W, 1..4] -> a PNG file of 16 bits per channel, which Pillow writes for grey only.
+
+    Source: PNG Specification (Third Edition), W3C 2025: sections 9.2 (every row by filter 2, Up), 11.2.1 (IHDR) and 11.3.3.4 (iTXt).
+    """
+    height, width, channels = pixels.shape
+    rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
+    above = np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    filtered = np.concatenate([np.full((height, 1), 2, np.uint8), rows - above], axis=1)
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    comment = [(b"iTXt", b"Comment" + 5 * b"\0" + note.encode())] if note else []
+    chunks = [(b"IHDR", header), *comment, (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def save_png(path: Path | str, array: Any, note: str = "") -> Path:
@@ -116,11 +151,14 @@ def write_whole(path: Path | str, content: bytes) -> Path:
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+    finally:  # nothing is left under that name but by a full disk or an interruption
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 
-def data_uri(path: Path | str, width: int, limit: int) -> tuple[str, str]:
-    """A picture file for use inside an HTML page: its data URI and its comment ("" without one).
+def data_uri(path: Path | str | io.BytesIO, width: int, limit: int) -> tuple[str, str]:
+    """A picture file (or its bytes in a buffer) for use inside an HTML page: its data URI and its comment ("" without one).
 
     The picture is made smaller, and WebP where PNG is too large, until it is at most `width` pixels across and `limit` bytes (before base64).
     Raises `OSError` or `ValueError` where the file cannot be read as a picture.

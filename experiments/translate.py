@@ -1,0 +1,256 @@
+"""Translate images with a trained run: `python -m experiments.translate runs/cyclegan-maps photos translated --direction b2a`.
+
+Reads the run directory and the images, nothing else. Image i of the sorted list depends on the seed, i and its own pixels only.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments.common import one_sentence_errors, short_name
+from experiments.image_files import Item, assign, find, normalise, read, write
+from jaxgan import gallery, tiles
+from jaxgan.data.images import BadImage, quiet
+from jaxgan.errors import DataError, RunError, require
+
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Translate an image, or all images of a folder and its sub-folders, with a trained run.
+
+    Outputs are PNG files of the inputs' names and bit depth (16-bit RGB files are read at 8 bits, as in training). Arrays (.npy) give arrays, and so do
+    images where the run makes something other than grey, RGB or RGBA. A folder also gets index.html, inputs beside outputs. The networks are compiled
+    once for every size of image (or tile).
+    """
+
+    run: Path
+    """RUN: directory of a run whose family translates images (pix2pix, cyclegan)."""
+    input: Path
+    """INPUT: an image; a .npy array [H, W, C] of uint8, uint16, or float32 in [-1, 1]; or a folder of these."""
+    output: Path
+    """OUTPUT: folder to write to, keeping sub-folders; for one image, also a file name."""
+    direction: Literal["a2b", "b2a"] | None = None
+    """Which way; otherwise the run's own, or a2b where it knows both."""
+    seed: int = 0
+    """Decides what the networks draw (dropout)."""
+    tile: int = 1024
+    """Translate images with a longer side than this in overlapping tiles; 0 for never. Instance norm then sees one tile at a time, so tones may vary."""
+    overlap: int = 128
+    """Pixels that neighbouring tiles share at least, where one fades into the other; at most half a tile."""
+    batch: int = 1
+    """Images of equal size, or tiles, translated at once; more may be faster on an accelerator."""
+    strict: bool = False
+    """Stop at the first unusable image rather than leave it out."""
+    resume: bool = False
+    """Keep the outputs that are there already, whatever made them, and add the missing ones."""
+    overwrite: bool = False
+    """Replace the outputs that are there already."""
+
+
+class Picture(NamedTuple):
+    """An item that was read: uint8, uint16 or float32 [H, W, C] of the channels that the model takes."""
+
+    item: Item
+    pixels: np.ndarray
+
+
+class Model(NamedTuple):
+    """A run ready to translate: float32 [B, H, W, C] in [-1, 1] and their indices, int32 [B] -> float32 [B, H, W, C']."""
+
+    apply: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    name: str
+    direction: str
+    channels: tuple[int, int]
+
+
+@dataclass
+class Outcome:
+    """What was done: items written, items kept from before, why others were left out."""
+
+    written: list[Item] = field(default_factory=list)
+    kept: list[Item] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Translate, and print where. Exit status 1 if nothing could be translated, 2 if it was refused, 130 if it was interrupted."""
+    import tyro
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+    options = tyro.cli(Options, prog="python -m experiments.translate", args=arguments, config=config)
+    with one_sentence_errors():
+        status = translate(options, f"python -m experiments.translate {shlex.join(arguments)}")
+    if status:
+        sys.exit(status)
+
+
+def translate(options: Options, command: str) -> int:
+    """Translate as `options` say; returns the exit status. Raises `ValueError`, `DataError`, `CheckpointError` or `RunError` where that is impossible.
+
+    Args:
+      command: for the page.
+    """
+    import jaxgan.checkpoint
+
+    check(options)
+    sources = find(options.input)
+    model = prepare(*jaxgan.checkpoint.load(options.run), options)
+    items = assign(sources, options.input, options.output, model.channels[1], may_exist=options.resume or options.overwrite)
+    outcome = Outcome(kept=[item for item in items if options.resume and item.target.exists()])
+    kept = set(outcome.kept)
+    try:
+        translate_all(model, [item for item in items if item not in kept], options, outcome)
+    except KeyboardInterrupt:
+        count = len(outcome.written)
+        print(f"interrupted: {count} of {len(items)} images were written, all of them whole: --resume (without --overwrite) adds the others", file=sys.stderr)
+        return 130
+    if outcome.bad:
+        print(f"{len(outcome.bad)} of {len(items)} images were left out:", *outcome.bad, sep="\n  ", file=sys.stderr)
+    done = sorted(outcome.written + outcome.kept)
+    if options.input.is_dir():
+        print(write_page(options, command, model, done, outcome.bad))
+    else:
+        print(*(item.target for item in done), sep="\n", end="\n" * bool(done))
+    return 0 if done else 1
+
+
+# ------------------------------------------------------------------------------------------------------------- what to do
+
+
+def check(options: Options) -> None:
+    """Raise `ValueError` for settings that cannot be, before anything is read."""
+    require(not (options.resume and options.overwrite), "--resume keeps outputs and --overwrite replaces them: give one of the two")
+    require(options.batch >= 1, f"--batch must be at least 1, got {options.batch}")
+    require(options.tile >= 0, f"--tile must be a number of pixels, or 0 for no tiles, got {options.tile}")
+    fits = options.overlap >= 0 and (not options.tile or 2 * options.overlap <= options.tile)
+    require(fits, f"--overlap must be from 0 to half of --tile ({options.tile // 2}), got {options.overlap}")
+
+
+# -------------------------------------------------------------------------------------------------------------- translate
+
+
+def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Model:
+    """The run as a compiled function that knows each image's draws. Raises `ValueError` if the family draws images from noise, or cannot go that way."""
+    import jax
+
+    name, own = short_name(family), getattr(config, "direction", None)
+    require(hasattr(family, "translate"), f"{name} draws images from noise and translates none: use python -m experiments.sample")
+    direction = options.direction or own or "a2b"
+    require(own in (None, direction), f"this {name} run translates {own} only: leave out --direction {direction}, or train a run for it")
+    key = jax.random.key(options.seed)
+
+    def one(state: Any, image: jax.Array, index: jax.Array) -> jax.Array:
+        return family.translate(config, state, image[None], direction=direction, key=key, first=index)[0]
+
+    program = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+
+    def apply(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(program(state, images, indices), np.float32)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            batch, height, width, _ = images.shape
+            raise RunError(f"{batch} at once of {height}x{width} pixels do not fit into memory: lower --tile (or give one), or --batch") from error
+
+    channels = (config.channels_a, config.channels_b)
+    return Model(apply, name, direction, channels if direction == "a2b" else channels[::-1])
+
+
+def translate_all(model: Model, items: Sequence[Item], options: Options, outcome: Outcome) -> None:
+    """Translate `items` and note in `outcome` what became of each as soon as it is known. Raises `DataError` for a bad one if `options.strict`."""
+    with quiet(), tqdm(total=len(items), desc=f"{model.name} {model.direction}", unit=" images", disable=None) as bar:
+
+        def pictures() -> Iterator[Picture]:
+            for item in items:
+                try:
+                    yield Picture(item, read(item.source, model.channels[0]))
+                except BadImage as error:
+                    if options.strict:
+                        raise DataError(f"{item.source} {error}: repair or remove it, or leave out --strict") from None
+                    outcome.bad.append(f"{item.name} {error}")
+                    bar.update()
+
+        for group in groups(pictures(), options):
+            for picture, image in zip(group, translate_group(model, group, options), strict=True):
+                note = f"{model.name} {model.direction} of {options.run.resolve().name}, seed {options.seed}, image {picture.item.number}"
+                write(picture.item.target, image, picture.pixels.dtype, note)
+                outcome.written.append(picture.item)
+                bar.update()
+
+
+def groups(pictures: Iterator[Picture], options: Options) -> Iterator[list[Picture]]:
+    """Neighbours of equal size, up to `options.batch` together; what is cut into tiles is alone."""
+    group: list[Picture] = []
+    for picture in pictures:
+        shape = picture.pixels.shape
+        if group and group[0].pixels.shape != shape:
+            yield group
+            group = []
+        group.append(picture)
+        if len(group) == options.batch or _tile(shape, options) < max(shape[:2]):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _tile(shape: tuple[int, ...], options: Options) -> int:
+    return options.tile or max(*shape[:2], options.overlap + 1)
+
+
+def translate_group(model: Model, group: Sequence[Picture], options: Options) -> Iterator[np.ndarray]:
+    """The translations float32 [H, W, C'] in [-1, 1] of images of equal size, one by one. All passes have one shape: the last batch is filled up."""
+    shape = group[0].pixels.shape
+    layout = shape[:2], _tile(shape, options), min(options.overlap, _tile(shape, options) - 1)
+    boxes = tiles.boxes(*layout)
+    patches = [(picture.pixels[box], picture.item.number) for picture in group for box in boxes]
+
+    def results() -> Iterator[np.ndarray]:
+        for start in range(0, len(patches), options.batch):
+            part = patches[start : start + options.batch]
+            filled = part + part[-1:] * (options.batch - len(part))
+            images, indices = np.stack([normalise(pixels) for pixels, _ in filled]), np.array([index for _, index in filled], np.int32)
+            yield from model.apply(images, indices)[: len(part)]
+
+    parts = results()
+    for _ in group:
+        yield tiles.blend(islice(parts, len(boxes)), *layout)
+
+
+# ------------------------------------------------------------------------------------------------------------------- page
+
+
+def write_page(options: Options, command: str, model: Model, done: Sequence[Item], bad: Sequence[str]) -> Path:
+    """Write OUTPUT/index.html from the files: the first `gallery.SHOWN` inputs beside their translations. Returns its path."""
+
+    def pairs() -> Iterator[gallery.Pair]:
+        for item in done[: gallery.SHOWN]:
+            try:
+                yield gallery.Pair(item.name, read(item.source), read(item.target), item.target.relative_to(options.output).as_posix())
+            except BadImage:  # removed meanwhile
+                continue
+
+    facts = {"run": str(options.run), "family": model.name, "direction": model.direction, "seed": str(options.seed),
+             "tiles": f"above {options.tile} pixels, overlap {options.overlap}" if options.tile else "none",
+             "from": str(options.input), "command": command}  # fmt: skip
+    title = f"{model.name} {model.direction}: {options.run.resolve().name}"
+    with quiet():
+        return gallery.write(options.output / PAGE, title, facts, pairs(), len(done), bad)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
