@@ -194,17 +194,36 @@ def load(run: str | Path) -> tuple[ModuleType, Any, State]:
 def initialise_from(run: str | Path, state: State) -> State:
     """`state` with the networks of another run: parameters, statistics and averages; its own fresh optimisers, counters and `extra`.
 
-    For fine-tuning (`--init-from`). Raises `CheckpointError` where the networks are of other shapes.
+    For fine-tuning (`--init-from`). A run without players, as an import makes it, gives its averages to the generator; the others stay fresh.
+    Raises `CheckpointError` where the networks are of other shapes.
     """
-    items, _ = _require(run, lambda meta: {"state": _abstract(*_family_and_config(meta))})
-    source = items["state"]
-    ours, theirs = _networks(state), _networks(source)
-    wrong = integrity.mismatches(ours, {path: integrity.describe(leaf) for path, leaf in integrity.paths(theirs)})
-    if wrong:
-        raise CheckpointError(f"the networks of {run} do not fit this config ({'; '.join(wrong)}): start from a run of the same architecture")
+
+    def targets(meta: dict[str, Any]) -> dict[str, PyTree]:
+        source = _abstract(*_family_and_config(meta))
+        trained = any(path.startswith("players/") for path in meta["leaves"]["state"])
+        return {"state": source} if trained else {"sampler": sampler(source)}
+
+    items, _ = _require(run, targets)
+    if "sampler" in items:
+        return _with_averages(run, state, items["sampler"]["ema"])
+    theirs = _networks(items["state"])
+    _require_fit(run, _networks(state), theirs)
     networks = integrity.to_device(theirs)
     players = {name: Player(networks["params"][name], networks["stats"][name], player.opt) for name, player in state.players.items()}
     return state.replace(players=players, ema=networks["ema"])
+
+
+def _with_averages(run: str | Path, state: State, averages: PyTree) -> State:
+    _require_fit(run, state.ema, averages)
+    ema, networks = integrity.to_device(averages), integrity.to_device(averages)  # two copies: no buffer may appear twice in a donated state
+    generator = state.players["generator"].replace(params=networks.pop("params"), stats=networks)
+    return state.replace(players={**state.players, "generator": generator}, ema=ema)
+
+
+def _require_fit(run: str | Path, ours: PyTree, theirs: PyTree) -> None:
+    wrong = integrity.mismatches(ours, {path: integrity.describe(leaf) for path, leaf in integrity.paths(theirs)})
+    if wrong:
+        raise CheckpointError(f"the networks of {run} do not fit this config ({'; '.join(wrong)}): start from a run of the same architecture")
 
 
 def _networks(state: State) -> PyTree:

@@ -73,6 +73,8 @@ class RunDir:
             return
         if stored.get("format", 0) > FORMAT:
             raise RunError(f"{self.path} has format {stored['format']}, newer than this version reads ({FORMAT}): update jaxgan")
+        if "imported" in stored:
+            raise RunError(f"{self.path} holds imported networks without discriminators: train in another run directory, from these by --init-from {self.path}")
         if stored.get("fingerprint") == config["fingerprint"]:
             config = {**config, "data": stored.get("data")}
         changed = differences(stored, json.loads(json.dumps(config)))
