@@ -12,7 +12,9 @@ import pytest
 from experiments import common
 from jaxgan import data
 
-FAMILIES = ("gan", "cgan", "dcgan", "acgan")
+NOISE = ("gan", "cgan", "dcgan", "acgan")
+TRANSLATION = {"pix2pix": ("maps", "facades", "edges2shoes"), "cyclegan": ("outline", "maps", "horse2zebra", "summer2winter", "monet2photo")}
+FAMILIES = (*NOISE, *TRANSLATION)
 SIZES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
 PRESETS = [(name, preset) for name in FAMILIES for preset in importlib.import_module(f"experiments.{name}").PRESETS]
 
@@ -21,10 +23,13 @@ def load(name):
     return importlib.import_module(f"jaxgan.families.{name}"), importlib.import_module(f"experiments.{name}")
 
 
-def fake_open(spec, *, image_size=None, channels=None, split="train", skip_bad=False):
-    """The real digits, or twenty images of the right size and ten classes."""
-    if spec == "digits":
-        return data.dataset.open(spec, image_size=image_size, channels=channels, split=split)
+def fake_open(spec, *, image_size=None, channels=None, split="train", resize="cover", skip_bad=False):
+    """The real digits, or twenty images, or pairs, of the right size and ten classes."""
+    if "digits" in spec:
+        return data.dataset.open(spec, image_size=image_size, channels=channels, split=split, resize=resize)
+    if spec.startswith(("paired:", "tfds:cycle_gan/")):
+        one = np.zeros((20, *image_size, 3), np.uint8)
+        return data.from_domains(spec, one, one[:13] if spec.startswith("tfds:") else one, independent=spec.startswith("tfds:"))
     height, width, depth = SIZES.get(spec.removeprefix("tfds:"), (32, 32, 3))
     height, width = image_size or (height, width)
     return data.from_arrays(spec, np.zeros((20, height, width, channels or depth), np.uint8), np.arange(20) % 10)
@@ -37,7 +42,8 @@ def test_a_preset_fits_its_data(name, preset, monkeypatch):
     chosen, options, config = common.parse(family, experiment.PRESETS, experiment.__doc__, ["--preset", preset])
     assert config == chosen.config
     options, config, dataset = common.prepare(chosen, options, config, ["--preset", preset])
-    data.check(dataset, family.batch_spec(config, options.batch_size), classes=getattr(config, "classes", 0) or None)
+    crop, paired = options.crop, getattr(family, "PAIRED", None) is True
+    data.check(dataset, family.batch_spec(config, options.batch_size), classes=getattr(config, "classes", 0) or None, crop=crop, paired=paired)
     call = options.batch_size * options.steps_per_call * config.stabilisers.critic_steps
     for count in (options.images, options.log_every, options.sample_every, options.checkpoint_every):
         assert count > 0
@@ -51,10 +57,25 @@ def test_a_preset_is_described(name, preset):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_four_data_sets_are_there_and_digits_come_first(name):
+def test_the_data_sets_are_there_and_digits_come_first(name):
     presets = load(name)[1].PRESETS
     assert next(iter(presets)) == "digits"
-    assert set(presets) >= {"digits", "mnist", "fashion_mnist", "cifar10"}
+    assert set(presets) >= {"digits", *TRANSLATION.get(name, ("mnist", "fashion_mnist", "cifar10"))}
+
+
+@pytest.mark.parametrize("name", TRANSLATION)
+def test_the_recipes_are_the_papers(name):
+    """256 x 256 cut from 286, mirrored, batch 1, Adam at 2e-4 with beta1 0.5, constant for half of the time and linear to zero for the other."""
+    for preset in TRANSLATION[name]:
+        chosen = load(name)[1].PRESETS[preset]
+        if preset == "outline":
+            continue
+        assert chosen.image_size == chosen.config.image_size == (256, 256)
+        assert (chosen.augment.crop, chosen.augment.flip, chosen.resize) == (30, True, "stretch")
+        assert chosen.batch_size == (4 if preset == "edges2shoes" else 1)
+        for optimizer in (chosen.config.generator_optimizer, chosen.config.discriminator_optimizer):
+            assert (optimizer.name, optimizer.learning_rate, optimizer.beta1) == ("adam", 2e-4, 0.5)
+            assert 0 <= chosen.images - (optimizer.constant_images + optimizer.decay_images) <= 1
 
 
 def test_help_as_a_person_gets_it():
