@@ -122,12 +122,15 @@ def pmap_step(family: ModuleType, config: Any, devices: Sequence[jax.Device] | N
     Raises `ValueError` if the batch does not split evenly over the devices.
     """
     local = jax.local_device_count() if devices is None else sum(device.process_index == jax.process_index() for device in devices)
+    mesh = data_mesh(devices)
     step = partial(family.train_step, config, axis_name=AXIS)
     mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices)
 
     def per_device_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         for leaf in jax.tree.leaves(batch):
             check_divisible(leaf.shape[0], local)
+        if not _on(state, mesh):  # the first state: left where it lies, it would cost a compilation that no later step can use
+            state = replicate(state, mesh)
         return mapped(state, jax.tree.map(lambda x: x.reshape(local, x.shape[0] // local, *x.shape[1:]), batch), key)
 
     return per_device_step

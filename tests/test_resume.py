@@ -52,7 +52,8 @@ def size_of(name):
 def start(name, run, folder, kill=None):
     """One process, to its end; returns it."""
     settings = {"case": name, "run": str(run), "data": folder, "options": OPTIONS, "kill": kill}
-    environment = {**os.environ, "PYTHONPATH": str(HOME.parent), "JAXGAN_CACHE": str(run) + ".cache"}
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": str(run) + ".compiled", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    environment = {**os.environ, **quick, "PYTHONPATH": str(HOME.parent), "JAXGAN_CACHE": str(run) + ".cache"}
     command = [sys.executable, "-W", "error", str(HOME / "resume_worker.py"), json.dumps(settings)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
