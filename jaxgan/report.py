@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan import curves, hints
+from jaxgan import curves, hints, page
 from jaxgan.curves import Series, escape
 from jaxgan.errors import RunError
-from jaxgan.images import data_uri, write_whole
+from jaxgan.images import data_uri
 from jaxgan.log import read_metrics, read_samples
 
 REPORT_FILE = "report.html"
@@ -26,7 +26,6 @@ MAX_SHEETS = 24
 LATEST_BYTES, EARLIER_BYTES = 3_000_000, 150_000
 """Caps on the embedded sample sheets, which are made smaller until they fit: the page stays below about 9 MB."""
 LATEST_WIDTH, EARLIER_WIDTH = 1200, 480
-
 
 
 def write(run_dir: Path | str) -> Path:
@@ -53,7 +52,7 @@ def write(run_dir: Path | str) -> Path:
         f"<footer>Written {time.strftime('%Y-%m-%d %H:%M')}. Curves run over the real images shown to the discriminator: "
         "bold lines are smoothed, faint ones as measured.</footer>",
     ]
-    return write_whole(run_dir / REPORT_FILE, _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(body)).encode("utf-8"))
+    return page.write(run_dir / REPORT_FILE, title, body, _STYLE)
 
 
 # --------------------------------------------------------------------------------------------------------------------- facts
@@ -163,34 +162,14 @@ def _figure(images: int, path: Path, width: int, limit: int) -> str:
     return f'<figure><img src="{source}" alt="samples after {images:,} images"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
 _STYLE = """
-:root { color-scheme: light dark; --paper: #fdfdfc; --ink: #22262b; --quiet: #6b7280; --rule: #e4e5e7;
-  --bad: #b3261e; --c0: #2563ab; --c1: #d1661c; --c2: #2f8f5b; --c3: #8a4fb0; --c4: #a8861b; --c5: #c23b67; }
-@media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #dcdfe3; --quiet: #8d949e; --rule: #2d3136; --bad: #f28b82;
-  --c0: #6aa5e8; --c1: #f0985a; --c2: #6cc493; --c3: #c093e0; --c4: #d9bb57; --c5: #ee7f9f; } }
-body { margin: 0 auto; max-width: 1120px; padding: 2.5rem 1.5rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.55 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 1.7rem; font-weight: 600; letter-spacing: -.01em; overflow-wrap: anywhere; }
-h2 { margin: 2.6rem 0 .8rem; font-size: 1.05rem; font-weight: 600; }
+:root { --c0: #2563ab; --c1: #d1661c; --c2: #2f8f5b; --c3: #8a4fb0; --c4: #a8861b; --c5: #c23b67; }
+@media (prefers-color-scheme: dark) { :root { --c0: #6aa5e8; --c1: #f0985a; --c2: #6cc493; --c3: #c093e0; --c4: #d9bb57; --c5: #ee7f9f; } }
+body { max-width: 1120px; }
+h2 { margin: 2.6rem 0 .8rem; }
 h3 { margin: 0; font-size: .9rem; font-weight: 600; }
-header p { margin: .3rem 0 0; color: var(--quiet); } header p.bad { color: var(--bad); }
-ul { margin: 0; padding-left: 1.2rem; max-width: 75ch; } li + li { margin-top: .4rem; }
-figure { margin: 0; min-width: 0; }
+header p { margin: .3rem 0 0; } header p.bad { color: var(--bad); }
+ul { max-width: 75ch; } li + li { margin-top: .4rem; }
 .charts, .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1.8rem 2.4rem; }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1.1em; margin: .1rem 0 .3rem; font-size: .8rem; color: var(--quiet); }
 .legend i { display: inline-block; width: .7em; height: .7em; margin-right: .4em; border-radius: 2px; }
@@ -199,11 +178,9 @@ svg { display: block; width: 100%; height: auto; } svg text { font-size: 10.5px;
 svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; } .rule { stroke: var(--rule); }
 .raw { stroke-width: .8; opacity: .3; } .bold { stroke-width: 1.7; }
 """ + "".join(f".s{i} {{ stroke: var(--c{i}); }} .c{i} {{ background: var(--c{i}); }}\n" for i in range(curves.MAX_LINES)) + """
-img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
+img { max-width: 100%; }
 figure img + figcaption { margin-top: .35rem; font-size: .8rem; color: var(--quiet); }
 .sheets { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); gap: 1.4rem; }
-table { border-collapse: collapse; width: 100%; font-size: .85rem; } tr { border-bottom: 1px solid var(--rule); }
-th { text-align: left; font-weight: 400; color: var(--quiet); white-space: nowrap; } td { text-align: right; overflow-wrap: anywhere; }
-th, td { padding: .28rem 0 .28rem 1em; vertical-align: top; font-variant-numeric: tabular-nums; }
-footer { margin-top: 3rem; font-size: .8rem; color: var(--quiet); }
+table { width: 100%; } td { text-align: right; }
+th, td { padding: .28rem 0 .28rem 1em; }
 """
