@@ -51,6 +51,14 @@ def from_dict(cls: type[T], data: dict[str, Any]) -> T:
     return cls(**values)
 
 
+def completed(cls: type, data: Any) -> Any:
+    """What `to_dict` wrote, with the defaults of fields that `cls` has gained since; as it is where it cannot be a `cls` any more."""
+    try:
+        return to_dict(from_dict(cls, data))
+    except (ValueError, TypeError):
+        return data
+
+
 def _required(field: dataclasses.Field) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from jaxgan import checkpoint
-from jaxgan.config_io import differences
+from jaxgan.config_io import completed, differences
 from jaxgan.errors import RunError
 from jaxgan.images import write_whole
 
@@ -59,10 +59,10 @@ class RunDir:
         if self._lock is not None:
             self._lock.close()  # and with it the lock goes
 
-    def settle_config(self, config: dict[str, Any]) -> None:
+    def settle_config(self, config: dict[str, Any], kind: type | None = None) -> None:
         """Write config.json in a new directory; in an old one raise `RunError` that lists what differs.
 
-        A data set is the same by content: it may have moved.
+        A data set is the same by content: it may have moved. Settings that the family's Config, `kind`, has gained since are at their defaults.
         """
         config = {"format": FORMAT, **config}
         stored = read_json(self.path / "config.json")
@@ -77,6 +77,8 @@ class RunDir:
             raise RunError(f"{self.path} holds imported networks without discriminators: train in another run directory, from these by --init-from {self.path}")
         if stored.get("fingerprint") == config["fingerprint"]:
             config = {**config, "data": stored.get("data")}
+        if kind is not None and "config" in stored:
+            stored = json.loads(json.dumps({**stored, "config": completed(kind, stored["config"])}))
         changed = differences(stored, json.loads(json.dumps(config)))
         if changed:
             raise RunError(f"{self.path} is a run of other settings ({'; '.join(changed)}): use these again, or choose another run directory")
