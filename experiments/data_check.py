@@ -20,7 +20,8 @@ _SHOWN = 20
 
 
 def report(data: jaxgan.data.Dataset) -> str:
-    """Size, shape, type, range, classes and balance, fingerprint, cache and skipped files of a set, one fact a line; of two domains, of each."""
+    """Size, shape, type, range, balance of classes, attributes or ids, fingerprint, cache and skipped files of a set, one fact a line; of two domains, of
+    each."""
     lines = [
         f"source       {data.name}",
         *(_image_lines(data) if "image" in data.arrays else _domain_lines(data)),
@@ -34,7 +35,8 @@ def report(data: jaxgan.data.Dataset) -> str:
 
 def _image_lines(data: jaxgan.data.Dataset) -> list[str]:
     image = data.arrays["image"]
-    return [f"examples     {data.size}", f"images       {_shape(image)}", f"range        {_range(image)}", *_class_lines(data)]
+    described = balance(data) if data.attributes else map_lines(data) if "layout" in data.arrays else _class_lines(data)
+    return [f"examples     {data.size}", f"images       {_shape(image)}", f"range        {_range(image)}", *described]
 
 
 def _domain_lines(data: jaxgan.data.Dataset) -> list[str]:
@@ -62,6 +64,47 @@ def _class_lines(data: jaxgan.data.Dataset) -> list[str]:
     return lines + [f"  and {data.class_count - _SHOWN} more"] * (data.class_count > _SHOWN)
 
 
+def map_lines(data: jaxgan.data.Dataset) -> list[str]:
+    """Which share of the pixels each class of the label maps has, and how many images show it; one fact a line, the rest of the classes summed up."""
+    layouts, count = data.arrays["layout"], data.class_count
+    pixels, shown = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    for ids in layouts:
+        found = np.bincount(ids.ravel(), minlength=count + 1)
+        pixels += found
+        shown += found > 0
+    shares = pixels / pixels.sum()
+    never = int((pixels[:count] == 0).sum())
+    absent = f", {never} of them in no pixel" if never else ""
+    lines = [f"label maps   {count} classes{absent}; unknown in {shares[count]:.1%} of the pixels", f"instances    {_instances(data)}"]
+    rows = [*enumerate(data.classes[:_SHOWN])] + [(count, "unknown")] * bool(pixels[count])
+    lines += [f"  {i:>4} {name:<20} {shares[i]:6.1%} of the pixels, in {shown[i]:>6} of {data.size} images" for i, name in rows]
+    return lines + [f"  and {count - _SHOWN} more classes"] * (count > _SHOWN)
+
+
+def _instances(data: jaxgan.data.Dataset) -> str:
+    if "instance" not in data.arrays:
+        return "none: no instance maps"
+    return f"{np.mean([len(np.unique(ids)) for ids in data.arrays['instance']]):.1f} in an image on average"
+
+
+def balance(data: jaxgan.data.Dataset) -> list[str]:
+    """How often each attribute is 1, by group, among the examples of the sets that tell it; one fact a line, with a warning where it is constant."""
+    values = data.arrays["attributes"]
+    sets = data.arrays.get("set", np.zeros(data.size, np.int32))
+    known = np.array(data.known or [[True] * len(data.attributes)])
+    lines = [f"attributes   {len(data.attributes)}" + (f" in {len(data.groups)} group{'s' * (len(data.groups) > 1)}" if data.groups else ", each 0 or 1")]
+    lines += [f"  set {i}: {(sets == i).sum()} examples, {row.sum()} attributes" for i, row in enumerate(known) if data.known]
+    starts = {sum(count for _, count in data.groups[:i]): group for i, group in enumerate(data.groups)}
+    for column, name in enumerate(data.attributes):
+        group, members = starts.get(column, ("", 1))
+        lines += [f"  {group}: one of {members}"] if members > 1 else []
+        told = known[sets, column]
+        count, total = int(values[told, column].sum()), int(told.sum())
+        constant = f"  warning: {'always' if count else 'never'} 1, so nothing can be learnt of it" if count in (0, total) else ""
+        lines.append(f"    {name:<28} {count:>8}  {count / total:6.1%}{constant}")
+    return lines
+
+
 def check(
     spec: str,
     image_size: tuple[int, int] | None = None,
@@ -74,7 +117,9 @@ def check(
     """Print what a data source holds; exit with 2 and one sentence if it cannot be used.
 
     Args:
-        spec: digits, idx:DIR, folder:DIR, zip:FILE, tfds:NAME[/CONFIG], paired:DIR, paired:digits, unpaired:DIR, unpaired:DIR_A,DIR_B or unpaired:digits.
+        spec: digits, idx:DIR, folder:DIR, zip:FILE, tfds:NAME[/CONFIG], paired:DIR, paired:digits, unpaired:DIR, unpaired:DIR_A,DIR_B, unpaired:digits,
+            'attributes:PATH[?table=FILE|names=PATTERN]', attributes:digits, several of these joined by +, 'layout:DIR[?classes=...&unknown=ID]',
+            layout:IMAGES,MAPS[,INSTANCES] or layout:digits.
         image_size: Height and width to bring the images to; otherwise they must all be of one size.
         channels: 1 grey, 3 RGB, 4 RGBA, or two of these for domains A and B; otherwise they must all have the same.
         split: train, test, val or all, where the source has it.

@@ -39,7 +39,7 @@ class Feed:
     def __init__(self, dataset, spec, seed: int, attempt: int, steps_per_call: int, mesh=None, devices=None, resident: bool | None = None):
         self._arrays = {name: np.asarray(dataset.arrays[name]) for name in spec}
         self._batch = next(iter(spec.values())).shape[0]
-        self.sizes = {name: wanted.shape[1:3] for name, wanted in spec.items() if len(wanted.shape) == 4}
+        self.sizes = {name: wanted.shape[1:3] for name, wanted in spec.items() if len(wanted.shape) >= 3}
         self.aligned = not dataset.independent
         self._seed, self._attempt = (seed,), (attempt,) if attempt else ()
         self._steps, self._mesh, self._devices = steps_per_call, mesh, devices
@@ -107,7 +107,7 @@ def _gather(arrays: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any
 
 
 def _centre(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[B, h, w, C] -> [B, *size, C]."""
+    """[B, h, w, C] -> [B, *size, C]; maps of ids [B, h, w] -> [B, *size]."""
     top, left = (images.shape[1] - size[0]) // 2, (images.shape[2] - size[1]) // 2
     return images[:, top : top + size[0], left : left + size[1]]
 

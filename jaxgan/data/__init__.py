@@ -9,9 +9,25 @@ To add a kind of source, see `sources.SCHEMES`.
 """
 
 from jaxgan.data.check import check
-from jaxgan.data.dataset import Dataset, from_arrays, from_domains, open
+from jaxgan.data.combining import combine
+from jaxgan.data.dataset import Dataset, from_arrays, from_domains, from_layouts, open, with_attributes
 from jaxgan.data.loader import batch, prefetch
 from jaxgan.data.order import order
 from jaxgan.data.prepare import Augment, normalise, prepare
 
-__all__ = ["Augment", "Dataset", "batch", "check", "from_arrays", "from_domains", "normalise", "open", "order", "prefetch", "prepare"]
+__all__ = [
+    "Augment",
+    "Dataset",
+    "batch",
+    "check",
+    "combine",
+    "from_arrays",
+    "from_domains",
+    "from_layouts",
+    "normalise",
+    "open",
+    "order",
+    "prefetch",
+    "prepare",
+    "with_attributes",
+]

@@ -1,7 +1,9 @@
 """Decoded images on disk, mapped into memory: made once, found again, never half.
 
-An entry is a folder `<options>-<stamp>/` with `image.raw` (of pairs `a.raw` and `b.raw`), `label.raw` and `meta.json`. It is written under
-another name, flushed to the disk and then renamed, so that a folder of that name is whole whenever the process or the machine stopped.
+An entry is a folder `<options>-<stamp>/` with `image.raw` (of pairs `a.raw` and `b.raw`; of layouts also `layout.raw`, `instance.raw`), `label.raw`
+and `meta.json`. Attributes are not kept, so that another choice of them finds the same images; `row.raw` then tells which of the source's examples
+these are. An entry is written under another name, flushed to the disk and then renamed, so that a folder of that name is whole whenever the process
+or the machine stopped.
 `<stamp>` follows the source's files: when they change, so does the name, and the outdated entry is removed.
 """
 
@@ -191,15 +193,17 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
     decoding.settle(source, form, tally, skip_bad)
     arrays: dict[str, Any] = {part: [str(pixels.dtype), [len(tally.kept), *pixels.shape]] for part, pixels in zip(source.parts, like)}
     others = {} if source.labels is None else {"label": source.labels[tally.kept]}
-    for name, array in others.items():
+    rows = {} if source.attributes is None else {"row": np.array(tally.kept, np.int64)}
+    for name, array in (others | rows).items():
         with (folder / f"{name}.raw").open("wb") as file:
             file.write(array.tobytes())
             _flush(file)
         arrays[name] = [str(array.dtype), list(array.shape)]
-    hashes = [one.finish(others, source.classes, pixels.shape, str(pixels.dtype)) for one, pixels in zip(fingerprints, like)]
+    classes = source.class_names()
+    hashes = [one.finish(others, classes, pixels.shape, str(pixels.dtype)) for one, pixels in zip(fingerprints, like)]
     meta = {
         "arrays": arrays,
-        "classes": source.classes,
+        "classes": classes,
         "fingerprint": decoding.joined(hashes),
         "skipped": tally.bad,
         "source": source.name,

@@ -5,43 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 
 from jaxgan.data.dataset import Dataset
+from jaxgan.data.source import Groups
 from jaxgan.errors import DataError
 
-_NOUNS = {"image": "images", "label": "labels", "a": "images A", "b": "images B"}
+_NOUNS = {"image": "images", "a": "images A", "b": "images B", "layout": "label maps", "instance": "instance maps", "attributes": "attributes"}
 _REMEDIES = {
     "label": "make sub-folders of classes, add labels.csv, or choose a family without classes",
     "a": "use data of two sides, such as paired:DIR or unpaired:DIR",
     "b": "use data of two sides, such as paired:DIR or unpaired:DIR",
+    "attributes": "use data of attributes, such as attributes:DIR",
+    "layout": "use data of images and label maps, such as layout:DIR",
+    "instance": "add them in a folder instances, with equal names, or configure the family without",
+    "set": "combine several sets, or configure the family for one",
 }
 
 
 def check(
-    dataset: Dataset, spec: Mapping[str, jax.ShapeDtypeStruct], *, classes: int | None = None, crop: int = 0, paired: bool = False
+    dataset: Dataset,
+    spec: Mapping[str, jax.ShapeDtypeStruct],
+    *,
+    classes: int | None = None,
+    crop: int = 0,
+    paired: bool = False,
+    attributes: tuple[str, ...] | None = None,
+    groups: Groups = (),
+    known: tuple[tuple[bool, ...], ...] = (),
+    unknown: bool | None = None,
 ) -> None:
     """Raise DataError, in one sentence with the remedy, unless `dataset` can make the batches that `spec` describes.
 
     Args:
       spec: a family's `batch_spec(config, batch_size)`; the leading axis is the batch and does not count. Images come as uint8 or uint16 and
         are normalised later.
-      classes: how many classes the family was configured with; None: labels are not compared.
+      classes: how many classes the family was configured with; None: labels and ids are not compared.
       crop: images may be larger by this margin, to be cut (`Augment.crop`).
       paired: row i of every array must show the same, so that independent arrays do not fit.
+      attributes: names of the attributes that the family was configured with, in order; None: attributes and sets are not compared.
+      groups, known: what the family was configured with besides, as in `Dataset`. Exclusive data may well be taken for binary, not the other way.
+      unknown: whether the family was configured for pixels of unknown class; None: not asked.
     """
     for name, wanted in spec.items():
         if name not in dataset.arrays:
             remedy = _REMEDIES.get(name, f"it has {' and '.join(map(_noun, dataset.arrays))}")
             raise DataError(f"{dataset.name} has no {_noun(name)}, which this family needs: {remedy}")
         have, want = tuple(dataset.arrays[name].shape[1:]), tuple(wanted.shape[1:])
-        if len(want) == 3 and len(have) == 3:
+        if len(want) == len(have) and len(have) in (2, 3):
             _check_size(dataset.name, _noun(name), have, want, crop)
-            _check_channels(dataset.name, name, have[2], spec)
+            if len(have) == 3:
+                _check_channels(dataset.name, name, have[2], spec)
+        elif name == "attributes" and have != want:
+            raise DataError(
+                f"{dataset.name} has {have[0]} attributes ({', '.join(dataset.attributes)}), but the family is configured for {want[0]}: "
+                f"configure it for {have[0]}, or choose other columns (?select=NAME,NAME)"
+            )
         elif have != want:
             raise DataError(f"{dataset.name} has {name} of shape {list(have)} per example, but the family is configured for {list(want)}")
+    if "attributes" in spec and attributes is not None:
+        _check_attributes(dataset, attributes, groups, known)
     _check_lengths(dataset, spec, paired)
     if "label" in spec and classes is not None:
         _check_labels(dataset, classes)
+    if "layout" in spec and classes is not None:
+        _check_maps(dataset, classes, unknown)
 
 
 def _noun(name: str) -> str:
@@ -70,6 +98,28 @@ def _check_channels(source: str, name: str, have: int, spec: Mapping[str, jax.Sh
         )
 
 
+def _check_attributes(dataset: Dataset, attributes: tuple[str, ...], groups: Groups, known: tuple[tuple[bool, ...], ...]) -> None:
+    if dataset.attributes != tuple(attributes):
+        raise DataError(
+            f"{dataset.name} has the attributes {', '.join(dataset.attributes)}, but the family is configured for {', '.join(attributes)}: "
+            "configure it for those, or choose columns in its order (?select=NAME,NAME)"
+        )
+    if dataset.known != known:
+        have, want = (f"{len(rows)} sets that tell {' and '.join(str(sum(row)) for row in rows)}" if rows else "one set" for rows in (dataset.known, known))
+        raise DataError(f"{dataset.name} is {have} of the attributes, but the family is configured for {want}: give it `known` of the data set")
+    start, sets = 0, dataset.arrays.get("set", 0)
+    told = np.array(known or [[True] * len(attributes)])
+    for name, count in groups:
+        columns = slice(start, start + count)
+        start += count
+        wrong = (dataset.arrays["attributes"][:, columns].sum(1) != 1) & told[sets, columns.start]
+        if count > 1 and wrong.any():
+            raise DataError(
+                f"{dataset.name} has attributes that are not exclusive, {', '.join(attributes[columns])} of the group {name}, in example {wrong.argmax()}: "
+                "configure the family with the groups of the data set"
+            )
+
+
 def _check_lengths(dataset: Dataset, spec: Mapping[str, jax.ShapeDtypeStruct], paired: bool) -> None:
     lengths = [f"{len(dataset.arrays[name])} {_noun(name)}" for name in spec]
     if dataset.independent:
@@ -86,3 +136,13 @@ def _check_labels(dataset: Dataset, classes: int) -> None:
             f"{dataset.name} has labels up to {highest}, but the family is configured for {classes} classes (labels 0 to {classes - 1}): "
             f"configure it with classes={max(highest + 1, dataset.class_count)}"
         )
+
+
+def _check_maps(dataset: Dataset, classes: int, unknown: bool | None) -> None:
+    if dataset.class_count != classes:
+        raise DataError(
+            f"{dataset.name} has label maps of {dataset.class_count} classes, but the family is configured for {classes}: "
+            f"configure it with classes={dataset.class_count}, or open the data with ?classes={classes}"
+        )
+    if unknown is False and dataset.unknown:
+        raise DataError(f"{dataset.name} has pixels of unknown class, but the family is configured without: configure it with unknown=True")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,22 +14,28 @@ import numpy as np
 
 from jaxgan.data import cache, decoding, images, sources
 from jaxgan.data.images import Form
-from jaxgan.data.source import Source
+from jaxgan.data.source import Found, Groups, Source
 from jaxgan.errors import DataError, require, require_choice
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images, and labels where there are any; or images of two domains, A and B.
+    """Images, and labels, attributes or maps of ids where there are any; or images of two domains, A and B.
 
     name: the spec it was opened by.
     arrays: "image" uint8 or uint16 [N, H, W, C], and "label" int32 [N] where there are labels; or "a" and "b", uint8 or uint16 [N, H, W, C]
-      each. Read-only, in memory or mapped from the cache.
-    classes: names of the classes, by label; () without labels.
-    fingerprint: hash of the content (pixels, labels, class names, whether independent).
+      each. "attributes" uint8 [N, K] of 0 and 1, and "set" int32 [N] where sets were combined.
+      "layout" uint8 or uint16 [N, H, W], the class of each pixel, `class_count` where it is unknown; and "instance" uint16 [N, H, W], the number of
+      the thing that each pixel shows, where it is known. Read-only, in memory or mapped from the cache.
+    classes: names of the classes, by label or id; () without labels or label maps.
+    fingerprint: hash of the content (pixels, labels, maps, class names, whether independent, attributes, their names and groups).
     skipped: one "FILE reason" per example that `skip_bad` left out.
     cache: the folder that holds the decoded images, or None where they are in memory.
     independent: whether "a" and "b" are of lengths of their own and each is shuffled on its own; otherwise row i of all arrays belongs together.
+    attributes: names of the K columns of "attributes".
+    groups: name and number of columns of each exclusive group (one of its columns is 1), in order; () where all columns are binary. Where there are
+      both, a binary column is a group of one.
+    known: of combined sets, one row for each and K columns: which attributes that set tells; the others are 0 there. () of a single set.
     """
 
     name: str
@@ -36,6 +45,9 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     cache: Path | None = None
     independent: bool = False
+    attributes: tuple[str, ...] = ()
+    groups: Groups = ()
+    known: tuple[tuple[bool, ...], ...] = ()
 
     @property
     def images(self) -> dict[str, np.ndarray]:
@@ -60,8 +72,13 @@ class Dataset:
 
     @property
     def class_count(self) -> int:
-        """Number of classes; 0 without labels."""
+        """Number of classes; 0 without labels or label maps."""
         return len(self.classes)
+
+    @functools.cached_property
+    def unknown(self) -> bool:
+        """Whether any pixel of the label maps is of no known class. Reads them all once."""
+        return "layout" in self.arrays and any(bool((ids == self.class_count).any()) for ids in self.arrays["layout"])
 
 
 def from_arrays(name: str, image: np.ndarray, label: np.ndarray | None = None, classes: tuple[str, ...] = ()) -> Dataset:
@@ -88,7 +105,36 @@ def from_arrays(name: str, image: np.ndarray, label: np.ndarray | None = None, c
     arrays = {"image": image.view(), **others}
     for array in arrays.values():
         array.setflags(write=False)
-    return Dataset(name, arrays, classes, fingerprint.finish(others, classes, image.shape[1:], str(image.dtype)))
+    return Dataset(name, arrays, tuple(classes), fingerprint.finish(others, classes, image.shape[1:], str(image.dtype)))
+
+
+def with_attributes(data: Dataset, attributes: np.ndarray, names: Sequence[str], groups: Groups = ()) -> Dataset:
+    """The set with an attribute vector for each image.
+
+    Args:
+      attributes: integers or booleans [N, K], 0 or 1.
+      names: of the K columns, all different.
+      groups: as in `Dataset`.
+
+    Raises DataError: shapes or values that do not fit; a row with not exactly one 1 in an exclusive group.
+    """
+    names, groups = tuple(names), tuple((str(name), int(count)) for name, count in groups)
+    shape = (data.size, len(names))
+    if tuple(attributes.shape) != shape or not names or attributes.dtype.kind not in "uib" or not np.isin(attributes, (0, 1)).all():
+        raise DataError(f"{data.name}: attributes must be 0 or 1 and {list(shape)}, got {attributes.dtype} {list(attributes.shape)}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{data.name}: the attributes {', '.join(names)} must have different names")
+    if groups and (sum(count for _, count in groups) != len(names) or min(count for _, count in groups) < 1):
+        raise DataError(f"{data.name}: the groups {groups} must have the {len(names)} attributes as their columns")
+    values, start = attributes.astype(np.uint8), 0
+    for name, count in groups:
+        wrong = values[:, start : start + count].sum(1) != 1
+        if count > 1 and wrong.any():
+            raise DataError(f"{data.name}: the attributes of the group {name} are exclusive, but example {wrong.argmax()} has not exactly one of them")
+        start += count
+    values.setflags(write=False)
+    fingerprint = decoding.described(data.fingerprint, values, [names, groups])
+    return replace(data, arrays={**data.arrays, "attributes": values}, fingerprint=fingerprint, attributes=names, groups=groups)
 
 
 def from_domains(name: str, a: np.ndarray, b: np.ndarray, *, independent: bool) -> Dataset:
@@ -108,6 +154,34 @@ def from_domains(name: str, a: np.ndarray, b: np.ndarray, *, independent: bool) 
             _require_several(name, domain, data)
     arrays = {domain: data.arrays["image"] for domain, data in domains.items()}
     return Dataset(name, arrays, (), decoding.joined([data.fingerprint for data in domains.values()], independent), independent=independent)
+
+
+def from_layouts(name: str, image: np.ndarray, layout: np.ndarray, classes: Sequence[str], instance: np.ndarray | None = None) -> Dataset:
+    """A data set of images and label maps at hand.
+
+    Args:
+      image: uint8 or uint16 [N, H, W, C] with 1, 3 or 4 channels.
+      layout: integers [N, H, W], the class of each pixel, or the number of classes where it is unknown.
+      classes: their names.
+      instance: integers [N, H, W] from 0 to 65535.
+
+    Raises DataError where shapes, types or ids do not fit.
+    """
+    _require_images(name, image)
+    maps = {"layout": (layout, len(classes))} | ({} if instance is None else {"instance": (instance, 65_535)})
+    arrays, names = {"image": image.view()}, tuple(classes)
+    for part, (array, top) in maps.items():
+        if array.shape != image.shape[:3] or array.dtype.kind not in "ui" or array.min() < 0 or array.max() > top:
+            have = f"{array.dtype} {list(array.shape)} from {array.min()} to {array.max()}"
+            raise DataError(f"{name}: {part} must be integers {list(image.shape[:3])} from 0 to {top}, got {have}")
+        arrays[part] = array.astype(np.uint8 if part == "layout" and top <= 255 else np.uint16)
+    hashes = []
+    for array in arrays.values():
+        array.setflags(write=False)
+        fingerprint = decoding.Fingerprint()
+        fingerprint.add(array)
+        hashes.append(fingerprint.finish({}, names, array.shape[1:], str(array.dtype)))
+    return Dataset(name, arrays, names, decoding.joined(hashes))
 
 
 def _require_images(name: str, image: np.ndarray) -> None:
@@ -140,7 +214,13 @@ def open(
         Domains without pairs, independent arrays "a" and "b": `unpaired:DIR` (sub-folders trainA, trainB, testA, testB; or A and B);
         `unpaired:DIR_A,DIR_B`, any two folders; `unpaired:digits[?task=...]` (A draws one half of the digits, B the other);
         `tfds:cycle_gan/NAME`, whose splits trainA, trainB, ... alone are ordinary sets. A folder called digits is `paired:./digits`.
-      image_size: (height, width) that images are brought to, as `resize` says. None: as they are, which must be one size.
+        Images with attributes, array "attributes": `attributes:PATH[?...]` of a folder or zip file, from sub-folders, a table or file names, see
+        `jaxgan.data.attributes`; `attributes:digits` (each in one of three inks, see `digit_views.in_inks`). Several sets that tell different
+        attributes are joined by +, `attributes:PATH[?...]+attributes:PATH[?...]`, see `combine`; each has the split.
+        Images with label maps, arrays "layout" and perhaps "instance": `layout:DIR`, `layout:IMAGES,MAPS[,INSTANCES]`, both with `?unknown=ID` and
+        `?classes=...`, see `jaxgan.data.layouts`; `layout:digits[?style=blue|inks]` (see `digit_views.painted`).
+      image_size: (height, width) that images are brought to, as `resize` says; maps take the id at the centre of each pixel. None: as they are, which must
+        be one size.
       channels: 1 grey, 3 RGB, 4 RGBA (see `images.convert_channels`); a tuple gives A's and B's. None: as they are.
       split: "train", "test" or "all"; of `tfds:` any split it knows. Of the digits the first 1,500 are "train", the last 297 "test". Folders
         and archives have the splits that their sub-folders train/, test/, val/ make; without those, "train" and "all" are everything.
@@ -156,10 +236,22 @@ def open(
       ValueError: settings out of range.
     """
     form, where = _form(image_size, channels, resize), None if cache_dir is None else Path(cache_dir)
-    found = sources.find(spec, split)
+
+    def one(spec: str) -> Dataset:
+        return _open(spec, sources.find(spec, split), form, skip_bad, where, progress)
+
+    several = re.split(r"\+(?=attributes:)", spec)
+    if len(several) == 1:
+        return one(spec)
+    from jaxgan.data.combining import combine  # here, as it is made of Datasets
+
+    return replace(combine([one(part) for part in several]), name=spec)
+
+
+def _open(spec: str, found: Found, form: Form, skip_bad: bool, where: Path | None, progress: bool) -> Dataset:
     if isinstance(found, Source):
         two = isinstance(form.channels, tuple)
-        require(not two or len(found.parts) == 2, f"channels {channels} are for images of two domains, A and B, which {spec} does not hold")
+        require(not two or "b" in found.parts, f"channels {form.channels} are for images of two domains, A and B, which {spec} does not hold")
         return _load(found, form, skip_bad, where, progress)
     try:
         a, b = (_load(source, replace(form, channels=form.channels_of(i)), skip_bad, where, progress) for i, source in enumerate(found))
@@ -184,13 +276,20 @@ def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
         if source.array is not None and form.size in (None, source.array.shape[1:3]):
             channels = form.channels_of(0)
             converted = source.array if channels is None else images.convert_channels(source.array, channels)
-            return from_arrays(source.name, converted, source.labels, source.classes)
+            return _attributed(from_arrays(source.name, converted, source.labels, source.classes), source, slice(None))
         if source.home is None:
             return _decode(source, form, skip_bad, progress)
         entry = cache.fetch(source, form, skip_bad, cache_dir, progress)
-        return Dataset(source.name, entry.arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder)
+        arrays = dict(entry.arrays)
+        rows = arrays.pop("row", slice(None))
+        return _attributed(Dataset(source.name, arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder), source, rows)
     finally:
         source.close()
+
+
+def _attributed(data: Dataset, source: Source, rows: np.ndarray | slice) -> Dataset:
+    """The set with the attributes of the source's examples `rows`, where it has any."""
+    return data if source.attributes is None else with_attributes(data, source.attributes[rows], source.attribute_names, source.groups)
 
 
 def _decode(source: Source, form: Form, skip_bad: bool, progress: bool) -> Dataset:
@@ -198,11 +297,13 @@ def _decode(source: Source, form: Form, skip_bad: bool, progress: bool) -> Datas
     examples = list(decoding.passed(source, form, progress, tally))
     decoding.settle(source, form, tally, skip_bad)
     stacked = [np.stack(part) for part in zip(*examples)]
-    if len(stacked) == 2:
+    if "layout" in source.parts:
+        made = from_layouts(source.name, stacked[0], stacked[1], source.class_names(), *stacked[2:])
+    elif "b" in source.parts:
         made = from_domains(source.name, *stacked, independent=False)
     else:
         labels = None if source.labels is None else source.labels[tally.kept]
-        made = from_arrays(source.name, stacked[0], labels, source.classes)
+        made = _attributed(from_arrays(source.name, stacked[0], labels, source.classes), source, np.array(tally.kept))
     return replace(made, skipped=tuple(tally.bad))
 
 

@@ -23,7 +23,7 @@ NAMED = 5
 
 
 Images = tuple[np.ndarray, ...]
-"""The images of one example, one for each of the source's parts."""
+"""The images [H, W, C] and maps of ids [H, W] of one example, one for each of the source's parts."""
 
 Kind = tuple[tuple[tuple[int, ...], str], ...]
 """Shape and type of each of them."""
@@ -46,7 +46,7 @@ class Tally:
 
 
 def passed(source: Source, form: images.Form, progress: bool, tally: Tally) -> Iterator[Images]:
-    """Yield the usable examples, images [H, W, C], in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
+    """Yield the usable examples, in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
     with images.quiet(), tqdm(total=len(source.files), desc=f"decoding {source.name}", unit=" images", disable=None if progress else True, delay=0.5) as bar:
         for i, result in enumerate(_results(source, form)):
             bar.update()
@@ -102,7 +102,7 @@ def settle(source: Source, form: images.Form, tally: Tally, skip_bad: bool) -> N
     if len(tally.kinds) == 1:
         return
     sizes = {tuple(shape[:2] for shape, _ in kind) for kind in tally.kinds}
-    channels = {tuple(shape[2] for shape, _ in kind) for kind in tally.kinds}
+    channels = {tuple(shape[2:] for shape, _ in kind) for kind in tally.kinds}
     remedies = []
     if len(sizes) > 1 and form.size is not None:
         remedies.append('choose resize="cover" or "stretch" (--resize), since scaled to one width they keep heights of their own')
@@ -118,7 +118,10 @@ def settle(source: Source, form: images.Form, tally: Tally, skip_bad: bool) -> N
 
 
 def _kind(kind: Kind, count: int, first: str) -> str:
-    each = [f"{h}x{w} with {c} channel{'s' * (c > 1)}{'' if dtype == 'uint8' else ' 16-bit'}" for (h, w, c), dtype in kind]
+    each = []
+    for (height, width, *rest), dtype in kind:
+        channels = f" with {rest[0]} channel{'s' * (rest[0] > 1)}{'' if dtype == 'uint8' else ' 16-bit'}" if rest else " of ids"
+        each.append(f"{height}x{width}{channels}")
     others = f" and {count - 1} more" if count > 1 else ""
     return f"{' beside '.join(each)} ({first}{others})"
 
@@ -146,3 +149,10 @@ def joined(fingerprints: Sequence[str], independent: bool = False) -> str:
     if len(fingerprints) == 1:
         return fingerprints[0]
     return hashlib.blake2b(json.dumps([*fingerprints, independent]).encode(), digest_size=16).hexdigest()
+
+
+def described(fingerprint: str, attributes: np.ndarray, description: Any) -> str:
+    """The fingerprint of a set with attributes, uint8 [N, K], from that of the set without; `description` is JSON-able."""
+    hashed = hashlib.blake2b(json.dumps([fingerprint, description]).encode(), digest_size=16)
+    hashed.update(np.ascontiguousarray(attributes).data)
+    return hashed.hexdigest()

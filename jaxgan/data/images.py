@@ -1,10 +1,10 @@
-"""One image file's bytes -> one array, and an array -> the size and channels asked for. NumPy and Pillow only; shapes are [H, W, C]."""
+"""One image file's bytes -> one array, and an array -> the size and channels asked for. NumPy and Pillow only; images are [H, W, C], maps of ids [H, W]."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,13 +44,42 @@ def decode(data: bytes) -> np.ndarray:
 
     Raises BadImage: empty, not an image, truncated or damaged, a decompression bomb (more than `PIL.Image.MAX_IMAGE_PIXELS` pixels).
     """
+    return _decoded(data, lambda image: _as_array(_upright(_loaded(image))))
+
+
+def decode_ids(data: bytes) -> np.ndarray:
+    """Bytes of an image file whose pixels are ids -> uint8 or uint16 [H, W]: grey of 1 to 16 bits, or the indices of a palette, whatever its colours.
+
+    Upright as `decode` is. Raises BadImage as `decode` does, and for colours or transparency in place of ids, and for lossy JPEG.
+    """
+    return _decoded(data, _as_ids)
+
+
+def _as_ids(image: Image.Image) -> np.ndarray:
+    if image.format in ("JPEG", "MPO"):
+        raise BadImage("is a JPEG, which blurs ids: save the map as PNG")
+    tiles = getattr(image, "tile", None)  # how the pixels are packed; forgotten once they are loaded
+    packing = str(tiles[0][3]) if tiles else ""
+    image = _upright(_loaded(image))
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        raise BadImage(f"has colours ({image.mode}) in place of ids: save one id for each pixel, as grey or palette PNG")
+    ids = np.asarray(image).astype(np.uint8) if image.mode in ("1", "L", "P") else _as_array(image)[:, :, 0]
+    # Pillow spreads grey of 2 and 4 bits over 0..255.
+    return ids // {"L;2": 85, "L;4": 17}.get(packing, 1)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
+def _decoded(data: bytes, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     if not data:
         raise BadImage("is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(data)) as image:
             _refuse_bomb(image)
-            image.load()
-            return _as_array(_upright(image))
+            return convert(image)
     except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -100,7 +129,7 @@ class Form:
     """What images are turned into; None leaves them as they are.
 
     size: (height, width).
-    channels: 1 grey, 3 RGB, 4 RGBA; or a tuple with one number for each part of an example.
+    channels: 1 grey, 3 RGB, 4 RGBA; or a tuple with one number for each part of an example. Maps of ids have none.
     resize: one of `RESIZES`, see `resize`.
     """
 
@@ -134,9 +163,10 @@ def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: tuple[int, int], how: str = "cover") -> np.ndarray:
-    """uint8 or uint16 [H, W, C] -> the same type, [height, width, C].
+    """uint8 or uint16 [H, W, C] or [H, W] -> the same type, [height, width, C] or [height, width].
 
-    Bicubic, antialiased when shrinking (Pillow's `resize`). 8-bit RGBA is interpolated with premultiplied alpha.
+    Images: bicubic, antialiased when shrinking (Pillow's `resize`); 8-bit RGBA is interpolated with premultiplied alpha. Maps [H, W]: each pixel
+    takes the id at its centre.
 
     Args:
       size: (height, width).
@@ -153,7 +183,8 @@ def resize(image: np.ndarray, size: tuple[int, int], how: str = "cover") -> np.n
             raise BadImage(f"is {height}x{width}, which would be {size[0]} pixels high when scaled to a width of {size[1]}")
     if (height, width) == tuple(size):
         return image
-    return _resample(image, size, _cover(height, width, size) if how == "cover" else (0.0, 0.0, float(width), float(height)))
+    box = _cover(height, width, size) if how == "cover" else (0.0, 0.0, float(width), float(height))
+    return _nearest(image, size, box) if image.ndim == 2 else _resample(image, size, box)
 
 
 def _cover(height: int, width: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -162,6 +193,14 @@ def _cover(height: int, width: int, size: tuple[int, int]) -> tuple[float, float
     box_height, box_width = size[0] * shrink, size[1] * shrink
     top, left = max(0.0, (height - box_height) / 2), max(0.0, (width - box_width) / 2)
     return left, top, min(float(width), left + box_width), min(float(height), top + box_height)
+
+
+def _nearest(ids: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    left, top, right, bottom = box
+    edge = 1e-6  # a centre between two pixels takes the later one, whatever the rounding
+    rows = np.floor(top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0] + edge).astype(int)
+    columns = np.floor(left + (np.arange(size[1]) + 0.5) * (right - left) / size[1] + edge).astype(int)
+    return ids[rows[:, None], columns]
 
 
 def _resample(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
@@ -177,12 +216,12 @@ def _resample(image: np.ndarray, size: tuple[int, int], box: tuple[float, float,
 
 
 def fit(image: np.ndarray, size: tuple[int, int] | None, channels: int | None, how: str = "cover") -> np.ndarray:
-    """Apply `convert_channels` and `resize` where asked for.
+    """Apply `convert_channels` (not to maps [H, W]) and `resize` where asked for.
 
     Raises BadImage for a 1x1 image (a placeholder for a picture that is gone) unless just that size is asked for, and as `resize` does.
     """
     if image.shape[:2] == (1, 1) and size != (1, 1):
         raise BadImage("has 1x1 pixels: a placeholder, not a picture")
-    if channels is not None:
+    if channels is not None and image.ndim == 3:
         image = convert_channels(image, channels)
     return image if size is None else resize(image, size, how)

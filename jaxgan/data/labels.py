@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 
+from jaxgan.data.images import BadImage
 from jaxgan.errors import DataError
 
 Labels = tuple[dict[str, int], tuple[str, ...]]
@@ -26,12 +27,7 @@ def read(source: str, path: str, root: str, load: Callable[[str], bytes]) -> Lab
     Raises DataError naming the file and line: not UTF-8, not CSV or JSON of the expected form, a file listed twice, a negative label.
     """
     where = f"{path} in {source}"
-    try:
-        text = load(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror or error}") from None
+    text = decoded(where, lambda: load(path))
     rows = _csv_rows(where, text) if path.endswith(".csv") else _json_rows(where, text)
     if rows is None:
         return None
@@ -44,6 +40,64 @@ def read(source: str, path: str, root: str, load: Callable[[str], bytes]) -> Lab
     if not values:
         raise DataError(f"{where} lists no labels: fill it or remove it")
     return _number(where, values)
+
+
+def decoded(where: str, load: Callable[[], bytes]) -> str:
+    """The text of a file. Raises DataError: not UTF-8, not readable, damaged in its archive."""
+    try:
+        return load().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{where} cannot be read: {error.strerror or error}") from None
+    except BadImage as error:
+        raise DataError(f"{where} {error}") from None
+
+
+Table = tuple[tuple[str, ...], list[tuple[int, str, tuple[str, ...]]]]
+"""Names of the columns; line, file and values of each row."""
+
+
+def table(where: str, text: str, comma: bool) -> Table:
+    """A table of attributes; values are stripped text.
+
+    Args:
+      comma: CSV, headed by `file,name,...` (the first name does not count). Otherwise as in CelebA's list_attr_celeba.txt: the number of rows, a
+        line of names, then a file and -1 or 1 for each name, between blanks.
+
+    Raises DataError naming the line: no such header, a name twice, another number of values than of names, of rows than announced.
+    """
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))] if comma else [line.split() for line in text.splitlines()]
+    except csv.Error as error:
+        raise DataError(f"{where} is not valid CSV ({error}): save it again as CSV") from None
+    lines = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
+    count = None if comma else _count(where, lines)
+    header = lines[0 if comma else 1][1] if lines else []
+    names = tuple(header[1:] if comma else header)
+    if not names or not all(names) or "." in header[0]:
+        form = "file,name,..." if comma else "the names of the attributes"
+        raise DataError(f"{where} has no header: expected `{form}`, got {','.join(header)[:80]!r}")
+    twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if twice:
+        raise DataError(f"{where} has two columns {twice[0]!r}: rename one")
+    entries = [(number, row[0], tuple(row[1:])) for number, row in lines[1 if comma else 2 :]]
+    for number, file, values in entries:
+        if len(values) != len(names) or not file:
+            raise DataError(f"{where}, line {number}: expected a file and {len(names)} value{'s' * (len(names) > 1)}, got {len(values)} for {file!r}")
+        if not comma and not set(values) <= {"-1", "1"}:
+            raise DataError(f"{where}, line {number}: the values of {file} must be -1 or 1, got {next(v for v in values if v not in ('-1', '1'))!r}")
+    if not entries or count not in (None, len(entries)):
+        raise DataError(f"{where} lists {len(entries) or 'no'} files" + (f", but announces {count}: fetch it again" if count else ": fill it"))
+    return names, entries
+
+
+def _count(where: str, lines: list[tuple[int, list[str]]]) -> int:
+    """The number of rows that the first line announces."""
+    first = lines[0][1] if lines else []
+    if len(first) != 1 or not first[0].isdecimal() or len(lines) < 2:
+        raise DataError(f"{where} is no table like CelebA's: expected the number of rows, then a line of names; or a CSV file called .csv")
+    return int(first[0])
 
 
 def _number(where: str, values: dict[str, str | int]) -> Labels:

@@ -9,6 +9,7 @@ those that wrap everything, and hidden files, are ignored.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,9 @@ DOMAINS = ("A", "B")
 PARTS = ("a", "b")
 
 Pair = tuple[np.ndarray, np.ndarray]
+
+Meaning = Callable[[str], tuple[str | None, str | None]]
+"""The split and the domain that a folder's name stands for."""
 
 
 @dataclass(frozen=True)
@@ -107,22 +111,23 @@ def listing(path: Path, name: str) -> dict[str, tuple[int, int]]:
     return dict(sorted(found.items()))
 
 
-def places(listed: dict[str, tuple[int, int]]) -> dict[str, Place]:
-    """Where each file lies."""
+def places(listed: Iterable[str], meaning: Meaning | None = None) -> dict[str, Place]:
+    """Where each file lies, by what folders are called; A and B, unless another `meaning` is given."""
+    meaning = meaning or _meaning
     paths = {file: PurePosixPath(file).parts for file in listed}
     depth = 0
     while len(tops := {path[depth] if len(path) > depth + 1 else "" for path in paths.values()}) == 1:
         top = next(iter(tops))
-        if not top or any(_meaning(top)):
+        if not top or any(meaning(top)):
             break
         depth += 1  # a folder that wraps everything
-    return {file: _place(path[depth:]) for file, path in paths.items()}
+    return {file: _place(path[depth:], meaning) for file, path in paths.items()}
 
 
-def _place(path: tuple[str, ...]) -> Place:
+def _place(path: tuple[str, ...], meaning: Meaning) -> Place:
     split = domain = None
     for depth, folder in enumerate(path[:-1]):
-        named_split, named_domain = _meaning(folder)
+        named_split, named_domain = meaning(folder)
         if not (named_split or named_domain) or (named_split and split) or (named_domain and domain):
             return Place(split, domain, "/".join(path[depth:]))
         split, domain = split or named_split, domain or named_domain
@@ -222,12 +227,12 @@ def halves(image: np.ndarray) -> Pair:
     return image[:, : width // 2], image[:, width // 2 :]
 
 
-def picture(path: Path, file: str) -> np.ndarray:
+def picture(path: Path, file: str, decode: Callable[[bytes], np.ndarray] = images.decode) -> np.ndarray:
     """The image in `path`/`file`, see `images.decode`. Raises BadImage."""
     target = path / file
     try:
         if target.stat().st_size > files.MAX_FILE_BYTES:
             raise images.BadImage(f"is larger than {files.MAX_FILE_BYTES} bytes")
-        return images.decode(target.read_bytes())
+        return decode(target.read_bytes())
     except OSError as error:
         raise images.BadImage(f"cannot be read ({error.strerror or error})") from None

@@ -1,4 +1,4 @@
-"""Inside jit: uint8 batches -> float32 in [-1, 1], augmented by draws that are keyed per example. Shapes are [B, H, W, C]."""
+"""Inside jit: uint8 batches -> float32 in [-1, 1], augmented by draws that are keyed per example. Shapes are [B, H, W, C]; of maps of ids, [B, H, W]."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from jaxgan.update import example_keys, example_streams, stream_key
 @dataclass(frozen=True)
 class Augment:
     """Random changes of training images, drawn for each example: turn and zoom, then crop, quarter turn, mirror. The defaults draw nothing.
+
+    Maps of ids change as their images do, by the nearest pixel wherever images are interpolated.
 
     Raises ValueError for settings out of range.
     """
@@ -59,7 +61,8 @@ def prepare(
     axis_name: str | None = None,
     first: int = 0,
 ) -> dict[str, jax.Array]:
-    """A batch ready for `train_step`: uint8 and uint16 arrays [B, H, W, C] normalised, augmented and of the size wanted, all others as they are.
+    """A batch ready for `train_step`: uint8 and uint16 arrays [B, H, W, C] normalised, augmented and of the size wanted; maps of ids, integers
+    [B, H, W], as int32 and changed alike; all others as they are.
 
     Args:
       key: the run's key. Consumes its stream "augment" at `step`, per example by global index: the same on any number of devices.
@@ -74,15 +77,16 @@ def prepare(
     """
     prepared = {}
     for name, array in batch.items():
-        if array.ndim != 4 or array.dtype not in (jnp.uint8, jnp.uint16):
+        ids = array.ndim == 3 and jnp.issubdtype(array.dtype, jnp.integer)
+        if not ids and (array.ndim != 4 or array.dtype not in (jnp.uint8, jnp.uint16)):
             prepared[name] = array
             continue
         size = _wanted_size(name, array, augment, sizes)
-        images = normalise(array)
+        images = jnp.asarray(array, jnp.int32)[..., None] if ids else normalise(array)
         if augment != PLAIN:
             keys = example_keys(stream_key(key, "augment", step), len(images), axis_name, first)
             images = _augment(images, keys, augment, size, "" if aligned else f" {name}")
-        prepared[name] = images
+        prepared[name] = images[..., 0] if ids else images
     return prepared
 
 
@@ -97,7 +101,7 @@ def _wanted_size(name: str, array: jax.Array, augment: Augment, sizes: Mapping[s
 
 
 def _augment(images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[int, int], domain: str) -> jax.Array:
-    """[B, h, w, C] -> [B, *size, C]. `domain` ends the streams' names: "" where arrays share their draws."""
+    """[B, h, w, C] -> [B, *size, C]; integers are ids. `domain` ends the streams' names: "" where arrays share their draws."""
 
     def each(change: Callable, stream: str) -> jax.Array:
         return jax.vmap(change)(images, example_streams(keys, stream + domain))
@@ -116,12 +120,15 @@ def _augment(images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[i
 
 
 def enlarge(images: jax.Array, height: int, width: int) -> jax.Array:
-    """float32 [B, h, w, C] in [-1, 1] -> [B, height, width, C], cubic (a = -1/2), as Pillow's BICUBIC but for its rounding to whole levels.
+    """float32 [B, h, w, C] in [-1, 1] -> [B, height, width, C], cubic (a = -1/2), as Pillow's BICUBIC but for its rounding to whole levels; of
+    integers, the id at the centre of each pixel.
 
     Like Pillow, one axis after the other, width first, and cut to [-1, 1] after each: the kernel overshoots at edges. For larger sizes only: nothing
     is blurred against aliasing here.
     """
     count, rows, _, channels = images.shape
+    if jnp.issubdtype(images.dtype, jnp.integer):
+        return jax.image.resize(images, (count, height, width, channels), "nearest")
     images = jnp.clip(jax.image.resize(images, (count, rows, width, channels), "cubic"), -1, 1)
     return jnp.clip(jax.image.resize(images, (count, height, width, channels), "cubic"), -1, 1)
 
@@ -142,12 +149,14 @@ def _turn_and_zoom(image: jax.Array, key: jax.Array, rotation: float, scale: flo
 
 
 def affine(image: jax.Array, angle: jax.Array, factor: jax.Array) -> jax.Array:
-    """[H, W, C] -> the same shape: turned by `angle` (radians, counter-clockwise as seen) and enlarged by `factor` about the centre. Bilinear."""
+    """[H, W, C] -> the same shape: turned by `angle` (radians, counter-clockwise as seen) and enlarged by `factor` about the centre. Bilinear;
+    of integers, the id of the nearest pixel."""
     height, width, _ = image.shape
     rows, columns = jnp.meshgrid(jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij")
     cos, sin = jnp.cos(angle) / factor, jnp.sin(angle) / factor
     # Where each output pixel comes from: rows run downwards, which turns the sense of the angle around.
     source_rows = cos * rows + sin * columns + (height - 1) / 2
     source_columns = cos * columns - sin * rows + (width - 1) / 2
-    one = lambda plane: map_coordinates(plane, [source_rows, source_columns], order=1, mode="mirror")  # noqa: E731
+    order = 0 if jnp.issubdtype(image.dtype, jnp.integer) else 1
+    one = lambda plane: map_coordinates(plane, [source_rows, source_columns], order=order, mode="mirror")  # noqa: E731
     return jax.vmap(one, in_axes=2, out_axes=2)(image)

@@ -11,6 +11,9 @@ import numpy as np
 
 CACHE_NAME = ".jaxgan-cache"
 
+Groups = tuple[tuple[str, int], ...]
+"""Name and number of columns of each group of attributes."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -27,7 +30,11 @@ class Source:
     identity: what was read from there (kind, split, options), to tell the caches of one `home` apart.
     array: all images as one array [N, H, W, C], where the source is one.
     close: releases what `read` holds open.
-    parts: what the images of an example are called: ("image",), or ("a", "b") where they are pairs.
+    parts: what the images of an example are called: ("image",), or ("a", "b") where they are pairs, or ("image", "layout") or ("image", "layout",
+      "instance") where they have maps of ids, uint8 or uint16 [H, W].
+    attributes: uint8 [N, K] of 0 and 1, or None.
+    attribute_names, groups: of its columns, as in `Dataset`.
+    counted: the names of the classes, where reading the maps of ids must tell them.
     """
 
     name: str
@@ -41,6 +48,14 @@ class Source:
     close: Callable[[], None] = lambda: None
     array: np.ndarray | None = None
     parts: tuple[str, ...] = ("image",)
+    attributes: np.ndarray | None = None
+    attribute_names: tuple[str, ...] = ()
+    groups: Groups = ()
+    counted: Callable[[], tuple[str, ...]] | None = None
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes. Where they must be counted first, reads every map of ids; raises DataError where there is none of use."""
+        return self.classes or (self.counted() if self.counted else ())
 
 
 Found = Source | tuple[Source, Source]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from jaxgan.data import digit_views, files, idx, pairs, tfds, unpaired
+from jaxgan.data import attributes, digit_views, files, idx, layouts, pairs, tfds, unpaired
 from jaxgan.data.source import CACHE_NAME, Found, Source
 from jaxgan.errors import DataError
 
@@ -34,15 +35,20 @@ def find(spec: str, split: str) -> Found:
 
 def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """Split `DIR?name=value` into DIR and its options; a "?" in the name of something that exists stays."""
-    path, mark, query = rest.rpartition("?")
-    if not mark or Path(rest).expanduser().exists():
-        return rest, {}
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    path, options = _split(spec, rest, known[0])
     for option in options:
         if option not in known:
             raise DataError(f"data {spec!r} has the unknown option {option!r}: known here: {', '.join(known)}")
+    return path, options
+
+
+def _split(spec: str, rest: str, example: str) -> tuple[str, dict[str, str]]:
+    path, mark, query = rest.rpartition("?")
+    if not mark or os.path.exists(os.path.expanduser(rest)):  # unlike Path.exists, it takes names that are too long for a file
+        return rest, {}
+    options = dict(parse_qsl(query, keep_blank_values=True))
     if not options:
-        raise DataError(f"data {spec!r} has options that cannot be read: write ?{known[0]}=...")
+        raise DataError(f"data {spec!r} has options that cannot be read: write ?{example}=...")
     return path, options
 
 
@@ -90,6 +96,32 @@ def _unpaired(spec: str, rest: str, split: str) -> Found:
     )
 
 
+def _attributes(spec: str, rest: str, split: str) -> Source:
+    path, options = _split(spec, rest, attributes.OPTIONS[0])
+    if path != "digits":
+        return attributes.source(spec, Path(path).expanduser(), options, split)
+    if options:
+        raise DataError(f"data {spec!r} says more than needed: write attributes:digits")
+    pixels, number = digit_views.in_inks(_load_digits(split)[0] / 16)
+    names = tuple(digit_views.INKS)
+    found = _in_memory(spec, pixels, None, None, None, "digits")
+    return replace(found, attributes=np.eye(len(names), dtype=np.uint8)[number], attribute_names=names, groups=(("ink", len(names)),))
+
+
+def _layout(spec: str, rest: str, split: str) -> Source:
+    if rest.partition("?")[0] != "digits":
+        path, options = _options(spec, rest, layouts.OPTIONS)
+        return layouts.source(spec, path, options, split)
+    _, options = _options(spec, rest, ("style",))
+    style = options.get("style", digit_views.STYLES[0])
+    if style not in digit_views.STYLES:
+        raise DataError(f"data {spec!r} has the unknown style {style!r}: the styles are {', '.join(digit_views.STYLES)}")
+    maps = digit_views.stroke_maps(_load_digits(split)[0] / 16)
+    pixels = digit_views.painted(maps, style)
+    names = [f"example {i}" for i in range(len(maps))]
+    return Source(spec, names, lambda i: (pixels[i], maps[i]), None, digit_views.STROKES, None, None, "digits", parts=layouts.PARTS[:2])
+
+
 def _idx(spec: str, rest: str, split: str) -> Source:
     path, options = _options(spec, rest, ("prefix",))
     folder, prefix = Path(path).expanduser(), options.get("prefix", "")
@@ -135,5 +167,7 @@ SCHEMES: dict[str, Callable[[str, str, str], Found]] = {
     "tfds": _tfds,
     "paired": _paired,
     "unpaired": _unpaired,
+    "attributes": _attributes,
+    "layout": _layout,
 }
-SYNTAX = ("digits", "idx:DIR", "folder:DIR", "zip:FILE", "tfds:NAME[/CONFIG]", "paired:DIR", "unpaired:DIR")
+SYNTAX = ("digits", "idx:DIR", "folder:DIR", "zip:FILE", "tfds:NAME[/CONFIG]", "paired:DIR", "unpaired:DIR", "attributes:PATH", "layout:DIR")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import jaxgan.data
+from jaxgan.data import decoding
 from jaxgan.errors import DataError
 
 
@@ -13,6 +14,15 @@ def cache(tmp_path, monkeypatch):
     """An empty folder for decoded images."""
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of sets that were decoded rather than found in the cache, in order."""
+    calls = []
+    passed = decoding.passed
+    monkeypatch.setattr(decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest))
+    return calls
 
 
 @pytest.fixture

@@ -37,15 +37,6 @@ def load(folder, **options):
     return jaxgan.data.open(f"folder:{folder}", progress=False, **options)
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    """How often a set was decoded rather than found."""
-    calls = []
-    passed = decoding.passed
-    monkeypatch.setattr(decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest))
-    return calls
-
-
 @pytest.fixture(autouse=True)
 def nowhere_else(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXGAN_CACHE", raising=False)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import jaxgan.data
-from jaxgan.data import decoding, images
+from jaxgan.data import images
 from jaxgan.data.dataset import from_domains
 from jaxgan.errors import DataError
 
@@ -36,15 +36,6 @@ def two_folders(folder_a, folder_b, a, b):
 
 def load(folder, **options):
     return jaxgan.data.open(f"paired:{folder}", progress=False, **options)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """How often a set was decoded rather than found."""
-    calls = []
-    passed = decoding.passed
-    monkeypatch.setattr(decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest))
-    return calls
 
 
 @pytest.fixture(autouse=True)

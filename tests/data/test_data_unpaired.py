@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import jaxgan.data
-from jaxgan.data import decoding, images
+from jaxgan.data import images
 from jaxgan.data.dataset import from_domains
 
 RNG = np.random.default_rng(4)
@@ -24,15 +24,6 @@ def make(folder, count, height=6, width=8, channels=3):
 
 def load(rest, **options):
     return jaxgan.data.open(f"unpaired:{rest}", progress=False, **options)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """Which sets were decoded rather than found."""
-    calls = []
-    passed = decoding.passed
-    monkeypatch.setattr(decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest))
-    return calls
 
 
 @pytest.fixture(autouse=True)

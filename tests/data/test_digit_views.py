@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import jaxgan.data
-from jaxgan.data.digit_views import COLOURS, outline, render
+from jaxgan.data.digit_views import COLOURS, INKS, in_inks, ink, outline, render
 
 DIGITS = load_digits().images / 16
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -136,3 +136,59 @@ def test_default_task_size_and_channels():
 )
 def test_bad_specs(spec, split, told, failure):
     assert told in failure(spec, split=split)
+
+
+# -------------------------------------------------------------------------------------------------------------- inks
+
+
+def test_inks_are_the_grey_of_the_strokes_in_colour():
+    digits = DIGITS[:30]
+    drawn, number = in_inks(digits)
+    grey = render(digits, "recolour", "a")[..., :1].astype(int)
+    np.testing.assert_array_equal(number, np.arange(30) % 3)
+    for i, colour in enumerate(INKS.values()):
+        np.testing.assert_array_equal(drawn[number == i], np.round(grey[number == i] * np.array(colour) / 255))
+    np.testing.assert_array_equal(drawn.max(-1, keepdims=True), grey)  # nothing of the stroke is lost
+    # At full coverage an ink is itself; at half, half of it.
+    ramp = np.array([[[[0] * 3, [255] * 3, [51] * 3]]], np.uint8)
+    np.testing.assert_array_equal(ink(ramp, "red")[0, 0], [[0, 0, 0], [255, 64, 48], [51, 13, 10]])
+
+
+def test_the_true_translation_between_inks_is_exact():
+    white = render(DIGITS, "recolour", "a")
+    drawn = {colour: ink(white, colour) for colour in INKS}
+    for image in drawn.values():
+        for colour in INKS:
+            np.testing.assert_array_equal(ink(image, colour), drawn[colour])
+    assert not any((drawn[a] == drawn[b]).all((1, 2, 3)).any() for a, b in (("red", "green"), ("red", "blue"), ("green", "blue")))
+
+
+@pytest.mark.parametrize(("split", "part"), [("train", DIGITS[:1500]), ("test", DIGITS[1500:])])
+def test_digits_with_an_attribute(split, part):
+    data = jaxgan.data.open("attributes:digits", split=split, progress=False)
+    assert (data.attributes, data.groups, data.cache) == (("red", "green", "blue"), (("ink", 3),), None)
+    number = np.arange(len(part)) % 3
+    np.testing.assert_array_equal(data.arrays["attributes"], np.eye(3)[number])
+    np.testing.assert_array_equal(data.arrays["image"], in_inks(part)[0])
+    larger = jaxgan.data.open("attributes:digits", split=split, image_size=(8, 12), channels=4, progress=False)
+    assert larger.arrays["image"].shape == (len(part), 8, 12, 4)
+    np.testing.assert_array_equal(larger.arrays["attributes"], data.arrays["attributes"])
+
+
+def test_inks_tell_nothing_of_the_class():
+    table = np.zeros((10, 3))
+    np.add.at(table, (load_digits().target, np.arange(len(DIGITS)) % 3), 1)
+    assert (abs(table / table.sum(1, keepdims=True) - 1 / 3) < 0.06).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "colour", "told"),
+    [
+        (np.zeros((1, 2, 2, 3), np.uint8), "pink", "colour must be one of 'red', 'green', 'blue', got 'pink'"),
+        (np.zeros((1, 2, 2, 3)), "red", r"images must be uint8 \[N, H, W, 3\], got float64 \[1, 2, 2, 3\]"),
+        (np.zeros((2, 2, 3), np.uint8), "red", r"images must be uint8 \[N, H, W, 3\], got uint8 \[2, 2, 3\]"),
+    ],
+)
+def test_inks_of_what_does_not_fit(images, colour, told):
+    with pytest.raises(ValueError, match=told):
+        ink(images, colour)
