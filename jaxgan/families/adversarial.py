@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.errors import require, require_choice
-from jaxgan.families.stabilisers import Stabilisers, is_on, noise_level, penalties
+from jaxgan.families.stabilisers import Stabilisers, adapted, augmentation, is_on, new_strengths, noise_level, penalties, sign_metric, strengths
 from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
@@ -33,7 +33,7 @@ from jaxgan.update import (
     update,
 )
 
-Draws = dict[str, jax.Array]
+Draws = dict[str, Any]
 Judgement = Any
 """What a discriminator returns: logits [B], or logits [B] and class logits [B, K]."""
 
@@ -109,7 +109,7 @@ def init_state(game: Game, config: Any, key: jax.Array) -> State:
         return Player(params, _stats(variables), optim.build(optimizer).init(params))
 
     players = {"generator": player(generator, config.generator_optimizer), "discriminator": player(discriminator, config.discriminator_optimizer)}
-    extra = {}
+    extra: PyTree = new_strengths(config.stabilisers, ("d",))
     if config.stabilisers.pool_size:
         example = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for name, leaf in batch_spec(config, 1).items()}
         extra["pool"] = pool.create(config.stabilisers.pool_size, example)
@@ -154,21 +154,25 @@ def play_round(game: Game, config: Any, state: State, batch: Batch, draws: Draws
 
     for turn in range(n):
         real = {name: leaf[turn::n] for name, leaf in batch.items()}  # interleaved, so that a turn is the same on any number of devices
-        own = {name: leaf[turn::n] for name, leaf in draws.items() if name in ("latents", "keys", "alpha")}
+        own = {name: leaf[turn::n] for name, leaf in draws.items() if name in ("latents", "keys", "alpha")} | strengths(extra)
         fake, pull_back, generator = _generate(game, generator, own["latents"], real.get("label"), own.get("keys"))
         shown = real | {"image": fake}
         if s.pool_size:
             replayed, shown = pool.query(extra["pool"], gather(shown, axis_name), stream_key(draws["pool"], "turn", turn))
-            extra, shown = {"pool": replayed}, local_part(shown, axis_name)
+            extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
         discriminator, d_metrics = _discriminator_step(game, config, discriminator, real, shown, own, state.images, axis_name)
+        if "augment" in extra:
+            sign = device_mean(d_metrics["real_sign"], axis_name)
+            extra = adapted(s, extra, {"d": sign}, real["image"].shape[0] * device_count(axis_name))
+            d_metrics["augment_p"] = extra["augment"]["d"].p
 
-    labels, keys = real.get("label"), own.get("keys")
+    labels = real.get("label")
     if s.generator_batch > 1:
         labels = None if labels is None else jnp.repeat(labels, s.generator_batch)
         real = {name: jnp.repeat(leaf, s.generator_batch, axis=0) for name, leaf in real.items()}
-        keys = draws["generator_keys"]
-        fake, pull_back, generator = _generate(game, generator, draws["generator_latents"], labels, keys)
-    image_gradient, discriminator, g_metrics = _fool(game, config, discriminator, fake, labels, real, keys, state.images, axis_name)
+        own["keys"] = draws["generator_keys"]
+        fake, pull_back, generator = _generate(game, generator, draws["generator_latents"], labels, own["keys"])
+    image_gradient, discriminator, g_metrics = _fool(game, config, discriminator, fake, labels, real, own | strengths(extra), state.images, axis_name)
     (gradients,) = pull_back(image_gradient)
     generator = apply_gradients(generator, gradients, optim.build(config.generator_optimizer, state.images), axis_name)
 
@@ -191,9 +195,11 @@ def _generate(game: Game, generator: Player, latents: jax.Array, labels: Any, ke
     return fake, pull_back, generator.replace(stats=dict(stats))
 
 
-def _judge(game: Game, config: Any, params: PyTree, stats: PyTree, shown: Batch, keys: Any, name: str, images: jax.Array) -> tuple[Judgement, PyTree]:
-    """The discriminator's judgement of a batch in training, under instance noise; and its statistics after the pass."""
-    image = shown["image"]
+def _judge(
+    game: Game, config: Any, params: PyTree, stats: PyTree, shown: Batch, keys: Any, name: str, images: jax.Array, change: Callable
+) -> tuple[Judgement, PyTree]:
+    """The discriminator's judgement of a batch in training, augmented by `change` and under instance noise; and its statistics after the pass."""
+    image = change(shown["image"])
     keys = None if keys is None else example_streams(keys, name)
     if is_on(config.stabilisers.instance_noise):
         image = add_noise(image, noise_level(config.stabilisers, images), keys, "instance noise")
@@ -209,10 +215,11 @@ def _discriminator_step(
     if is_on(s.dequantise):
         noise = jax.vmap(lambda k: jax.random.uniform(k, real["image"].shape[1:], maxval=s.dequantise))(example_streams(draws["keys"], "dequantise"))
         real = real | {"image": real["image"] + noise}
+    change_real, change_fake = (augmentation(s, draws, "d", of, real["image"].shape) for of in ("real", "fake"))
 
     def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        real_judgement, stats = _judge(game, config, params, discriminator.stats, real, keys, "real", images)
-        fake_judgement, stats = _judge(game, config, params, stats, fake, keys, "fake", images)
+        real_judgement, stats = _judge(game, config, params, discriminator.stats, real, keys, "real", images, change_real)
+        fake_judgement, stats = _judge(game, config, params, stats, fake, keys, "fake", images, change_fake)
         loss, metrics = game.discriminator_loss(real_judgement, fake_judgement, real.get("label"), fake.get("label"))
         real_logits, fake_logits = logits_of(real_judgement), logits_of(fake_judgement)
         edge = losses.decision_boundary(config.loss)
@@ -222,7 +229,8 @@ def _discriminator_step(
             "real_accuracy": jnp.mean(real_logits > edge),
             "fake_accuracy": jnp.mean(fake_logits < edge),
         }
-        penalty, penalty_metrics = _penalties(game, s, params, stats, real, fake, draws)
+        metrics |= sign_metric(s, real_logits, edge)
+        penalty, penalty_metrics = _penalties(game, s, params, stats, real, fake, draws, (change_real, change_fake))
         return loss + penalty, (stats, metrics | penalty_metrics)
 
     optimizer = optim.build(config.discriminator_optimizer, images)
@@ -231,31 +239,37 @@ def _discriminator_step(
     return discriminator.replace(params=params, stats=stats), metrics | {"d_loss": loss}
 
 
-def _penalties(game: Game, s: Stabilisers, params: PyTree, stats: PyTree, real: Batch, fake: Batch, draws: Draws) -> tuple[jax.Array, Metrics]:
-    """The penalties that are on, taken without dropout and instance noise; see `stabilisers.penalties`."""
+def _penalties(
+    game: Game, s: Stabilisers, params: PyTree, stats: PyTree, real: Batch, fake: Batch, draws: Draws, changes: tuple[Callable, Callable]
+) -> tuple[jax.Array, Metrics]:
+    """The penalties that are on, taken without dropout and instance noise, through the augmentations of real and fake; see `stabilisers.penalties`."""
 
-    def critic(label_source: Batch) -> Callable[[jax.Array], jax.Array]:
+    def critic(label_source: Batch, change: Callable) -> Callable[[jax.Array], jax.Array]:
         def logits(image: jax.Array) -> jax.Array:
-            judgement, _ = game.discriminator.apply({"params": params, **stats}, image, label_source.get("label"), train=True, mutable=list(stats))
+            label = label_source.get("label")
+            judgement, _ = game.discriminator.apply({"params": params, **stats}, change(image), label, train=True, mutable=list(stats))
             return logits_of(judgement)
 
         return logits
 
-    return penalties(s, critic(real), critic(fake), real["image"], fake["image"], draws.get("alpha"))
+    return penalties(s, critic(real, changes[0]), critic(fake, changes[1]), real["image"], fake["image"], draws.get("alpha"))
 
 
 def _fool(
-    game: Game, config: Any, discriminator: Player, fake: jax.Array, labels: Any, real: Batch, keys: Any, images: jax.Array, axis_name: str | None
+    game: Game, config: Any, discriminator: Player, fake: jax.Array, labels: Any, real: Batch, draws: Draws, images: jax.Array, axis_name: str | None
 ) -> tuple[jax.Array, Player, Metrics]:
     """The generator's loss: its gradient with respect to the generated images, the discriminator's statistics after the pass, metrics."""
     shown = {"image": fake} if labels is None else {"image": fake, "label": labels}
+    s, keys = config.stabilisers, draws.get("keys")
+    change = augmentation(s, draws, "d", "fooling", fake.shape)
 
     def loss_fn(image: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         params, stats = discriminator.params, discriminator.stats
-        judgement, stats = _judge(game, config, params, stats, shown | {"image": image}, keys, "fooling", images)
+        judgement, stats = _judge(game, config, params, stats, shown | {"image": image}, keys, "fooling", images, change)
         real_judgement = None
         if config.loss in losses.RELATIVISTIC:
-            real_judgement, stats = _judge(game, config, params, stats, real, keys, "fooling real", images)
+            change_real = augmentation(s, draws, "d", "fooling real", fake.shape)
+            real_judgement, stats = _judge(game, config, params, stats, real, keys, "fooling real", images, change_real)
         loss, metrics = game.generator_loss(judgement, real_judgement, labels)
         loss = device_mean(loss, axis_name)
         return loss, (stats, metrics | {"g_loss": loss})

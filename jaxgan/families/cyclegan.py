@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
+from jaxgan.augment import Parts
 from jaxgan.errors import require, require_range
 from jaxgan.families import translation
-from jaxgan.families.stabilisers import Stabilisers, is_on
+from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
@@ -139,6 +140,7 @@ def init(config: Config, key: jax.Array) -> State:
     spec = {domain: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for domain, leaf in batch_spec(config, 1).items()}
     size = config.stabilisers.pool_size
     extra = {f"pool_{domain}": pool.create(size, example) for domain, example in spec.items()} if size else {}
+    extra |= new_strengths(config.stabilisers, tuple(critics))
     ema = jax.tree.map(jnp.copy, {"params": g.params, **g.stats})
     return State(jnp.int32(0), jnp.int32(0), {"generator": g, "discriminator": d}, ema, extra)
 
@@ -190,6 +192,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, count, images, s.ema_half_life, s.ema_ramp)
     metrics = {**d_metrics, **g_metrics, "d_loss": d_loss, "g_loss": g_loss}
     metrics = jax.tree.map(jnp.float32, device_mean(metrics, axis_name))
+    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
     return State(state.step + 1, images + count, {"generator": generator, "discriminator": critics}, ema, extra), metrics
 
 
@@ -253,7 +256,7 @@ def _cycle_loss(
     if _has_cycle_critics(config):
         name = f"cycle_{domain}"
         twice, pair = jnp.concatenate([real, real], -1), jnp.concatenate([real, back], -1)
-        terms["critic"], stats = translation.fooling_loss(critic, config, critics, name, pair, twice, draws, images, axis_name)
+        terms["critic"], stats = translation.fooling_loss(critic, config, critics, name, pair, twice, draws, images, axis_name, Parts(images=2))
         critics = critics.replace(stats=stats)
         (_, of_twice), _ = _features(config, critic, critics, name, twice)
         (_, of_pair), _ = _features(config, critic, critics, name, pair)
@@ -279,8 +282,8 @@ def _critics_loss(
     total: jax.Array = jnp.float32(0)
     metrics: Metrics = {}
     for name, (true, fake) in pairs.items():
-        own = translation.stats_of(stats, name)
-        loss, own, found = translation.critic_loss(critic, config, params[name], own, true, fake, draws, name, images, axis_name)
+        own, parts = translation.stats_of(stats, name), Parts(images=2 if name.startswith("cycle") else 1)
+        loss, own, found = translation.critic_loss(critic, config, params[name], own, true, fake, draws, name, images, axis_name, parts)
         stats = translation.with_stats(stats, name, own)
         metrics |= {f"d_{name}_{metric}": value for metric, value in found.items()}
         total += loss

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
+from jaxgan.augment import Parts
 from jaxgan.errors import require, require_range
 from jaxgan.families import translation
-from jaxgan.families.stabilisers import Stabilisers, is_on
+from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
@@ -111,7 +112,9 @@ def init(config: Config, key: jax.Array) -> State:
     g = translation.new_player({"g": (generator, source)}, config.image_size, config.generator_optimizer, key)
     d = translation.new_player({"d": (discriminator, source + target)}, config.image_size, config.discriminator_optimizer, key)
     pair = jax.ShapeDtypeStruct((*config.image_size, source + target), jnp.float32)
-    extra = {"pool": pool.create(config.stabilisers.pool_size, pair)} if config.stabilisers.pool_size else {}
+    extra: PyTree = new_strengths(config.stabilisers, ("d",))
+    if config.stabilisers.pool_size:
+        extra["pool"] = pool.create(config.stabilisers.pool_size, pair)
     ema = jax.tree.map(jnp.copy, {"params": g.params, **g.stats})
     return State(jnp.int32(0), jnp.int32(0), {"generator": g, "discriminator": d}, ema, extra)
 
@@ -135,7 +138,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     generator_network, network = _networks(config, axis_name)
     generator, discriminator, extra = state.players["generator"], state.players["discriminator"], state.extra
     source, target = (batch[domain] for domain in domains(config.direction))
-    images = state.images
+    images, parts = state.images, Parts(given=source.shape[-1])
 
     fake, pull_back, generator = _generate(generator_network, generator, source, draws["keys"])
 
@@ -144,11 +147,11 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     shown = fake_pair
     if s.pool_size:
         replayed, shown = pool.query(extra["pool"], gather(fake_pair, axis_name), draws["pool"])
-        extra, shown = {"pool": replayed}, local_part(shown, axis_name)
+        extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         stats = translation.stats_of(discriminator.stats, "d")
-        loss, stats, metrics = translation.critic_loss(network, config, params["d"], stats, real_pair, shown, draws, "d", images, axis_name)
+        loss, stats, metrics = translation.critic_loss(network, config, params["d"], stats, real_pair, shown, draws, "d", images, axis_name, parts)
         return loss, (translation.with_stats(discriminator.stats, "d", stats), metrics)
 
     optimizer = optim.build(config.discriminator_optimizer, images)
@@ -158,7 +161,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
     def generator_loss(fake: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         pair = jnp.concatenate([source, fake], -1)
-        adversarial, stats = translation.fooling_loss(network, config, discriminator, "d", pair, real_pair, draws, images, axis_name)
+        adversarial, stats = translation.fooling_loss(network, config, discriminator, "d", pair, real_pair, draws, images, axis_name, parts)
         distance = translation.l1(fake, target)
         loss = device_mean(adversarial + config.l1_weight * distance, axis_name)
         return loss, (stats, {"g_loss": loss, "g_adversarial_loss": adversarial, "l1_loss": distance})
@@ -172,6 +175,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, count, images, s.ema_half_life, s.ema_ramp)
     metrics = jax.tree.map(jnp.float32, device_mean({**d_metrics, "d_loss": d_loss, **g_metrics}, axis_name))
     metrics.pop("loss")
+    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
     return State(state.step + 1, images + count, {"generator": generator, "discriminator": discriminator}, ema, extra), metrics
 
 

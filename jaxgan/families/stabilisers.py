@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import losses
+from jaxgan import augment, losses
+from jaxgan.augment import ONE_IMAGE, Augmentation, Parts
 from jaxgan.errors import is_number, require, require_range
-from jaxgan.state import Metrics
+from jaxgan.state import Metrics, PyTree
+from jaxgan.update import example_streams
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Stabilisers:
     """Weight lambda of WGAN-GP's penalty lambda (|grad| - 1)^2 between real and generated images (Gulrajani et al. 2017: 10)."""
     weight_clip: float = 0.0
     """After each step the discriminator's weights are clipped to plus or minus this (Arjovsky et al. 2017: 0.01); 0 for no clipping."""
+    augment: Augmentation = Augmentation()
+    """Random changes of every image the discriminator sees, real or generated; off by default."""
 
     def __post_init__(self):
         require_range("critic_steps", self.critic_steps, 1)
@@ -73,11 +77,56 @@ def noise_level(stabilisers: Stabilisers, images: jax.Array) -> jax.Array:
     return level
 
 
+# --------------------------------------------------------------------------------------------------------------- augmentation
+
+
+def augmentation(stabilisers: Stabilisers, draws: dict[str, Any], critic: str, of: str, shape: tuple[int, ...], parts: Parts = ONE_IMAGE) -> Callable:
+    """What augmentation does to images [B, H, W, C] of `shape` in one pass of a discriminator; the identity where it is off. Drawn here, once.
+
+    Args:
+      draws: keys [B], whose stream "augment {critic} {of}" is consumed, and the strengths of ADA, by critic; see `strengths`.
+      critic, of: which discriminator, and what it is shown.
+      parts: which of the C channels belong together.
+    """
+    settings = stabilisers.augment
+    if settings.kind == "none":
+        return lambda images: images
+    p = draws["strengths"][critic] if settings.kind == "ada" else 1.0
+    transform = augment.draw(settings, example_streams(draws["keys"], f"augment {critic} {of}"), shape, p, parts)
+    return lambda images: augment.apply(settings, transform, images, parts)
+
+
+def new_strengths(stabilisers: Stabilisers, critics: tuple[str, ...]) -> PyTree:
+    """For `State.extra`: {"augment": the strength for each discriminator} with ADA, else {}."""
+    return {"augment": {name: augment.new_strength(stabilisers.augment) for name in critics}} if stabilisers.augment.kind == "ada" else {}
+
+
+def strengths(extra: PyTree) -> dict[str, dict[str, jax.Array]]:
+    """For draws: {"strengths": ADA's p for each discriminator}; {} without ADA."""
+    return {"strengths": {name: strength.p for name, strength in extra["augment"].items()}} if "augment" in extra else {}
+
+
+def adapted(stabilisers: Stabilisers, extra: PyTree, signs: dict[str, jax.Array], images: int) -> PyTree:
+    """`State.extra` after a step of the discriminators on `images` real images of which their logits had these mean signs, over all devices."""
+    if "augment" not in extra:
+        return extra
+    return {**extra, "augment": {name: augment.adapt(stabilisers.augment, old, signs[name], images) for name, old in extra["augment"].items()}}
+
+
+def sign_metric(stabilisers: Stabilisers, logits: jax.Array, boundary: float) -> Metrics:
+    """With ADA `real_sign`, the mean sign of real images' logits [B, ...], counted from the boundary between real and generated."""
+    return {"real_sign": jnp.mean(jnp.sign(logits.astype(jnp.float32) - boundary))} if stabilisers.augment.kind == "ada" else {}
+
+
+# ------------------------------------------------------------------------------------------------------------------ penalties
+
+
 def penalties(
     stabilisers: Stabilisers, critic_of_real: Callable, critic_of_fake: Callable, real: jax.Array, fake: jax.Array, alpha: jax.Array | None
 ) -> tuple[jax.Array, Metrics]:
     """The weighted sum of the gradient penalties that are on, float32 [], and each one before its weight.
 
+    With augmentation the critics include it, and the gradient is taken at the images before it, as in StyleGAN2-ADA's code.
     Under batch norm an image's logit depends on its neighbours, and the gradient includes that; for the penalty of the papers use a critic
     without it.
 

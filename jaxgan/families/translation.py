@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
+from jaxgan.augment import ONE_IMAGE, Parts
 from jaxgan.errors import require, require_choice, require_range
-from jaxgan.families.stabilisers import Stabilisers, is_on, noise_level, penalties
+from jaxgan.families.stabilisers import Stabilisers, adapted, augmentation, is_on, noise_level, penalties, sign_metric, strengths
 from jaxgan.networks.patch import PatchDiscriminator, PixelDiscriminator
 from jaxgan.networks.translator import DenseNetTranslator, ResNetTranslator
 from jaxgan.networks.unet import UNet
@@ -22,7 +23,7 @@ from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import example_keys, example_streams, stream_key
 
-Draws = dict[str, jax.Array]
+Draws = dict[str, Any]
 GENERATORS = ("resnet", "unet", "densenet")
 DISCRIMINATORS = ("patch", "pixel")
 PREVIEW_ROWS = 8
@@ -135,8 +136,8 @@ def new_player(networks: dict[str, tuple[nn.Module, int]], image_size: tuple[int
 
 
 def stats_of(stats: PyTree, name: str) -> PyTree:
-    """The collections of one of a player's networks."""
-    return {collection: networks[name] for collection, networks in stats.items()}
+    """The collections of one of a player's networks: those that it has."""
+    return {collection: networks[name] for collection, networks in stats.items() if name in networks}
 
 
 def with_stats(stats: PyTree, name: str, new: PyTree) -> PyTree:
@@ -146,15 +147,16 @@ def with_stats(stats: PyTree, name: str, new: PyTree) -> PyTree:
 
 def variables_of(player_variables: PyTree, name: str) -> PyTree:
     """The variables of one network out of `State.ema`."""
-    return {collection: networks[name] for collection, networks in player_variables.items()}
+    return {collection: networks[name] for collection, networks in player_variables.items() if name in networks}
 
 
 # ------------------------------------------------------------------------------------------------------------------- the game
 
 
 def draw(state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
-    """All that one round draws from: keys [count], from which dropout, noise and penalties have their streams; pool, one key."""
-    return {"keys": example_keys(stream_key(key, "examples", state.step), count, axis_name), "pool": stream_key(key, "pool", state.step)}
+    """All that one round draws from: keys [count], from which dropout, noise, augmentation and penalties have their streams; pool, one key; `strengths`."""
+    keys = example_keys(stream_key(key, "examples", state.step), count, axis_name)
+    return {"keys": keys, "pool": stream_key(key, "pool", state.step)} | strengths(state.extra)
 
 
 def judge(network: nn.Module, config: Any, params: PyTree, stats: PyTree, images: jax.Array, noise: Callable, **options: Any) -> tuple[Any, PyTree]:
@@ -171,15 +173,26 @@ def instance_noise(config: Any, keys: jax.Array, images: jax.Array, name: str) -
 
 
 def critic_loss(
-    network: nn.Module, config: Any, params: PyTree, stats: PyTree, real: jax.Array, fake: jax.Array, draws: Draws, name: str, images: jax.Array, axis_name: Any
+    network: nn.Module,
+    config: Any,
+    params: PyTree,
+    stats: PyTree,
+    real: jax.Array,
+    fake: jax.Array,
+    draws: Draws,
+    name: str,
+    images: jax.Array,
+    axis_name: Any,
+    parts: Parts = ONE_IMAGE,
 ) -> tuple[jax.Array, PyTree, Metrics]:
     """Half the adversarial loss of one critic, plus the penalties that are on; its statistics after both passes; metrics.
 
     Half, as both papers slow the discriminator down. Generated images come first, as in the reference; it matters to running statistics alone.
     """
     s, keys = config.stabilisers, draws["keys"]
-    fake_logits, stats = judge(network, config, params, stats, fake, instance_noise(config, keys, images, f"{name} fake"))
-    real_logits, stats = judge(network, config, params, stats, real, instance_noise(config, keys, images, f"{name} real"))
+    change_fake, change_real = (augmentation(s, draws, name, of, real.shape, parts) for of in ("fake", "real"))
+    fake_logits, stats = judge(network, config, params, stats, change_fake(fake), instance_noise(config, keys, images, f"{name} fake"))
+    real_logits, stats = judge(network, config, params, stats, change_real(real), instance_noise(config, keys, images, f"{name} real"))
     loss = 0.5 * losses.discriminator_loss(config.loss, real_logits, fake_logits, s.real_target, s.fake_target, axis_name=axis_name)
     edge = losses.decision_boundary(config.loss)
     metrics = {
@@ -188,26 +201,45 @@ def critic_loss(
         "fake_logits": jnp.mean(fake_logits),
         "real_accuracy": jnp.mean(real_logits > edge),
         "fake_accuracy": jnp.mean(fake_logits < edge),
+        **sign_metric(s, real_logits, edge),
     }
 
-    def critic(x: jax.Array) -> jax.Array:
-        return judge(network, config, params, stats, x, lambda x: x)[0]
+    def critic(change: Callable) -> Callable[[jax.Array], jax.Array]:
+        return lambda x: judge(network, config, params, stats, x, change)[0]
 
     alpha = jax.vmap(jax.random.uniform)(example_streams(keys, f"{name} alpha")) if is_on(s.gradient_penalty) else None
-    penalty, penalty_metrics = penalties(s, critic, critic, real, fake, alpha)
+    penalty, penalty_metrics = penalties(s, critic(change_real), critic(change_fake), real, fake, alpha)
     return loss + penalty, stats, metrics | penalty_metrics
 
 
 def fooling_loss(
-    network: nn.Module, config: Any, critic: Player, of: str, fake: jax.Array, real: jax.Array, draws: Draws, images: jax.Array, axis_name: Any
+    network: nn.Module,
+    config: Any,
+    critic: Player,
+    of: str,
+    fake: jax.Array,
+    real: jax.Array,
+    draws: Draws,
+    images: jax.Array,
+    axis_name: Any,
+    parts: Parts = ONE_IMAGE,
 ) -> tuple[jax.Array, PyTree]:
     """The generator's adversarial loss at the critic called `of`, and all the critics' statistics after the pass."""
-    keys, stats = draws["keys"], stats_of(critic.stats, of)
-    logits, stats = judge(network, config, critic.params[of], stats, fake, instance_noise(config, keys, images, f"{of} fooling"))
+    s, keys, stats = config.stabilisers, draws["keys"], stats_of(critic.stats, of)
+    shown = augmentation(s, draws, of, "fooling", fake.shape, parts)(fake)
+    logits, stats = judge(network, config, critic.params[of], stats, shown, instance_noise(config, keys, images, f"{of} fooling"))
     real_logits = None
     if config.loss in losses.RELATIVISTIC:
-        real_logits, stats = judge(network, config, critic.params[of], stats, real, instance_noise(config, keys, images, f"{of} fooling real"))
+        shown = augmentation(s, draws, of, "fooling real", real.shape, parts)(real)
+        real_logits, stats = judge(network, config, critic.params[of], stats, shown, instance_noise(config, keys, images, f"{of} fooling real"))
     return losses.generator_loss(config.loss, logits, real_logits, axis_name=axis_name), with_stats(critic.stats, of, stats)
+
+
+def adapt_strengths(config: Any, extra: PyTree, metrics: Metrics, count: int) -> tuple[PyTree, Metrics]:
+    """`State.extra` and metrics (of all devices) after a step of the critics on `count` real images each: ADA's strengths move, and are metrics too."""
+    marks = {name: "" if name == "d" else f"d_{name}_" for name in extra.get("augment", {})}
+    extra = adapted(config.stabilisers, extra, {name: metrics[f"{mark}real_sign"] for name, mark in marks.items()}, count)
+    return extra, metrics | {f"{mark}augment_p": extra["augment"][name].p for name, mark in marks.items()}
 
 
 def l1(x: jax.Array, y: jax.Array) -> jax.Array:
