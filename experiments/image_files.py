@@ -20,9 +20,10 @@ from jaxgan.images import save_png, to_uint8, to_uint16, write_whole
 
 
 class Item(NamedTuple):
-    """One image to translate: `number` in the sorted list, `name` relative to INPUT, where it is and where its translation goes."""
+    """One translation to make: the image's `number` in the sorted list, which `way`, `name` relative to INPUT, where it is and where the result goes."""
 
     number: int
+    way: int
     name: str
     source: Path
     target: Path
@@ -47,23 +48,26 @@ def find(path: Path) -> list[tuple[str, Path]]:
     return [(name, path / name) for name in names]
 
 
-def assign(sources: Sequence[tuple[str, Path]], source: Path, output: Path, channels: int, may_exist: bool) -> list[Item]:
+def assign(
+    sources: Sequence[tuple[str, Path]], source: Path, output: Path, channels: int, may_exist: bool, folders: Sequence[str] = ()
+) -> list[Item]:
     """Gives each of the `sources` that `find(source)` found its file at or below `output`.
 
     Args:
       channels: of the results; those that no PNG holds become .npy.
       may_exist: results may be there already.
+      folders: of each way to translate, where several are asked for at once: each source gets a file in each of these folders of `output`.
 
     Raises `RunError` if an input would be replaced, or (without `may_exist`) an output that is there, or if two would share a file.
     """
     names = [name for name, _ in sources]
-    if source.is_dir():
-        targets = [output / name for name in _output_names(names, channels)]
+    if source.is_dir() or folders:
         _refuse_folder(source, output, may_exist)
+        targets = [[output / folder / name for folder in folders or ("",)] for name in _output_names(names, channels)]
     else:
-        targets = [_single_target(output, names[0], channels)]
-    items = [Item(i, name, file, target) for i, ((name, file), target) in enumerate(zip(sources, targets, strict=True))]
-    read, count = {file.resolve() for _, file in sources}, Counter(targets)
+        targets = [[_single_target(output, names[0], channels)]]
+    items = [Item(i, way, name, file, target) for i, (name, file) in enumerate(sources) for way, target in enumerate(targets[i])]
+    read, count = {file.resolve() for _, file in sources}, Counter(item.target for item in items)
     for item in items:
         if item.target.resolve() in read:
             raise RunError(f"{item.target} is one of the images to translate: choose another OUTPUT, so that it is not replaced")
@@ -103,7 +107,7 @@ def _refuse_folder(source: Path, output: Path, may_exist: bool) -> None:
     if output.resolve().is_relative_to(source.resolve()):
         raise RunError(f"OUTPUT {output} lies in INPUT {source}, so translations would be translated again: choose a folder outside of it")
     if output.exists() and not output.is_dir():
-        raise RunError(f"OUTPUT {output} is a file, and INPUT is a folder: name a folder to write to")
+        raise RunError(f"OUTPUT {output} is a file, and several are to be written: name a folder")
     if output.is_dir() and any(output.iterdir()) and not may_exist:
         remedy = "give --resume to keep what it holds, --overwrite to replace it, or another folder"
         raise RunError(f"OUTPUT {output} is not empty: {remedy}")

@@ -1,4 +1,8 @@
-"""Translate images with a trained run: `python -m experiments.translate runs/cyclegan-maps photos translated --direction b2a`.
+"""Translate images with a trained run.
+
+    python -m experiments.translate runs/cyclegan-maps photos translated --direction b2a
+    python -m experiments.translate runs/stargan-digits digits red --attributes red
+    python -m experiments.translate runs/stargan-digits digits every --grid
 
 Reads the run directory and the images, nothing else. Image i of the sorted list depends on the seed, i and its own pixels only.
 """
@@ -9,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -17,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from experiments.attribute_targets import targets
 from experiments.common import one_sentence_errors, short_name
 from experiments.image_files import Item, assign, find, normalise, read, write
 from jaxgan import gallery, tiles
@@ -36,13 +41,19 @@ class Options:
     """
 
     run: Path
-    """RUN: directory of a run whose family translates images (pix2pix, cyclegan)."""
+    """RUN: directory of a run whose family translates images (pix2pix, cyclegan, stargan)."""
     input: Path
     """INPUT: an image; a .npy array [H, W, C] of uint8, uint16, or float32 in [-1, 1]; or a folder of these."""
     output: Path
     """OUTPUT: folder to write to, keeping sub-folders; for one image, also a file name."""
     direction: Literal["a2b", "b2a"] | None = None
     """Which way; otherwise the run's own, or a2b where it knows both."""
+    attributes: str | None = None
+    """Of a stargan run, what to translate to: names of the attributes that are on, with commas between; all others are off, and of each exclusive group
+    one must be named. With --grid: what the images show, needed unless all attributes are one group."""
+    grid: bool = False
+    """Of a stargan run, translate to every target domain: each of an exclusive group, and the opposite of each other attribute. Each domain is a folder of
+    OUTPUT, and the page has a row for each image."""
     seed: int = 0
     """Decides what the networks draw (dropout)."""
     tile: int = 1024
@@ -67,12 +78,21 @@ class Picture(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A run ready to translate: float32 [B, H, W, C] in [-1, 1] and their indices, int32 [B] -> float32 [B, H, W, C']."""
+    """A run ready to translate, in one way or several: float32 [B, H, W, C] in [-1, 1], their numbers and ways, int32 [B] -> float32 [B, H, W, C'].
 
-    apply: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ways: what to call each. folders: of each way, below OUTPUT; () where there is one way, without a folder. channels: C and C'.
+    """
+
+    apply: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     name: str
-    direction: str
+    ways: tuple[str, ...]
+    folders: tuple[str, ...]
     channels: tuple[int, int]
+
+    @property
+    def title(self) -> str:
+        """The family, and the way if there is one."""
+        return f"{self.name}, every domain" if self.folders else f"{self.name} {self.ways[0]}"
 
 
 @dataclass
@@ -108,7 +128,7 @@ def translate(options: Options, command: str) -> int:
     check(options)
     sources = find(options.input)
     model = prepare(*jaxgan.checkpoint.load(options.run), options)
-    items = assign(sources, options.input, options.output, model.channels[1], may_exist=options.resume or options.overwrite)
+    items = assign(sources, options.input, options.output, model.channels[1], options.resume or options.overwrite, model.folders)
     outcome = Outcome(kept=[item for item in items if options.resume and item.target.exists()])
     kept = set(outcome.kept)
     try:
@@ -118,9 +138,9 @@ def translate(options: Options, command: str) -> int:
         print(f"interrupted: {count} of {len(items)} images were written, all of them whole: --resume (without --overwrite) adds the others", file=sys.stderr)
         return 130
     if outcome.bad:
-        print(f"{len(outcome.bad)} of {len(items)} images were left out:", *outcome.bad, sep="\n  ", file=sys.stderr)
+        print(f"{len(outcome.bad)} of {len(sources)} images were left out:", *outcome.bad, sep="\n  ", file=sys.stderr)
     done = sorted(outcome.written + outcome.kept)
-    if options.input.is_dir():
+    if options.input.is_dir() or model.folders:
         print(write_page(options, command, model, done, outcome.bad))
     else:
         print(*(item.target for item in done), sep="\n", end="\n" * bool(done))
@@ -146,49 +166,76 @@ def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Mo
     """The run as a compiled function that knows each image's draws. Raises `ValueError` if the family draws images from noise, or cannot go that way."""
     import jax
 
-    name, own = short_name(family), getattr(config, "direction", None)
-    require(hasattr(family, "translate"), f"{name} draws images from noise and translates none: use python -m experiments.sample")
-    direction = options.direction or own or "a2b"
-    require(own in (None, direction), f"this {name} run translates {own} only: leave out --direction {direction}, or train a run for it")
+    name, ways, folders, channels, fixed, told = ask(family, config, options)
     key = jax.random.key(options.seed)
 
-    def one(state: Any, image: jax.Array, index: jax.Array) -> jax.Array:
-        return family.translate(config, state, image[None], direction=direction, key=key, first=index)[0]
+    def one(state: Any, image: jax.Array, index: jax.Array, told: dict[str, jax.Array]) -> jax.Array:
+        return family.translate(config, state, image[None], **fixed, **told, key=key, first=index)[0]
 
-    program = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    program = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0)))
 
-    def apply(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def apply(images: np.ndarray, indices: np.ndarray, way: np.ndarray) -> np.ndarray:
         try:
-            return np.asarray(program(state, images, indices), np.float32)
+            return np.asarray(program(state, images, indices, {name: values[way] for name, values in told.items()}), np.float32)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             batch, height, width, _ = images.shape
             raise RunError(f"{batch} at once of {height}x{width} pixels do not fit into memory: lower --tile (or give one), or --batch") from error
 
+    return Model(apply, name, ways, folders, channels)
+
+
+class Request(NamedTuple):
+    """As in `Model`; and for `translate`, `fixed`: settings; `told`: arrays [ways, ...] of what differs between the ways."""
+
+    name: str
+    ways: tuple[str, ...]
+    folders: tuple[str, ...]
+    channels: tuple[int, int]
+    fixed: dict[str, Any]
+    told: dict[str, np.ndarray]
+
+
+def ask(family: ModuleType, config: Any, options: Options) -> Request:
+    """What the options ask of this run. Raises `ValueError` if it cannot be asked that."""
+    name, own = short_name(family), getattr(config, "direction", None)
+    require(hasattr(family, "translate"), f"{name} draws images from noise and translates none: use python -m experiments.sample")
+    if hasattr(config, "attributes"):
+        require(options.direction is None, f"this {name} run translates between attributes, not between two sides: leave out --direction")
+        asked = targets(config, options.attributes, options.grid)
+        return Request(name, asked.titles, asked.folders if options.grid else (), (config.channels, config.channels), {}, asked.told)
+    given = "--attributes" if options.attributes is not None else "--grid"
+    require(options.attributes is None and not options.grid, f"this {name} run knows no attributes: leave out {given}, or name a stargan run")
+    direction = options.direction or own or "a2b"
+    require(own in (None, direction), f"this {name} run translates {own} only: leave out --direction {direction}, or train a run for it")
     channels = (config.channels_a, config.channels_b)
-    return Model(apply, name, direction, channels if direction == "a2b" else channels[::-1])
+    return Request(name, (direction,), (), channels if direction == "a2b" else channels[::-1], {"direction": direction}, {})
 
 
 def translate_all(model: Model, items: Sequence[Item], options: Options, outcome: Outcome) -> None:
     """Translate `items` and note in `outcome` what became of each as soon as it is known. Raises `DataError` for a bad one if `options.strict`."""
-    with quiet(), tqdm(total=len(items), desc=f"{model.name} {model.direction}", unit=" images", disable=None) as bar:
+    with quiet(), tqdm(total=len(items), desc=model.title, unit=" images", disable=None) as bar:
 
         def pictures() -> Iterator[Picture]:
-            for item in items:
+            for _, ways in groupby(items, lambda item: item.number):
+                same = list(ways)
                 try:
-                    yield Picture(item, read(item.source, model.channels[0]))
+                    pixels = read(same[0].source, model.channels[0])
                 except BadImage as error:
                     if options.strict:
-                        raise DataError(f"{item.source} {error}: repair or remove it, or leave out --strict") from None
-                    outcome.bad.append(f"{item.name} {error}")
-                    bar.update()
+                        raise DataError(f"{same[0].source} {error}: repair or remove it, or leave out --strict") from None
+                    outcome.bad.append(f"{same[0].name} {error}")
+                    bar.update(len(same))
+                    continue
+                yield from (Picture(item, pixels) for item in same)
 
         for group in groups(pictures(), options):
             for picture, image in zip(group, translate_group(model, group, options), strict=True):
-                note = f"{model.name} {model.direction} of {options.run.resolve().name}, seed {options.seed}, image {picture.item.number}"
-                write(picture.item.target, image, picture.pixels.dtype, note)
-                outcome.written.append(picture.item)
+                item = picture.item
+                note = f"{model.name} {model.ways[item.way]} of {options.run.resolve().name}, seed {options.seed}, image {item.number}"
+                write(item.target, image, picture.pixels.dtype, note)
+                outcome.written.append(item)
                 bar.update()
 
 
@@ -217,14 +264,14 @@ def translate_group(model: Model, group: Sequence[Picture], options: Options) ->
     shape = group[0].pixels.shape
     layout = shape[:2], _tile(shape, options), min(options.overlap, _tile(shape, options) - 1)
     boxes = tiles.boxes(*layout)
-    patches = [(picture.pixels[box], picture.item.number) for picture in group for box in boxes]
+    patches = [(picture.pixels[box], picture.item.number, picture.item.way) for picture in group for box in boxes]
 
     def results() -> Iterator[np.ndarray]:
         for start in range(0, len(patches), options.batch):
             part = patches[start : start + options.batch]
             filled = part + part[-1:] * (options.batch - len(part))
-            images, indices = np.stack([normalise(pixels) for pixels, _ in filled]), np.array([index for _, index in filled], np.int32)
-            yield from model.apply(images, indices)[: len(part)]
+            pixels, numbers, ways = zip(*filled, strict=True)
+            yield from model.apply(np.stack([*map(normalise, pixels)]), np.array(numbers, np.int32), np.array(ways, np.int32))[: len(part)]
 
     parts = results()
     for _ in group:
@@ -235,21 +282,26 @@ def translate_group(model: Model, group: Sequence[Picture], options: Options) ->
 
 
 def write_page(options: Options, command: str, model: Model, done: Sequence[Item], bad: Sequence[str]) -> Path:
-    """Write OUTPUT/index.html from the files: the first `gallery.SHOWN` inputs beside their translations. Returns its path."""
+    """Write OUTPUT/index.html from the files: the first inputs (`gallery.SHOWN` thumbnails in all) beside their translations. Returns its path."""
+    images = [list(items) for _, items in groupby(done, lambda item: item.number)]
 
-    def pairs() -> Iterator[gallery.Pair]:
-        for item in done[: gallery.SHOWN]:
+    def rows() -> Iterator[gallery.Row]:
+        for items in images[: max(1, gallery.SHOWN // (1 + len(model.ways)))]:
             try:
-                yield gallery.Pair(item.name, read(item.source), read(item.target), item.target.relative_to(options.output).as_posix())
+                yield gallery.Row(items[0].name, read(items[0].source), [result(item) for item in items])
             except BadImage:  # removed meanwhile
                 continue
 
-    facts = {"run": str(options.run), "family": model.name, "direction": model.direction, "seed": str(options.seed),
+    def result(item: Item) -> gallery.Result:
+        link = item.target.relative_to(options.output).as_posix()
+        return gallery.Result(read(item.target), link, model.ways[item.way] if model.folders else "translated")
+
+    way = "domains" if model.folders else "attributes" if options.attributes is not None else "direction"
+    facts = {"run": str(options.run), "family": model.name, way: "; ".join(model.ways), "seed": str(options.seed),
              "tiles": f"above {options.tile} pixels, overlap {options.overlap}" if options.tile else "none",
              "from": str(options.input), "command": command}  # fmt: skip
-    title = f"{model.name} {model.direction}: {options.run.resolve().name}"
     with quiet():
-        return gallery.write(options.output / PAGE, title, facts, pairs(), len(done), bad)
+        return gallery.write(options.output / PAGE, f"{model.title}: {options.run.resolve().name}", facts, rows(), len(images), bad)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How far translations are from the true images, where pairs are known.
 
     python -m experiments.translation_score runs/pix2pix-maps paired:maps --split val
+    python -m experiments.translation_score runs/stargan-digits attributes:digits
 
 Beside the model's errors, those of what anyone could do without it: copying the input, answering the mean target of the training split, and
 the best affine map of each pixel's channels, fitted to the training pairs twice: for the least RMS and for the least L1. Figures, over all
@@ -14,13 +15,14 @@ pixels of the split:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from experiments.attribute_targets import targets
 from jaxgan.errors import DataError, require
 
 CHUNK = 16
@@ -91,13 +93,13 @@ def _affine_absolute(source: np.ndarray, target: np.ndarray, start: np.ndarray) 
     return weights
 
 
-def predictor(family: ModuleType, config: Any, state: Any, direction: str) -> Predict:
+def predictor(family: ModuleType, config: Any, state: Any, told: Mapping[str, Any]) -> Predict:
     """The model as a function of images of 0 to 255; compiled once for each shape."""
     import jax
 
     @jax.jit
     def run(state: Any, images: Any) -> Any:
-        return (family.translate(config, state, images, direction=direction) + 1) * 127.5
+        return (family.translate(config, state, images, **told) + 1) * 127.5
 
     def predict(images: np.ndarray) -> np.ndarray:
         padded = np.concatenate([images, images[:1].repeat(CHUNK - len(images), axis=0)])  # one shape, one compilation
@@ -106,11 +108,19 @@ def predictor(family: ModuleType, config: Any, state: Any, direction: str) -> Pr
     return predict
 
 
-def score(family: ModuleType, config: Any, state: Any, train: Any, held_out: Any, direction: str) -> dict[str, Score]:
-    """The model's errors on held-out pairs, and those of the baselines. train, held_out: paired `jaxgan.data.Dataset`s."""
-    start, end = direction[0], direction[-1]
+def score(
+    family: ModuleType, config: Any, state: Any, train: Any, held_out: Any, direction: str, told: Mapping[str, Any] | None = None
+) -> dict[str, Score]:
+    """The model's errors on held-out pairs, and those of the baselines.
+
+    Args:
+      train, held_out: paired `jaxgan.data.Dataset`s.
+      direction: from which side to which.
+      told: what `translate` is told instead of the direction.
+    """
+    start, end, told = direction[0], direction[-1], {"direction": direction} if told is None else told
     source, target = _of_255(held_out.arrays[start]), _of_255(held_out.arrays[end])
-    found = {"this model": measure(predictor(family, config, state, direction), source, target)}
+    found = {"this model": measure(predictor(family, config, state, told), source, target)}
     for name, predict in baselines(_of_255(train.arrays[start]), _of_255(train.arrays[end])).items():
         found[name] = measure(predict, source, target)
     return found
@@ -141,11 +151,15 @@ def _share(ours: float, theirs: float) -> str:
 
 
 def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any = "stretch") -> Iterator[tuple[str, dict[str, Score]]]:
-    """For each direction of the model: (the table as text, the scores), on the pairs of `spec`'s `split`.
+    """For each direction of the model: (the table as text, the scores), on the pairs of `spec`'s `split`; of `attributes:digits` for each ink.
 
     Raises DataError: the set has no pairs.
     """
     from jaxgan import data
+
+    if hasattr(config, "attributes"):
+        yield from _report_inks(family, config, state, spec, split)
+        return
 
     def opened(part: str) -> Any:
         return data.open(spec, image_size=tuple(config.image_size), channels=(config.channels_a, config.channels_b), split=part, resize=resize)
@@ -158,6 +172,22 @@ def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, r
         yield table(scores, direction, held_out), scores
 
 
+def _report_inks(family: ModuleType, config: Any, state: Any, spec: str, split: str) -> Iterator[tuple[str, dict[str, Score]]]:
+    """To each ink, from the digits that are drawn in the others."""
+    from jaxgan import data
+    from jaxgan.data.digit_views import INKS, ink
+
+    if spec != "attributes:digits":
+        raise DataError(f"{spec} tells no true translations between attributes, which are known of attributes:digits alone: name that")
+    sets = [data.open(spec, image_size=tuple(config.image_size), channels=config.channels, split=part) for part in (split, "train")]
+    for column, colour in enumerate(INKS):
+        others = [found.arrays["image"][found.arrays["attributes"][:, column] == 0] for found in sets]
+        held_out, train = (data.from_domains(spec, images, ink(images, colour), independent=False) for images in others)
+        told = {name: values[0] for name, values in targets(config, colour, grid=False).told.items()}
+        scores = score(family, config, state, train, held_out, "a2b", told)
+        yield table(scores, f"to {colour}", held_out), scores
+
+
 def after_digits(options: Any) -> None:
     """After training on digit views, whose true translations are known: print the errors on the held-out ones, once for all processes."""
     import jax
@@ -165,8 +195,9 @@ def after_digits(options: Any) -> None:
     from jaxgan import checkpoint
 
     scheme, _, view = options.data.partition(":")
-    if scheme in ("paired", "unpaired") and view.partition("?")[0] == "digits" and jax.process_index() == 0:
-        for text, _ in report(*checkpoint.load(options.run), f"paired:{view}", "test"):
+    if scheme in ("paired", "unpaired", "attributes") and view.partition("?")[0] == "digits" and jax.process_index() == 0:
+        spec = options.data if scheme == "attributes" else f"paired:{view}"
+        for text, _ in report(*checkpoint.load(options.run), spec, "test"):
             print(text)
 
 
@@ -174,8 +205,8 @@ def run(run: Path, data: str, split: str = "test", resize: Literal["stretch", "c
     """Print a translator's errors on pairs, beside those of doing without it.
 
     Args:
-        run: Run directory of pix2pix or cyclegan.
-        data: A paired source: paired:DIR, or paired:digits.
+        run: Run directory of pix2pix, cyclegan or stargan.
+        data: A paired source: paired:DIR, or paired:digits; attributes:digits of stargan.
         split: Pairs that were not trained on.
         resize: How images come to the size the model was trained at; as in training.
         out: File to which the figures are appended as a line of JSON.

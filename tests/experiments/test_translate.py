@@ -360,7 +360,7 @@ def test_requests_that_are_refused(run, tmp_path, capsys):
     for places, flags, message in cases:
         assert message in refused(tmp_path, capsys, *flags, **places)
     put(tmp_path / "out", noise(2, 2, 3))
-    assert "is a file, and INPUT is a folder" in refused(tmp_path, capsys)
+    assert "is a file, and several are to be written: name a folder" in refused(tmp_path, capsys)
     (tmp_path / "place" / "a.png").mkdir(parents=True)
     assert "is a folder where a translation is to be written" in refused(tmp_path, capsys, "--overwrite", target="place")
     put(tmp_path / "twice" / "a.png", noise(2, 2, 3))
@@ -415,7 +415,7 @@ def test_an_interruption_leaves_whole_files_and_can_be_resumed(run, tmp_path, ca
 
 def test_the_page_shows_inputs_beside_outputs(run, tmp_path, monkeypatch):
     run(same)
-    monkeypatch.setattr(gallery, "SHOWN", 3)
+    monkeypatch.setattr(gallery, "SHOWN", 7)  # an image has two thumbnails
     put(tmp_path / "in" / "a <b> & 50%.png", np.full((4, 4, 3), 9, np.uint8))
     put(tmp_path / "in" / "sub" / "c.png", np.full((700, 10, 1), 0x8000, np.uint16))
     put(tmp_path / "in" / "sub" / "d.npy", np.full((5, 4, 3), -1, np.float32))
@@ -447,4 +447,4 @@ def test_help_names_the_places(capsys):
         command.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(word in text for word in ("RUN:", "INPUT:", "OUTPUT:", "--overlap", "--resume"))
+    assert all(word in text for word in ("RUN:", "INPUT:", "OUTPUT:", "--overlap", "--resume", "--attributes", "--grid"))

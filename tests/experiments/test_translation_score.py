@@ -117,6 +117,33 @@ def test_figures_are_appended_as_json(tmp_path, monkeypatch, capsys):
     assert "copying the input" in capsys.readouterr().out
 
 
+def inks(change):
+    """A family whose model is `change` of images in [-1, 1] and the colour that is asked for, and its config."""
+    names = ("red", "green", "blue")
+    family = SimpleNamespace(translate=lambda config, state, images, attributes: change(images, names[int(attributes.argmax())]))
+    return family, SimpleNamespace(image_size=(16, 16), channels=3, attributes=names, groups=(("ink", 3),), known=(), alternatives=())
+
+
+def test_the_true_inks_have_no_error():
+    """Each ink from the digits in the two others, 198 of the 297 that are held out."""
+
+    def change(images, colour):
+        ink = jnp.array(digit_views.INKS[colour], jnp.float32).reshape(1, 1, 1, 3)
+        return jnp.round(ink * (jnp.max(images, axis=-1, keepdims=True) + 1) / 2) / 127.5 - 1
+
+    found = list(report(*inks(change), None, "attributes:digits", "test"))
+    assert len(found) == 3
+    for (text, scores), colour in zip(found, digit_views.INKS, strict=True):
+        assert scores["this model"].l1 < 0.01
+        assert scores["this model"].accuracy == 1
+        assert scores["copying the input"].l1 > 10
+        assert f"to {colour}, 198 held-out pairs" in text
+    _, scores = next(report(*inks(lambda images, colour: images), None, "attributes:digits", "test"))
+    np.testing.assert_allclose(scores["this model"], scores["copying the input"], atol=0.01)  # some differences are 16, up to rounding
+    with pytest.raises(DataError, match="attributes:faces tells no true translations between attributes"):
+        next(report(*inks(change), None, "attributes:faces", "test"))
+
+
 def test_only_runs_on_digits_are_scored_after_training(capsys, monkeypatch):
     monkeypatch.setattr("jaxgan.checkpoint.load", lambda run: (*translator(lambda images, direction: images), None))
     for spec, printed in (("unpaired:digits", True), ("paired:digits?task=outline", True), ("paired:maps", False), ("digits", False)):
