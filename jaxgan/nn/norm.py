@@ -25,7 +25,7 @@ class BatchNorm(nn.Module):
 
     Statistics are float32 and of two passes (the variance does not suffer cancellation). The running variance is the unbiased one, and
     `momentum` is the share of the old value kept: PyTorch's 0.1 is 0.9 here. With `classes`, gain and bias are looked up by label
-    (conditional batch norm, Dumoulin et al. 2017).
+    (conditional batch norm, Dumoulin et al. 2017); without `affine` there are none.
 
     Source: Ioffe & Szegedy 2015, with PyTorch's running statistics. Deviation: none.
     """
@@ -34,6 +34,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     classes: int = 0
+    affine: bool = True
     scale_init: Callable = nn.initializers.ones
     dtype: Any = jnp.float32
 
@@ -54,6 +55,9 @@ class BatchNorm(nn.Module):
                 running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var * (count / max(count - 1, 1))
         else:
             mean, var = running_mean.value, running_var.value
+        normalised = (x - per_channel(mean, x.ndim)) * per_channel(jax.lax.rsqrt(var + self.epsilon), x.ndim)
+        if not self.affine:
+            return normalised.astype(self.dtype)
         shape = (self.classes, channels) if self.classes else (channels,)
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
@@ -61,7 +65,6 @@ class BatchNorm(nn.Module):
             scale, bias = (table[labels].reshape(x.shape[0], *(1,) * (x.ndim - 2), channels) for table in (scale, bias))
         else:
             scale, bias = per_channel(scale, x.ndim), per_channel(bias, x.ndim)
-        normalised = (x - per_channel(mean, x.ndim)) * per_channel(jax.lax.rsqrt(var + self.epsilon), x.ndim)
         return (normalised * scale + bias).astype(self.dtype)
 
 
