@@ -1,5 +1,7 @@
 """Draw images from a trained generator: `python -m experiments.sample runs/cgan-digits --n 100 --labels all`.
 
+StyleGAN's also nearer to the average, `--truncation 0.7`, and as a grid of mixed styles, `--mix 0 4`: rows with the columns' styles in layers 0 to 3.
+
 Reads the run directory and nothing else. Image i depends on the seed and i only, so a longer list begins with the shorter one.
 """
 
@@ -35,8 +37,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         require(out.suffix in ("", ".png", ".npy"), f"--out must be a folder or end in .png or .npy, got {out}")
         family, config, state = jaxgan.checkpoint.load(options.run)
         choice = chosen_labels(options.labels, config)
-        images = draw(family, config, state, options.n, None if choice is None else np.resize(choice, options.n), options.seed)
+        _check_styles(family, options)
+        if options.mix:
+            print(save_png(out, tile(mixed(family, config, state, options, choice))))
+            return
+        labels, extra = None if choice is None else np.resize(choice, options.n), {} if options.truncation is None else {"truncation": options.truncation}
+        images = draw(family, config, state, options.n, labels, options.seed, **extra)
         print(write(out, images, choice))
+
+
+def _check_styles(family: ModuleType, options: argparse.Namespace) -> None:
+    """Raise `ValueError` for options of StyleGAN given for another family, or that do not fit."""
+    for name in ("truncation", "mix"):
+        if getattr(options, name) is not None and not hasattr(family, "mix"):
+            raise ValueError(f"{short_name(family)} has no styles: leave out --{name}, which is for stylegan")
+    require(not options.mix or options.out is None or options.out.suffix == ".png", f"--mix makes a grid: --out must end in .png, got {options.out}")
+
+
+def mixed(family: ModuleType, config: Any, state: Any, options: argparse.Namespace, choice: np.ndarray | None) -> np.ndarray:
+    """The grid of mixed styles of --n sources in each direction, [n + 1, n + 1, H, W, C]; --n above 8 is taken as 8."""
+    import jax
+
+    n, truncation = min(options.n, 8), 1.0 if options.truncation is None else options.truncation
+    labels = () if choice is None else (np.resize(choice, 2 * n),)
+    grid = jax.jit(lambda state, key, *labels: family.mix(config, state, key, n, tuple(options.mix), *labels, truncation=truncation))
+    return np.asarray(grid(state, jax.random.key(options.seed), *labels), np.float32)
 
 
 def chosen_labels(words: Sequence[str], config: Any) -> np.ndarray | None:
@@ -55,8 +80,8 @@ def chosen_labels(words: Sequence[str], config: Any) -> np.ndarray | None:
     return np.array([int(word) for word in words], np.int32)
 
 
-def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray | None, seed: int) -> np.ndarray:
-    """`n` images, float32 [n, H, W, C] in [-1, 1]; `labels` int32 [n], or None for families without classes.
+def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray | None, seed: int, **options: Any) -> np.ndarray:
+    """`n` images, float32 [n, H, W, C] in [-1, 1]; `labels` int32 [n], or None for families without classes. options: of the family's `sample`.
 
     Raises `ValueError` if the family does not start from noise.
     """
@@ -64,7 +89,7 @@ def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray
     import jax.numpy as jnp
 
     require(hasattr(family, "sample"), f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate")
-    key, generate = jax.random.key(seed), jax.jit(partial(family.sample, config), static_argnums=2)
+    key, generate = jax.random.key(seed), jax.jit(partial(family.sample, config, **options), static_argnums=2)
     images = []
     for first in range(0, n, CHUNK):
         # Whole chunks only, so that one program serves all; what is too much is cut off below.
@@ -95,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="classes to draw in turn, or 'all' (default: all)")
+    parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures")
+    parser.add_argument("--mix", nargs=2, type=int, metavar=("FIRST", "LAST"), help="stylegan: a grid of rows with the columns' styles in these layers")
     parser.add_argument("--seed", type=int, default=0, help="decides the images (default: 0)")
     ways = "FILE.png: a grid; FILE.npy: float32 [n, H, W, C] in [-1, 1]; a folder: one PNG each (default: a grid in the run directory)"
     parser.add_argument("--out", type=Path, help=ways)

@@ -154,9 +154,24 @@ def gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
 
     Where the norm is exactly 0 its own derivative is taken as 0, not NaN; values are never changed.
     """
-    squares = _squared_gradient_norms(critic, images)
-    positive = squares > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
+    return _root(_squared_gradient_norms(critic, images))
+
+
+def path_lengths(generate: Callable[[jax.Array], jax.Array], styles: jax.Array, directions: jax.Array) -> jax.Array:
+    """float32 [B]: how far each image moves in a random direction of pixels per step of its styles; 0 has derivative 0, as in `gradient_norms`.
+
+    The root mean square, over layers, of the gradient's norm of sum(image * direction) / sqrt(H W).
+
+    Args:
+      generate: styles [B, L, W] -> images [B, H, W, C], each of its own styles only.
+      styles: [B, L, W], one for each layer.
+      directions: [B, H, W, C], standard normal, drawn by the caller.
+
+    Source: Karras et al. 2020, section 3.2, as in NVlabs/stylegan2-ada-pytorch.
+    """
+    scale = (directions.shape[1] * directions.shape[2]) ** -0.5
+    grads = jax.grad(lambda w: jnp.sum(_float32(generate(w)) * directions) * scale)(styles)
+    return _root(jnp.mean(jnp.sum(jnp.square(_float32(grads)), axis=2), axis=1))
 
 
 def clip_weights(params: PyTree, limit: float) -> PyTree:
@@ -200,6 +215,12 @@ def _squared_gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
     """[B, H, W, C] -> float32 [B]."""
     grads = jax.grad(lambda x: jnp.sum(_float32(critic(x))))(images)
     return jnp.sum(jnp.square(_float32(grads)), axis=tuple(range(1, images.ndim)))
+
+
+def _root(squares: jax.Array) -> jax.Array:
+    """Square roots, where 0 has derivative 0, not infinity."""
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
 
 
 def _check_targets(name: str, real_target: Any, fake_target: Any) -> None:

@@ -110,3 +110,38 @@ def test_bad_requests_end_with_status_2(run, arguments, message, capsys):
 def test_a_family_that_translates_is_refused():
     with pytest.raises(ValueError, match="cyclegan changes given images"):
         command.draw(types.SimpleNamespace(__name__="jaxgan.families.cyclegan"), CONFIG, {}, 1, None, 0)
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--truncation", "0.7"], "has no styles: leave out --truncation"),
+    (["--mix", "0", "2"], "has no styles: leave out --mix"),
+])  # fmt: skip
+def test_options_of_styles_are_refused_elsewhere(run, flags, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        command.main([str(run[0]), *flags])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_truncation_and_mixed_styles_reach_the_family(monkeypatch, tmp_path):
+    """--truncation goes to `sample`; --mix with the layers, sources and labels to `mix`, whose grid becomes one picture."""
+    import jaxgan.checkpoint
+
+    def sample(config, state, key, n, labels=None, *, first=0, truncation=1.0):
+        return jax.numpy.full((n, 4, 4, 1), truncation)
+
+    def mix(config, state, key, n, layers, labels, *, truncation):
+        assert (n, layers, truncation, labels.shape) == (2, (1, 3), 0.5, (4,))
+        return jax.numpy.zeros((n + 1, n + 1, 4, 5, 1)) + labels[1] / 10
+
+    family = types.SimpleNamespace(sample=sample, mix=mix, __name__="jaxgan.families.stylegan")
+    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, CLASSES, {}))
+    command.main([str(tmp_path), "--n", "3", "--truncation", "0.25", "--out", str(tmp_path / "images.npy")])
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), np.full((3, 4, 4, 1), 0.25, np.float32))
+    command.main([str(tmp_path), "--n", "2", "--mix", "1", "3", "--truncation", "0.5"])
+    with Image.open(tmp_path / "generated-0.png") as picture:
+        width, height = picture.size
+        assert width > 3 * 5 - 1
+        assert height > 3 * 4 - 1
+    with pytest.raises(SystemExit):
+        command.main([str(tmp_path), "--n", "2", "--mix", "1", "3", "--out", str(tmp_path / "images.npy")])

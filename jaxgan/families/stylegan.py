@@ -1,0 +1,307 @@
+"""StyleGAN (Karras et al. 2019) and StyleGAN2 (Karras et al. 2020): a mapping of latents to styles, and a generator that the styles steer layer by layer.
+
+    config = stylegan.auto((64, 64), batch_size=32)
+    state, metrics = stylegan.train_step(config, state, {"image": ...}, key)
+    faces = stylegan.sample(config, state, key, 16, truncation=0.7)
+
+Recipes: `auto`, `paper256`, `cifar` of NVlabs/stylegan2-ada-pytorch, whose "stylegan2" are the defaults; `stylegan1` of the first paper.
+Any size whose halves are even down to a base of at least 4 on the smaller side: 32x32 from 4x4, 64x96 from 4x6, 28x28 from 7x7. Optional label
+conditioning.
+
+Supports of the stabilisers r1, ema_half_life, ema_ramp, instance_noise, instance_noise_images and augment: with `Augmentation("ada")` it is
+StyleGAN2-ADA (Karras et al. 2020a).
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxgan import losses, optim
+from jaxgan.errors import require, require_choice
+from jaxgan.families import adversarial, lazy, styles, translation
+from jaxgan.families.adversarial import batch_spec, image_shape
+from jaxgan.families.stabilisers import augmentation, is_on, new_strengths, noise_level, sign_metric, strengths
+from jaxgan.families.stylegan_config import Config, auto, cifar, paper256, stylegan1
+from jaxgan.networks.stylegan1 import StyleGAN1Discriminator, StyleGAN1Generator
+from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from jaxgan.nn.regularise import add_noise
+from jaxgan.nn.style import NOISES
+from jaxgan.state import Batch, Metrics, Player, PyTree, State
+from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key
+
+__all__ = ["Config", "auto", "batch_spec", "cifar", "init", "mix", "networks", "paper256", "preview", "sample", "stylegan1", "train_step"]
+
+Draws = dict[str, styles.Draws]
+"""By turn: "generator", "discriminator", "path length"."""
+
+
+def networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
+    """The generator and the discriminator of these settings; `axis_name` is the axis that the mean of w and the batch's spread are taken over."""
+    shared: dict[str, Any] = {
+        "classes": config.classes,
+        "channel_base": config.channel_base,
+        "channel_max": config.channel_max,
+        "axis_name": axis_name,
+        "dtype": jnp.dtype(config.dtype),
+    }
+    group: dict[str, Any] = {"minibatch_std_group": config.minibatch_std_group}
+    mapping: dict[str, Any] = {"style_size": config.style_size, "mapping_layers": config.mapping_layers, "average_decay": config.average_decay}
+    if config.architecture == "stylegan1":
+        return StyleGAN1Generator(image_shape(config), **mapping, **shared), StyleGAN1Discriminator(**group, **shared)
+    shared["clamp"] = config.activation_clamp
+    generator = StyleGAN2Generator(image_shape(config), **mapping, architecture=config.generator_architecture, **shared)
+    return generator, StyleGAN2Discriminator(architecture=config.discriminator_architecture, **group, **shared)
+
+
+def init(config: Config, key: jax.Array) -> State:
+    """Fresh state. Call it under jit: `jax.jit(stylegan.init, static_argnums=0)`. Does not consume `key`.
+
+    `ema` holds the averaged generator's params, the running mean of w ("average") and the constant noise of each layer ("noise"). `extra` holds the mean
+    path length and what the penalties were when last taken, and ADA's strength.
+    """
+    generator, discriminator = networks(config)
+    generator_key, discriminator_key = jax.random.split(stream_key(key, "init"))
+    labels = jnp.zeros(1, jnp.int32)
+    ema = dict(generator.init(generator_key, jnp.zeros((1, config.latent_size)), labels))
+    judge = discriminator.init(discriminator_key, jnp.zeros((1, *image_shape(config))), labels)["params"]
+    players = {
+        "generator": Player(ema["params"], {"average": ema["average"]}, optim.build(config.generator_optimizer).init(ema["params"])),
+        "discriminator": Player(judge, {}, optim.build(config.discriminator_optimizer).init(judge)),
+    }
+    kept = ["r1"] * is_on(config.stabilisers.r1) + ["path_length", "path_length_mean", "path_length_penalty"] * is_on(config.path_length_weight)
+    extra: PyTree = {name: jnp.float32(0) for name in kept} | new_strengths(config.stabilisers, ("d",))
+    return State(jnp.int32(0), jnp.int32(0), players, ema, extra)
+
+
+# ------------------------------------------------------------------------------------------------------------------- the game
+
+
+def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+    """One round: the generator's step, then the discriminator's, each on latents of its own and, where its penalty is due, followed by a step on that alone.
+
+    Generated images carry the labels of the batch. The metrics of penalties are those of the last round they were taken in.
+
+    Args:
+      batch: as `batch_spec`; this device's part when mapped over `axis_name`.
+      key: the run's key, the same at every step and not consumed; draws depend on (key, state.step, example).
+
+    Raises:
+      ValueError: the batch is not a multiple of `path_length_shrink` on each device, or of `minibatch_std_group` over all.
+
+    Source: Karras et al. 2020 as in NVlabs/stylegan2-ada-pytorch. Deviations: style mixing is drawn for each image, not for each batch; the batch's
+    spread and the mean path length are taken over all devices; gradients that are not finite are not replaced.
+    """
+    return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
+
+
+def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
+    """For each of the turns "generator", "discriminator" and "path length": one key for each example, latents, with style mixing where it begins, ADA's p."""
+    counts = {"generator": count, "discriminator": count}
+    if is_on(config.path_length_weight):
+        fits = count % config.path_length_shrink == 0
+        require(fits, f"the batch on each device ({count}) must be a multiple of path_length_shrink ({config.path_length_shrink})")
+        counts["path length"] = count // config.path_length_shrink
+    keys = jnp.concatenate([example_keys(stream_key(key, turn, state.step), n, axis_name) for turn, n in counts.items()])
+    draws = styles.draw(keys, config.latent_size, config.style_mixing, networks(config)[0].layers)
+    ends = list(accumulate(counts.values()))
+    turns: Draws = {turn: {name: leaf[end - counts[turn] : end] for name, leaf in draws.items()} for turn, end in zip(counts, ends, strict=True)}
+    return {turn: own | strengths(state.extra) for turn, own in turns.items()}
+
+
+def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+    chex.assert_rank(batch["image"], 4)
+    generator, extra, g_metrics = _generator_turn(config, state, batch, draws, axis_name)
+    discriminator, generator, extra, d_metrics = _discriminator_turn(config, state, generator, batch, draws, extra, axis_name)
+    count = batch["image"].shape[0] * device_count(axis_name)
+    s, variables = config.stabilisers, {"params": generator.params, **generator.stats}
+    ema = moving_average(state.ema, variables, count, state.images, s.ema_half_life, s.ema_ramp) | {"noise": state.ema["noise"]}
+    kept = {name: value for name, value in extra.items() if name != "augment"}
+    metrics = jax.tree.map(jnp.float32, device_mean(g_metrics | d_metrics, axis_name) | kept)
+    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
+    return State(state.step + 1, state.images + count, {"generator": generator, "discriminator": discriminator}, ema, extra), metrics
+
+
+def _generator_turn(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[Player, PyTree, Metrics]:
+    """The generator after its step (and, where due, the path-length penalty's), what is kept in `State.extra`, metrics."""
+    generator_network, _ = networks(config, axis_name)
+    own, labels, judge = draws["generator"], batch.get("label"), state.players["discriminator"].params
+
+    def main(params: PyTree, stats: PyTree) -> tuple[jax.Array, PyTree]:
+        fake, stats = styles.generate(generator_network, params, stats, own, labels)
+        logits = _judge(config, judge, fake, labels, own, "fooling", state.images, axis_name)
+        return losses.generator_loss("non-saturating", logits), (stats, {})
+
+    def penalty(params: PyTree, stats: PyTree, extra: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        return _path_length_penalty(config, generator_network, params, stats, extra, draws["path length"], labels, axis_name)
+
+    on, interval = is_on(config.path_length_weight), config.path_length_interval
+    learned = lazy.learn(state.players["generator"], config.generator_optimizer, main, penalty if on else None, interval, state, state.extra, axis_name)
+    generator, extra, loss, _ = learned
+    return generator, extra, {"g_loss": loss}
+
+
+def _discriminator_turn(
+    config: Config, state: State, generator: Player, batch: Batch, draws: Draws, extra: PyTree, axis_name: str | None
+) -> tuple[Player, Player, PyTree, Metrics]:
+    """The discriminator after its step (and, where due, the R1 penalty's); the generator with the mean of w after its pass; `State.extra`, metrics."""
+    own, labels, real = draws["discriminator"], batch.get("label"), batch["image"]
+    fake, stats = styles.generate(networks(config, axis_name)[0], generator.params, generator.stats, own, labels)
+
+    def logits(params: PyTree, images: jax.Array, name: str) -> jax.Array:
+        return _judge(config, params, images, labels, own, name, state.images, axis_name)
+
+    def main(params: PyTree, stats: PyTree) -> tuple[jax.Array, PyTree]:
+        real_logits, fake_logits = logits(params, real, "real"), logits(params, fake, "fake")
+        metrics = {
+            "real_logits": jnp.mean(real_logits),
+            "fake_logits": jnp.mean(fake_logits),
+            "real_accuracy": jnp.mean(real_logits > 0),
+            "fake_accuracy": jnp.mean(fake_logits < 0),
+            **sign_metric(config.stabilisers, real_logits, 0.0),
+        }
+        return losses.discriminator_loss("non-saturating", real_logits, fake_logits), (stats, metrics)
+
+    def penalty(params: PyTree, stats: PyTree, extra: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        r1 = losses.r1_penalty(lambda images: logits(params, images, "r1"), real)
+        return config.stabilisers.r1 * r1, (stats, extra | {"r1": device_mean(r1, axis_name)})
+
+    on, interval = is_on(config.stabilisers.r1), config.r1_interval
+    learned = lazy.learn(state.players["discriminator"], config.discriminator_optimizer, main, penalty if on else None, interval, state, extra, axis_name)
+    discriminator, extra, loss, metrics = learned
+    return discriminator, generator.replace(stats=stats), extra, metrics | {"d_loss": loss}
+
+
+def _path_length_penalty(
+    config: Config, network: Any, params: PyTree, stats: PyTree, extra: PyTree, own: styles.Draws, labels: jax.Array | None, axis_name: str | None
+) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+    """The weighted mean square of path lengths about their running mean, which this batch has moved; the mean of w and `State.extra` after it."""
+    labels = None if labels is None else labels[:: config.path_length_shrink]
+    w, stats = styles.styles(network, params, stats, own, labels)
+
+    def generate(w: jax.Array) -> jax.Array:
+        images: Any = network.apply({"params": params}, w, own["keys"], method="synthesise")
+        return images
+
+    directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config)))(example_streams(own["keys"], "path direction"))
+    lengths = losses.path_lengths(generate, w, directions)
+    length = device_mean(jnp.mean(lengths), axis_name)
+    mean = extra["path_length_mean"] + config.path_length_decay * (length - extra["path_length_mean"])
+    value = jnp.mean(jnp.square(lengths - mean))
+    kept = {"path_length": length, "path_length_mean": mean, "path_length_penalty": device_mean(value, axis_name)}
+    return config.path_length_weight * value, (stats, extra | kept)
+
+
+def _judge(
+    config: Config,
+    params: PyTree,
+    images: jax.Array,
+    labels: jax.Array | None,
+    own: styles.Draws,
+    name: str,
+    shown: jax.Array,
+    axis_name: str | None,
+) -> jax.Array:
+    """The discriminator's logits [B] of a batch in the pass called `name`."""
+    _, network = networks(config, axis_name)
+    logits: Any = network.apply({"params": params}, _shown(config, images, own, name, shown), labels)
+    return logits
+
+
+def _shown(config: Config, images: jax.Array, own: styles.Draws, name: str, shown: jax.Array) -> jax.Array:
+    """What the discriminator sees of images [B, H, W, C] in the pass called `name`, after `shown` real images (int32 []): all that it sees comes by here."""
+    images = augmentation(config.stabilisers, own, "d", name, images.shape)(images)
+    if not is_on(config.stabilisers.instance_noise):
+        return images
+    return add_noise(images, noise_level(config.stabilisers, shown), own["keys"], f"instance noise {name}")
+
+
+# ------------------------------------------------------------------------------------------------------------------- pictures
+
+
+def sample(
+    config: Config,
+    state: State,
+    key: jax.Array,
+    n: int,
+    labels: jax.Array | None = None,
+    *,
+    first: int = 0,
+    truncation: jax.Array | float = 1.0,
+    truncation_layers: int | None = None,
+    noise: str = "random",
+) -> jax.Array:
+    """`n` images [n, H, W, C] in [-1, 1] from the averaged generator, of the classes `labels` (int32 [n]) if conditional.
+
+    Image i uses `fold_in(key, first + i)`, so chunks change nothing.
+
+    Args:
+      truncation: how far w goes from its mean to what the latent says: below 1 images are more alike and more usual, at 0 all the same.
+      truncation_layers: only in so many first layers (Karras et al. 2019: 8); None for all.
+      noise: "random", "constant" (the same for all images) or "none".
+
+    Raises:
+      ValueError: labels missing or out of place, or another noise.
+    """
+    require_choice("noise", noise, NOISES)
+    keys = example_keys(key, n, first=first)
+    w = _sampled_styles(config, state, keys, labels, truncation, truncation_layers)
+    return _images(config, state, w, keys, noise)
+
+
+def mix(
+    config: Config,
+    state: State,
+    key: jax.Array,
+    n: int,
+    layers: tuple[int, int],
+    labels: jax.Array | None = None,
+    *,
+    truncation: jax.Array | float = 1.0,
+) -> jax.Array:
+    """A grid [n + 1, n + 1, H, W, C] in [-1, 1]: each image of the first column with each one's of the first row styles in the layers first <= i < last.
+
+    The sources, image i of row and column, use `fold_in(key, i)` and `fold_in(key, n + i)`, and the class labels[i] (int32 [2 n]) if conditional. The
+    noise is constant; the corner is black. Early layers say pose and shape, late ones colours (Karras et al. 2019, figure 3).
+
+    Raises:
+      ValueError: layers that the generator does not have; labels missing or out of place.
+    """
+    (low, high), count = layers, networks(config)[0].layers
+    require(0 <= low < high <= count, f"layers must be (first, last) with 0 <= first < last <= {count}, got {layers}")
+    sources = _sampled_styles(config, state, example_keys(key, 2 * n), labels, truncation, None)
+    top, left = sources[:n], sources[n:]
+    taken = (jnp.arange(count) >= low) & (jnp.arange(count) < high)
+
+    def row(own: jax.Array) -> jax.Array:
+        return _images(config, state, jnp.where(taken[None, :, None], top, own[None]), None, "constant")
+
+    alone = _images(config, state, sources, None, "constant")
+    above = jnp.concatenate([jnp.full_like(alone[:1], -1), alone[:n]])[None]
+    below = jnp.concatenate([alone[n:][:, None], jax.lax.map(row, left)], axis=1)
+    return jnp.concatenate([above, below])
+
+
+def _sampled_styles(
+    config: Config, state: State, keys: jax.Array, labels: jax.Array | None, truncation: jax.Array | float, layers: int | None
+) -> jax.Array:
+    """w for each layer [n, L, W] of the latents of these keys, by the averaged generator."""
+    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
+    generator, _ = networks(config)
+    latents = jax.vmap(lambda key: jax.random.normal(key, (config.latent_size,)))(keys)
+    w: Any = generator.apply(state.ema, latents, labels, method="styles")
+    return styles.truncated(generator, state.ema, w, truncation, layers)
+
+
+def _images(config: Config, state: State, w: jax.Array, keys: jax.Array | None, noise: str) -> jax.Array:
+    images: Any = networks(config)[0].apply(state.ema, w, keys, noise=noise, method="synthesise")
+    return jnp.clip(images, -1, 1)
+
+
+def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
+    """A grid [8, columns, H, W, C] of samples in [-1, 1]: 8 columns, or one for each of the first ten classes; the batch is not used."""
+    return adversarial.preview_grid(sample, config, state, key)
