@@ -38,6 +38,8 @@ class Preset:
     image_size: tuple[int, int] | None = None
     """Size the networks see: the data is resized to it, plus the margin of `augment.crop`; None keeps the data's."""
     resize: Resize = "cover"
+    rule: Callable[[Any, int], Any] | None = None
+    """(config with the data's sizes, batch size) -> config, where a recipe depends on them; settings given by flag stay as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Options:
     """Recipe that gives every default below."""
     data: str = "digits"
     """Data set: digits, tfds:NAME, idx:DIR, folder:DIR or zip:FILE; to translate: paired:DIR, unpaired:DIR (or two folders, DIR_A,DIR_B), tfds:cycle_gan/NAME,
-    paired:digits or unpaired:digits."""
+    paired:digits or unpaired:digits; to translate between attributes: attributes:PATH or attributes:digits, and several sets at once,
+    attributes:PATH+attributes:PATH; to paint by label maps: layout:DIR, layout:IMAGES,MAPS or layout:digits."""
     run: str = ""
     """Run directory, made or resumed; runs/FAMILY-PRESET if empty."""
     images: int = 0
@@ -112,12 +115,14 @@ def main(
     description: str | None,
     arguments: Sequence[str] | None = None,
     after: Callable[[Options], None] | None = None,
+    before: Callable[[Options, Any], None] | None = None,
 ) -> None:
     """Train `family` as the command line says, and leave with status 2 and one sentence on stderr if that is impossible.
 
     Args:
       description: what `--help` opens with.
       after: called once training is complete.
+      before: called with the options and the final config before training begins.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with one_sentence_errors():
@@ -126,6 +131,12 @@ def main(
         if options.preset == "digits" and "digits" not in options.data:
             print("note: all settings not given are the preset digits', small networks for small images; --preset offers others", file=sys.stderr)
         options, config, dataset = prepare(preset, options, config, arguments)
+        if hasattr(config, "attributes") and dataset.attributes:
+            from experiments import data_check
+
+            print("\n".join(data_check.balance(dataset)), flush=True)
+        if before is not None:
+            before(options, config)
         state = train(family, options, config, dataset)
         if after is not None and int(state.images) >= options.images:
             after(options)
@@ -211,8 +222,22 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
     found = {"image_size": image_size, **_found_channels(config, dataset)}
     if getattr(config, "classes", 0) and dataset.classes and not given(arguments, "config.classes"):
         found["classes"] = len(dataset.classes)
+    if hasattr(config, "attributes") and dataset.attributes:
+        found |= {name: getattr(dataset, name) for name in ("attributes", "groups", "known")}
+    if hasattr(config, "unknown") and "layout" in dataset.arrays:
+        found |= _found_maps(dataset, arguments)
     config = dataclasses.replace(config, **{name: value for name, value in found.items() if hasattr(config, name)})
+    if preset.rule is not None:
+        config = _changed(config, preset.config, preset.rule(config, options.batch_size))
     return whole_calls(options, config, arguments), config, dataset
+
+
+def _changed(config: Any, default: Any, ruled: Any) -> Any:
+    """`ruled`, but for the fields in which `config` is not as `default`, nested ones too."""
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return ruled if config == default else config
+    fields = {field.name: tuple(getattr(each, field.name) for each in (config, default, ruled)) for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, **{name: _changed(*values) for name, values in fields.items()})
 
 
 def augmentation(options: Options) -> Augment:
@@ -233,6 +258,13 @@ def _found_channels(config: Any, dataset: Any) -> dict[str, int]:
     if hasattr(config, "channels_a"):
         return {f"channels_{name}": dataset.arrays[name].shape[3] for name in ("a", "b") if name in dataset.arrays}
     return {"channels": dataset.channels}
+
+
+def _found_maps(dataset: Any, arguments: Sequence[str]) -> dict[str, bool]:
+    """What the label maps decide and no flag did: whether pixels of unknown class are to be expected, and whether instances are known."""
+    flags = {"unknown": ("config.unknown", "config.no-unknown"), "instance_edges": ("config.instance-edges", "config.no-instance-edges")}
+    found = {"unknown": dataset.unknown, "instance_edges": "instance" in dataset.arrays}
+    return {name: value for name, value in found.items() if not any(given(arguments, flag) for flag in flags[name])}
 
 
 def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Options:

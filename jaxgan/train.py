@@ -95,13 +95,14 @@ def run(
     chosen = _devices(devices, batch_size)
     dataset = _open(dataset, spec, augment.crop)
     paired = getattr(family, "PAIRED", None)
-    data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True)
+    told = {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
+    data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True, **told)
     if paired is False:
         dataset = dataclasses.replace(dataset, independent=True)
     jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
     session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident)
     with RunDir(run_dir) as directory:
-        directory.settle_config(_run_config(session, batch_size))
+        directory.settle_config(_run_config(session, batch_size), type(config))
         budget, rolled_back = int(rollback), False
         if budget and directory.failed():
             budget, rolled_back = budget - 1, True

@@ -1,6 +1,6 @@
 """One of several processes of a run: `python multiprocess_worker.py JSON`, started by test_multiprocess.
 
-The settings: `case` ("tiny" or a name in CASES), `process`, `processes`, `port` (of process 0 on this machine), `run`, `options` of
+The settings: `case` ("tiny" or a name in PROCESSES), `process`, `processes`, `port` (of process 0 on this machine), `run`, `options` of
 `train.run` (`augment` by its fields).
 """
 
@@ -20,9 +20,10 @@ if __name__ == "__main__":
 import numpy as np
 
 from jaxgan import data, log, train
+from jaxgan.families.attributes import group_columns
 from jaxgan.optim import Optimizer
 from tests import tiny_family
-from tests.families_under_test import CASES
+from tests.families_under_test import PROCESSES
 
 
 def noise(*shape):
@@ -40,11 +41,26 @@ def of_case(case):
     """(family, config, data set) of a case: the tiny family, or a translator with plain SGD."""
     if case == "tiny":
         return tiny_family, CONFIG, dataset()
-    family, config, paired = CASES[case].family, CASES[case].config, CASES[case].data.startswith("paired")
-    sgd = Optimizer("sgd", learning_rate=CASES[case].rate)
-    a, b = noise(20, *config.image_size, config.channels_a), noise(20 if paired else 13, *config.image_size, config.channels_b)
+    family, config, paired = PROCESSES[case].family, PROCESSES[case].config, PROCESSES[case].data.startswith("paired")
+    sgd = Optimizer("sgd", learning_rate=PROCESSES[case].rate)
     config = dataclasses.replace(config, generator_optimizer=sgd, discriminator_optimizer=sgd)
+    if hasattr(config, "attributes"):
+        return family, config, with_attributes(config)
+    a, b = noise(20, *config.image_size, config.channels_a), noise(20 if paired else 13, *config.image_size, config.channels_b)
     return family, config, data.from_domains("noise", a, b, independent=not paired)
+
+
+def with_attributes(config):
+    """20 images of noise in a single set, or 20, 21, ... in each of several that tell what the config says."""
+    groups, sets = config.groups or tuple((name, 1) for name in config.attributes), []
+    for number, known in enumerate(config.known or ((True,) * len(config.attributes),)):
+        told = [(name, columns) for (name, _), columns in zip(groups, group_columns(config), strict=True) if known[columns.start]]
+        count = 20 + number
+        parts = [np.eye(max(len(columns), 2), dtype=np.uint8)[np.arange(count) % max(len(columns), 2)][:, : len(columns)] for _, columns in told]
+        names = [config.attributes[column] for _, columns in told for column in columns]
+        images = data.from_arrays("noise", noise(count, *config.image_size, config.channels))
+        sets.append(data.with_attributes(images, np.concatenate(parts, axis=1), names, [(name, len(columns)) for name, columns in told]))
+    return data.combine(sets) if len(sets) > 1 else sets[0]
 
 
 if __name__ == "__main__":

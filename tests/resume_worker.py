@@ -1,6 +1,6 @@
 """One process of a run that is going to be killed: `python resume_worker.py JSON`, started by test_resume.
 
-The settings: `case` (a name in CASES, or "tiny"), `run`, `data`, `options` of `train.run` (`augment` by its fields), and `kill`: null or
+The settings: `case` (a name in PROCESSES, or "tiny"), `run`, `data`, `options` of `train.run` (`augment` by its fields), and `kill`: null or
 [phase, number, delay].
 
 Phases, in each of which the process sends itself SIGKILL, having appended a line (phase, images or files) to `run`.kills:
@@ -105,9 +105,9 @@ def main():
 
         config = family.Config()
     else:
-        from tests.families_under_test import CASES
+        from tests.families_under_test import PROCESSES
 
-        family, config = CASES[SETTINGS["case"]].family, CASES[SETTINGS["case"]].config
+        family, config = PROCESSES[SETTINGS["case"]].family, PROCESSES[SETTINGS["case"]].config
     options = {**SETTINGS["options"], "augment": data.Augment(**SETTINGS["options"]["augment"])}
     train.run(family, config, SETTINGS["data"], Path(SETTINGS["run"]), progress=False, **options)
 

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
 from jaxgan.checkpoint import Checkpoints
-from tests.families_under_test import CASES
+from jaxgan.families.attributes import group_columns
+from tests.families_under_test import PROCESSES
 
 pytestmark = pytest.mark.multiprocess
 
@@ -23,30 +24,58 @@ PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
 CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
 OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "augment": {"flip": True}, "devices": 1, "seed": 11}
-NAMES = ["tiny", *CASES]
+NAMES = ["tiny", *(pytest.param(name, marks=pytest.mark.slow) if name == "stargan" else name for name in PROCESSES)]
+"""Of stargan the case with two data sets has whatever that with one has, and more."""
 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
-    """case -> the spec of a folder of digits, so that there is a cache to build: with one sub-folder per class, or A and B for translators."""
+    """case -> the spec of a folder of digits, so that there is a cache to build: with one sub-folder per class, A and B for translators, images and label
+    maps, or tables of attributes."""
 
     def make(name):
         folder, size = tmp_path_factory.mktemp("pictures"), size_of(name)
-        kind = "folder" if name == "tiny" else CASES[name].data.rpartition(":")[0] or "folder"
+        kind = "folder" if name == "tiny" else PROCESSES[name].data.rpartition(":")[0] or "folder"
+        if name != "tiny" and hasattr(PROCESSES[name].config, "attributes"):
+            return with_tables(folder, PROCESSES[name].config)
         digits = load_digits()
         for i in range(PICTURES):
             picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize((size[1], size[0]))
-            places = [str(digits.target[i])] if kind == "folder" else ["A", "B"]
+            places = {"folder": [str(digits.target[i])], "layout": ["images"]}.get(kind, ["A", "B"])
             for place in places:
                 (folder / place).mkdir(exist_ok=True)
                 (ImageOps.invert(picture) if place == "B" else picture).save(folder / place / f"{i:03d}.png")
+            if kind == "layout":
+                (folder / "labels").mkdir(exist_ok=True)
+                picture.point(lambda level: level // 64).save(folder / "labels" / f"{i:03d}.png")
         return f"{kind}:{folder}"
 
     return make
 
 
+def with_tables(folder, config):
+    """The spec of the digits in as many sets as the config has, each with a table of the attributes that it tells."""
+    digits, sets = load_digits(), config.known or ((True,) * len(config.attributes),)
+    for number, known in enumerate(sets):
+        (folder / str(number)).mkdir()
+        lines = ["file," + ",".join(name for name, told in zip(config.attributes, known, strict=True) if told)]
+        for i in range(number, PICTURES, len(sets)):
+            picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize(config.image_size[::-1])
+            picture.save(folder / str(number) / f"{i:03d}.png")
+            chosen = [(columns, int(digits.target[i]) % max(len(columns), 2)) for columns in group_columns(config)]  # a binary one: 0 is on, 1 is off
+            row = [int(place == k) for columns, k in chosen for place, column in enumerate(columns) if known[column]]
+            lines.append(f"{i:03d}.png," + ",".join(map(str, row)))
+        (folder / str(number) / "t.csv").write_text("\n".join(lines))
+    return "+".join(f"attributes:{folder / str(number)}?table=t.csv" for number in range(len(sets)))
+
+
 def size_of(name):
-    return (4, 4) if name == "tiny" else CASES[name].config.image_size
+    return (4, 4) if name == "tiny" else PROCESSES[name].config.image_size
+
+
+def per_round(name):
+    """Images of one round."""
+    return BATCH if name == "tiny" else BATCH * PROCESSES[name].config.stabilisers.critic_steps
 
 
 def start(name, run, folder, kill=None):
@@ -102,11 +131,14 @@ def check(name, tmp_path, folder, kills):
     assert len(straight[1]) == TOTAL // 16
 
 
-def random_kills(rng, count):
-    """`count` kills that a run survives in this order: each at a later point than what is certainly saved, more than a third while saving."""
+def random_kills(rng, count, images):
+    """`count` kills that a run survives in this order: each at a later point than what is certainly saved, more than a third while saving.
+
+    images: of one round.
+    """
     kills = [["cache", rng.randint(2, PICTURES - 1), 0.0], ["first", 0, 0.0]]
     saving = sorted(rng.choice(range(0, TOTAL + 1, SAVES)) for _ in range((count + 2) // 2))
-    others = sorted(rng.randrange(BATCH, TOTAL, BATCH) for _ in range(count - 2 - len(saving)))
+    others = sorted(rng.randrange(images, TOTAL, images) for _ in range(count - 2 - len(saving)))
     # Sorted by images: a kill while saving N leaves N unsaved, so the next start passes N again; one after a committed save cannot come back.
     later = [["saving", number, rng.uniform(0, 0.008)] for number in saving] + [["step", number, rng.uniform(0, 0.01)] for number in others]
     return kills + sorted(later, key=lambda kill: (kill[1], kill[0] == "saving"))
@@ -115,14 +147,14 @@ def random_kills(rng, count):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_kills(tmp_path, pictures, name):
     rng = random.Random(name)
-    kills = [["step", rng.randrange(SAVES + BATCH, 2 * SAVES, BATCH), 0.002], ["saving", 3 * SAVES, rng.uniform(0, 0.005)]]
+    kills = [["step", rng.randrange(SAVES + per_round(name), 2 * SAVES, per_round(name)), 0.002], ["saving", 3 * SAVES, rng.uniform(0, 0.005)]]
     check(name, tmp_path, pictures(name), kills)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_twenty_kills(tmp_path, pictures, name):
-    kills = random_kills(random.Random(f"twenty {name}"), 20)
+    kills = random_kills(random.Random(f"twenty {name}"), 20, per_round(name))
     phases = [phase for phase, _, _ in kills]
     assert len(kills) == 20
     assert phases.count("saving") >= 7

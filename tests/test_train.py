@@ -327,6 +327,19 @@ def test_other_config_is_refused_with_what_differs(tmp_path, straight):
     assert_same_run(tmp_path / "run", straight[0])
 
 
+def test_settings_that_came_later_are_at_their_defaults(tmp_path, straight):
+    """A run of a version whose Config had no such field goes on; not with another value than the default."""
+    shutil.copytree(straight[0], tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    stored = json.loads(file.read_text())
+    default = {field.name: field.default for field in dataclasses.fields(CONFIG)}["ema_half_life"]
+    assert stored["config"].pop("ema_half_life") == default == CONFIG.ema_half_life
+    file.write_text(json.dumps(stored))
+    run(tmp_path / "run")
+    with pytest.raises(RunError, match=f"ema_half_life: {default} -> {default + 1}"):
+        run(tmp_path / "run", config=dataclasses.replace(CONFIG, ema_half_life=default + 1))
+
+
 def test_data_is_compared_by_content(tmp_path, straight):
     shutil.copytree(straight[0], tmp_path / "run")
     run(tmp_path / "run", dataset=dataclasses.replace(DATASET, name="moved"))

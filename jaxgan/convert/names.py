@@ -25,8 +25,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Layer(NamedTuple):
     """One layer of the reference.
 
-    name: its prefix in the state dict. kind: "conv", "conv_transpose", "linear", "embedding", "norm", "conditional_norm" or "instance_norm" (which
-    has no arrays that anything reads).
+    name: its prefix in the state dict. kind: "conv", "conv_transpose", "linear", "embedding", "norm", "conditional_norm", "instance_norm" (which has
+    no arrays that anything reads), "affine_instance_norm" (of which nothing reads the running statistics); and of StyleGAN2 "constant", "noise" and
+    "running_mean".
     inputs, outputs: for a linear layer, height and width of the feature map that was flattened into its input, or that its output is folded
     into: PyTorch flattens [C, H, W], we flatten [H, W, C].
     """
@@ -50,11 +51,13 @@ class Table(NamedTuple):
     example: (network, shapes of the state dict) -> arguments, as `ShapeDtypeStruct`, that the network is initialised with. It says what the
     module itself does not know (latent size, image size, channels) and raises ValueError where the state dict lacks what it is read from.
     respelt: (network, state dict) -> the state dict with names as `layers` has them, where the reference spells them in several ways.
+    constants: layers -> arrays that the reference stores and that are always the same: not looked at when read, added when written.
     """
 
     layers: Callable[[Any, PyTree], Layers]
     example: Callable[[Any, Shapes], tuple]
     respelt: Callable[[Any, dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda network, arrays: arrays
+    constants: Callable[[Layers], dict[str, np.ndarray]] = lambda layers: {}
 
 
 # -------------------------------------------------------------------------------------------------------------------- helpers

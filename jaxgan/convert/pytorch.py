@@ -7,17 +7,22 @@
 
     torch_generator.load_state_dict({name: torch.from_numpy(array) for name, array in to_state_dict(generator, variables).items()})
 
-Which layer is which is said by the tables of `jaxgan.convert.names` and `translation_names`. This file says how the arrays of a layer are called and laid out:
+Which layer is which is said by the tables of `jaxgan.convert.names`, `translation_names`, `stargan_names`, `spade_names` and `stylegan_names`. This
+file says how the arrays of a layer are called and laid out:
 
     layer               PyTorch                                  ours
     convolution         weight [O, I, kh, kw]                    kernel [kh, kw, I, O]
     its transpose       weight [I, O, kh, kw]                    kernel [kh, kw, I, O]
     linear              weight [O, I]                            kernel [I, O]; a flattened feature map is (C, H, W) there, (H, W, C) here
     embedding           weight [K, F]                            embedding [K, F]
-    batch norm          weight, bias, running_mean, running_var  scale, bias, mean, var
+    batch norm          weight, bias, running_mean, running_var  scale, bias, mean, var; without gain and bias, the last two
     instance norm       none; old files have running statistics  none
+    with gain and bias  weight, bias; unused running statistics  scale, bias
     conditional norm    embed.weight [K, 2 C]                    scale [K, C], bias [K, C]; running statistics under `bn`
     spectral norm       weight_orig, weight_u, weight_v          kernel, u, v; v in the order of kernel's inputs
+    constant            const [C, H, W]                          const [H, W, C]
+    noise               noise_strength, noise_const              strength; constant in the collection `noise`
+    running mean of w   w_avg                                    w in the collection `average`
 """
 
 from __future__ import annotations
@@ -32,13 +37,16 @@ import numpy as np
 from flax import traverse_util
 
 from jaxgan.convert.names import TABLES, Layer, Layers, Table
+from jaxgan.convert.spade_names import SPADE_TABLES
+from jaxgan.convert.stargan_names import STARGAN_TABLES
+from jaxgan.convert.stylegan_names import STYLEGAN_TABLES
 from jaxgan.convert.translation_names import TRANSLATION_TABLES
 from jaxgan.state import PyTree
 
 Path = tuple[str, ...]
 Arrays = list[np.ndarray]
 
-_TABLES = TABLES | TRANSLATION_TABLES
+_TABLES = TABLES | TRANSLATION_TABLES | STARGAN_TABLES | SPADE_TABLES | STYLEGAN_TABLES
 _KERNEL_AXES = {"conv": (2, 3, 1, 0), "conv_transpose": (2, 3, 0, 1), "linear": (1, 0)}
 """PyTorch's axes in our order."""
 _NEWER_SPECTRAL_NORM = {
@@ -62,7 +70,8 @@ def from_state_dict(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> dic
     """The variables of `network`, as `network.init` returns them, filled from a reference's state dict.
 
     Any width, depth, image size, latent size and number of channels will do. Every leaf is filled, and every array is used exactly once but for
-    those without effect: `num_batches_tracked`, the running statistics of instance norms in files of old versions, biases in front of an instance norm.
+    those without effect: `num_batches_tracked`, the running statistics of instance norms (StarGAN's, and those in files of old versions), biases in
+    front of an instance norm.
 
     Args:
       network: one of the modules with a table, of the reference's width (and depth and image size, where they are settings).
@@ -79,7 +88,8 @@ def from_state_dict(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> dic
     template = _flatten(jax.eval_shape(lambda: network.init(jax.random.key(0), *_zeros(example), train=False)))
     layers = _layers(table, network, template)
     entries = _entries(layers, network, template)
-    given = _without_instance_statistics(given, layers)
+    constants = table.constants(layers)
+    given = {name: array for name, array in _without_instance_statistics(given, layers).items() if name not in constants}
     _check(type(network).__name__, {entry.name: _torch_shape(entry, template) for entry in entries}, given)
     leaves = {path: jnp.array(leaf, jnp.float32) for entry in entries for path, leaf in zip(entry.leaves, entry.read(given[entry.name]))}
     return traverse_util.unflatten_dict(leaves)
@@ -89,14 +99,17 @@ def to_state_dict(network: nn.Module, variables: Mapping[str, PyTree]) -> dict[s
     """The inverse of `from_state_dict`: float32 arrays under the reference's names, which its `load_state_dict` takes (as tensors).
 
     Spectral norm is spelt `weight_orig`, `weight_u`, `weight_v`; `num_batches_tracked` is left out, and PyTorch does without it. Biases in front of
-    an instance norm are zero.
+    an instance norm are zero, and running statistics that the reference keeps and does not read are fresh ones.
 
     Raises:
       ValueError: there is no table for the network, or the variables are not this network's.
     """
     leaves = _flatten(variables)
-    entries = _entries(_layers(_table(network), network, leaves), network, leaves)
+    table = _table(network)
+    layers = _layers(table, network, leaves)
+    entries = _entries(layers, network, leaves)
     written = {entry.name: entry.write(*(np.asarray(leaves[path], np.float32) for path in entry.leaves)) for entry in entries}
+    written |= _fresh_statistics(layers, leaves) | table.constants(layers)
     return {name: np.array(array, order="C") for name, array in written.items()}  # copies: writable and contiguous, as tensors must be
 
 
@@ -126,9 +139,20 @@ def _canonical(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _without_instance_statistics(arrays: Mapping[str, np.ndarray], layers: Layers) -> dict[str, np.ndarray]:
-    """The arrays without running statistics of instance norms: PyTorch before 0.4 stored them, and nothing reads them."""
-    norms = {f"{layer.name}.running_{name}" for layer in layers.values() if layer.kind == "instance_norm" for name in ("mean", "var")}
+    """The arrays without running statistics of instance norms: PyTorch before 0.4 stored them, StarGAN stores them, and nothing reads them."""
+    kinds = ("instance_norm", "affine_instance_norm")
+    norms = {f"{layer.name}.running_{name}" for layer in layers.values() if layer.kind in kinds for name in ("mean", "var")}
     return {name: array for name, array in arrays.items() if name not in norms}
+
+
+def _fresh_statistics(layers: Layers, leaves: Mapping[Path, Any]) -> dict[str, np.ndarray]:
+    """Running statistics as PyTorch starts them, of the instance norms for which its `load_state_dict` asks for them."""
+    written: dict[str, np.ndarray] = {}
+    for path, layer in layers.items():
+        if layer.kind == "affine_instance_norm":
+            shape = leaves["params", *path.split("/"), "scale"].shape
+            written |= {f"{layer.name}.running_mean": np.zeros(shape, np.float32), f"{layer.name}.running_var": np.ones(shape, np.float32)}
+    return written
 
 
 def _check(network: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]) -> None:
@@ -187,7 +211,13 @@ def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], 
 
     if layer.kind == "instance_norm":
         return []
-    if layer.kind == "norm":
+    if layer.kind == "constant":
+        return entry("const", "params", "const", (lambda array: array.transpose(1, 2, 0), lambda const: const.transpose(2, 0, 1)))
+    if layer.kind == "noise":
+        return [*entry("noise_strength", "params", "strength", _SAME), *entry("noise_const", "noise", "constant", _SAME)]
+    if layer.kind == "running_mean":
+        return entry("w_avg", "average", "w", _SAME)
+    if layer.kind in ("norm", "affine_instance_norm"):
         return [
             *entry("weight", "params", "scale", _SAME),
             *entry("bias", "params", "bias", _SAME),

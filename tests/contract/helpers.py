@@ -17,17 +17,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import acgan, cgan, cyclegan, dcgan, gan, parallel, pix2pix
+from jaxgan import acgan, cgan, cyclegan, dcgan, gan, parallel, pix2pix, spade, stargan, stylegan, vaegan
+from jaxgan.augment import Augmentation
+from jaxgan.families.attributes import group_columns
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
-from tests.families_under_test import CASES, EMA, POOL, SMALL, Case
+from tests.families_under_test import CASES, EMA, MAPPED, POOL, SMALL, TINY_SPADE, TWO_SETS, WIDTHS, Case
 
 KEY = jax.random.key(11)
 BATCH = 16
 """Global batch: two examples on each of eight devices."""
 STEPS = 5
 OTHER_NETWORKS = {"generator": "densenet", "discriminator": "pixel", "norm": "instance", "upsampling": "resize", "loss": "hinge"}
+RESIDUAL = {"generator_architecture": "resnet", "discriminator_architecture": "skip", "style_mixing": 0.0, "r1_interval": 1, "path_length_interval": 1}
+FIRST_STYLEGAN = {"architecture": "stylegan1", "r1_interval": 1, "path_length_weight": 0.0}
+R1 = Stabilisers(ema_half_life=100, r1=1.0)
+FAST_ADA = Augmentation("ada", p=0.5, speed_images=500, interval=2)
+NOISY = Stabilisers(ema_half_life=100, r1=1.0, instance_noise=0.1, instance_noise_images=100, augment=FAST_ADA)
 PROJECTION = Stabilisers(ema_half_life=100, spectral_norm=True, critic_steps=2, generator_batch=2)
+SPECTRAL_POOL = Stabilisers(ema_half_life=100, spectral_norm=True, critic_steps=3, pool_size=12)
+STYLES = {"encoder": True, "style_size": 6, "encoder_layers": 1}
+ADA = Stabilisers(ema_half_life=100, critic_steps=2, r1=0.1, augment=FAST_ADA)
+DIFFAUGMENT = Stabilisers(ema_half_life=100, pool_size=12, augment=Augmentation("diffaugment"))
 
 VARIANTS = {
     "gan mlp": Case(gan, gan.Config((6, 10), 3, 8, "normal", "mlp", (16, 16), (8, 8), generator_optimizer=Optimizer(), stabilisers=EMA)),
@@ -35,9 +46,16 @@ VARIANTS = {
     "cgan conv": Case(cgan, cgan.Config((16, 20), 1, 3, 8, "normal", "conv", width=4, stabilisers=EMA)),
     "dcgan labels": Case(dcgan, dcgan.Config((28, 28), 2, 3, 8, generator_width=4, discriminator_width=4, stabilisers=EMA)),
     "dcgan resnet": Case(dcgan, dcgan.Config((16, 24), 3, 3, 8, "resnet", 4, 4, "sum", "hinge", stabilisers=PROJECTION), rate=0.002),
+    "dcgan ada": Case(dcgan, dcgan.Config((16, 16), 3, 0, 8, generator_width=4, discriminator_width=4, stabilisers=ADA), rate=0.01),
     "acgan resnet": Case(acgan, acgan.Config((16, 16), 3, 4, 8, "resnet", (4,), (4,), stabilisers=EMA)),
     "pix2pix densenet": Case(pix2pix, pix2pix.Config((8, 12), 1, 2, "b2a", **OTHER_NETWORKS, **SMALL, stabilisers=POOL)),
+    "pix2pix diffaugment": Case(pix2pix, pix2pix.Config((8, 8), 3, 1, depth=2, **SMALL, stabilisers=DIFFAUGMENT), rate=0.02),
     "cyclegan improved": Case(cyclegan, cyclegan.improved((16, 16), norm="batch", blocks=1, feature_cycle=0.5, **SMALL, stabilisers=POOL), rate=2e-5),
+    "stargan sets": Case(stargan, stargan.Config((8, 12), 1, **TWO_SETS, blocks=1, loss="hinge", **SMALL, stabilisers=SPECTRAL_POOL), rate=0.0005),
+    "spade styles": Case(spade, spade.Config((16, 32), 1, 3, False, True, **TINY_SPADE, **STYLES, upsampling="most", stabilisers=EMA), rate=0.002),
+    "stylegan labels": Case(stylegan, stylegan.Config((8, 12), 3, 3, **MAPPED, **RESIDUAL, stabilisers=NOISY), rate=0.002),
+    "stylegan first": Case(stylegan, stylegan.Config((8, 8), 1, **MAPPED, **FIRST_STYLEGAN, stabilisers=R1), rate=0.002),
+    "vaegan gate": Case(vaegan, vaegan.Config((8, 12), 3, 6, 2, feature_layer=1, prior_only=True, margin=0.3, **WIDTHS, stabilisers=EMA), rate=0.005),
 }
 EVERY = CASES | VARIANTS
 
@@ -46,7 +64,9 @@ WITH_VARIANTS = (*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name i
 """For tests that compile a step."""
 SAME_GAME = ("cgan", "acgan")
 """They play the game of gan and dcgan, with labels: of these four, tests that take long leave these two to the slow suite."""
-LONG = (*(pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME else name for name in FAMILIES), *WITH_VARIANTS[len(FAMILIES) :])
+LARGE = ("spade", "stylegan")
+"""Their step takes long to compile."""
+LONG = (*(pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME + LARGE else name for name in FAMILIES), *WITH_VARIANTS[len(FAMILIES) :])
 
 OFF = {"real_target": 1.0}
 """Settings that are off at another value than 0."""
@@ -112,22 +132,37 @@ def _replaced(config: Config, path: tuple[str, ...], value: Any) -> Config:
 
 
 def make_batch(family, config: Config, size: int = BATCH, seed: int = 0) -> dict[str, np.ndarray]:
-    """A random batch that fits `batch_spec`: uniform images, uniform labels."""
+    """A random batch that fits `batch_spec`: uniform images, uniform labels and attributes."""
     random = np.random.default_rng(seed)
 
-    def fill(spec):
+    def fill(name, spec):
+        if name == "attributes":
+            return np.concatenate([random_group(random, len(columns), spec.shape[0]) for columns in group_columns(config)], axis=1)
         if jnp.issubdtype(spec.dtype, jnp.integer):
-            return random.integers(0, config.classes, spec.shape).astype(spec.dtype)
+            return random.integers(0, numbers(config, name), spec.shape).astype(spec.dtype)
         return random.uniform(-1, 1, spec.shape).astype(spec.dtype)
 
-    return {name: fill(spec) for name, spec in family.batch_spec(config, size).items()}
+    return {name: fill(name, spec) for name, spec in family.batch_spec(config, size).items()}
+
+
+def numbers(config: Config, name: str) -> int:
+    """How many values a leaf of whole numbers takes."""
+    if name == "set":
+        return len(config.known)
+    return config.classes + (name == "layout" and config.unknown)
+
+
+def random_group(random: np.random.Generator, columns: int, count: int) -> np.ndarray:
+    """float32 [count, columns]: one binary attribute, or an exclusive group."""
+    chosen = random.integers(0, max(columns, 2), (count, 1))
+    return (chosen == (np.arange(columns) if columns > 1 else 1)).astype(np.float32)
 
 
 def make_batches(family, config: Config, count: int = STEPS) -> list[dict[str, np.ndarray]]:
     return [make_batch(family, config, seed=seed) for seed in range(count)]
 
 
-KERNEL_SCALE = {pix2pix: 5.0, cyclegan: 5.0}
+KERNEL_SCALE = {pix2pix: 5.0, cyclegan: 5.0, spade: 50.0}
 """Kernels of standard deviation 0.02 are meant for hundreds of features. In tiny networks they leave norms almost nothing, which these blow up."""
 
 
@@ -201,7 +236,7 @@ def sgd_run(name: str) -> Played:
 
 class Donated(NamedTuple):
     """A run with donation. traces: how often the step was traced. distinct: whether, after each step, every leaf had its own buffer.
-    deleted: share of the old state's player leaves whose buffers were taken over.
+    deleted: share of the old state's player leaves, of those that a step reads, whose buffers were taken over.
     """
 
     played: Played
@@ -223,7 +258,7 @@ def default_run(name: str) -> Donated:
     compiled = jax.jit(counted, static_argnums=0, donate_argnums=1)
 
     def step(state, batch, key):
-        old = jax.tree.leaves(state.players)
+        old = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state.players) if not unread(path)]
         state, metrics = compiled(dataclasses.replace(config), state, batch, key)
         deleted.append(np.mean([leaf.is_deleted() for leaf in old]))
         distinct.append(own_buffers(state))
@@ -231,6 +266,11 @@ def default_run(name: str) -> Donated:
 
     played = play(family, config, step)
     return Donated(played, len(traces), distinct, deleted)
+
+
+def unread(path: Any) -> bool:
+    """Whether a leaf of the players is written by every step and read by none, so that it is no argument of the program: v of spectral norm."""
+    return jax.tree_util.keystr(path[-1:]) == "['v']" and any(jax.tree_util.keystr((part,)) == "['spectral']" for part in path)
 
 
 def own_buffers(state: Any) -> bool:

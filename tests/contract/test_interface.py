@@ -20,8 +20,8 @@ SIGNATURES = {
     "train_step": ["config", "state", "batch", "key", "*axis_name"],
     "preview": ["config", "state", "batch", "key"],
 }
-FIRST = {"sample": ["config", "state", "key", "n"], "translate": ["config", "state", "images"]}
-"""What families generate by, and its leading parameters."""
+FIRST = {"sample": (["config", "state", "key", "n"],), "translate": (["config", "state", "images"], ["config", "state", "layouts"])}
+"""What families generate by, and its leading parameters: images or layouts are translated."""
 
 
 def parameters(function) -> list[str]:
@@ -37,7 +37,7 @@ def test_names_and_signatures(name):
     generating = [function for function in FIRST if hasattr(family, function)]
     assert generating
     for function in generating:
-        assert parameters(getattr(family, function))[: len(FIRST[function])] == FIRST[function]
+        assert parameters(getattr(family, function))[: len(FIRST[function][0])] in FIRST[function]
         assert "*first" in parameters(getattr(family, function))
     public = {"Config", *SIGNATURES, *generating}
     assert public <= set(family.__all__)
@@ -69,7 +69,7 @@ def test_batch_spec(name):
         assert spec[leaf].dtype in (jnp.float32, jnp.int32)
     if "image" in spec:
         assert spec["image"].shape[1:] == (*config.image_size, config.channels)
-    assert ("label" in spec) == bool(getattr(config, "classes", 0))
+    assert ("label" in spec or "layout" in spec) == bool(getattr(config, "classes", 0))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -177,13 +177,24 @@ def test_preview(name):
 
 
 def translator(name):
-    """(state, images, first) -> translations, compiled; and images to translate, of no convenient size."""
+    """(state, images, first) -> translations, compiled; and images (or layouts) to translate, of no convenient size."""
     family, config = EVERY[name].family, EVERY[name].config
     if not hasattr(family, "translate"):
         pytest.skip("this family samples")
-    channels = config.channels_b if getattr(config, "direction", "a2b") == "b2a" else config.channels_a
+    if "layout" in family.batch_spec(config, 1):
+        size = config.image_size if config.encoder else (11, 14)
+        layouts = np.random.default_rng(0).integers(0, config.classes, (4, *size), np.int32)
+        edges = config.instance_edges
+        return jax.jit(
+            lambda state, layouts, first: family.translate(config, state, layouts, instances=layouts if edges else None, key=KEY, first=first)
+        ), layouts
+    channels, target = getattr(config, "channels", None), {}
+    if channels is None:
+        channels = config.channels_b if getattr(config, "direction", "a2b") == "b2a" else config.channels_a
+    if hasattr(config, "attributes"):
+        target = {"attributes": np.eye(len(config.attributes), dtype=np.float32)[0], "sets": 0 if config.known else None}
     images = np.random.default_rng(0).uniform(-1, 1, (4, 11, 14, channels)).astype(np.float32)
-    return jax.jit(lambda state, images, first: family.translate(config, state, images, key=KEY, first=first)), images
+    return jax.jit(lambda state, images, first: family.translate(config, state, images, **target, key=KEY, first=first)), images
 
 
 @pytest.mark.parametrize("name", WITH_VARIANTS)

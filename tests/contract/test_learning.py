@@ -35,20 +35,26 @@ def test_a_player_at_rate_zero_stands_still_and_the_others_learn(name, kind):
                 assert np.any(old != new), f"{other}{jax.tree_util.keystr(path)} did not move"
 
 
+def averaged(state):
+    """The variables that `ema` averages, as it lays them out: the generator's; or, with an encoder, both players' side by side in each collection."""
+    both = {name: {"params": player.params, **player.stats} for name, player in state.players.items() if name in ("encoder", "generator")}
+    return both["generator"] if len(both) == 1 else {part: {name: variables[part] for name, variables in both.items()} for part in both["generator"]}
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_average_follows_the_generator(name):
     """Between its old value and the generator's new one, element by element; every other collection is the generator's own."""
     states = default_run(name).played.states
     for before, after in zip(states[:-1], states[1:], strict=True):
-        generator = after.players["generator"]
+        generator = averaged(after)
 
         def between(old, average, new):
             assert np.all(average >= np.minimum(old, new) - 1e-7)
             assert np.all(average <= np.maximum(old, new) + 1e-7)
 
-        jax.tree.map(between, before.ema["params"], after.ema["params"], generator.params)
-        for collection in generator.stats:
-            jax.tree.map(np.testing.assert_array_equal, after.ema[collection], generator.stats[collection])
+        jax.tree.map(between, before.ema["params"], after.ema["params"], generator["params"])
+        for collection in set(generator) - {"params"}:
+            jax.tree.map(np.testing.assert_array_equal, after.ema[collection], generator[collection])
 
 
 @pytest.mark.parametrize("name", WITH_VARIANTS)

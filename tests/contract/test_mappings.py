@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxgan
 from jaxgan import parallel, update
-from jaxgan.families import adversarial, translation
+from jaxgan.families import adversarial, stylegan, translation
 from tests.contract.helpers import (
     EVERY,
     FAMILIES,
@@ -106,7 +106,7 @@ def test_each_forgotten_mean_is_seen(name, module, monkeypatch):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_keys_that_ignore_the_device_are_seen(name, monkeypatch):
     family, config = EVERY[name].family, setting(name, "sgd")
-    for module in (adversarial, translation):
+    for module in (adversarial, stylegan, translation):
         monkeypatch.setattr(module, "example_keys", lambda key, count, axis_name=None, first=0: update.example_keys(key, count, None, first))
     with pytest.raises(AssertionError):
         assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))

@@ -172,7 +172,7 @@ def test_two_spellings_of_one_name_are_refused():
 
 
 def test_a_network_without_table_is_refused():
-    with pytest.raises(ValueError, match=r"names for MaxoutGenerator are not known; they are for DCGANDiscriminator, DCGANGenerator, PatchDiscriminator"):
+    with pytest.raises(ValueError, match=r"names for MaxoutGenerator are not known; they are for DCGANDiscriminator, DCGANGenerator, MultiscaleDiscriminator"):
         from_state_dict(MaxoutGenerator((8, 8, 1)), {})
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxgan.data
 from experiments import common
 from jaxgan.data import Augment
 from jaxgan.errors import DataError, require
@@ -302,3 +303,33 @@ def test_the_compilation_cache_is_set(tmp_path):
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+@dataclasses.dataclass(frozen=True)
+class Painted:
+    """The fields of a family that starts from label maps."""
+
+    image_size: tuple[int, int] = (256, 256)
+    channels: int = 3
+    classes: int = 150
+    unknown: bool = True
+    instance_edges: bool = False
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), (4, 6, 2, False, True)),
+        (("--config.unknown",), (4, 6, 2, True, True)),
+        (("--config.no-instance-edges", "--config.no_unknown"), (4, 6, 2, False, False)),
+        (("--config.classes", "5"), (4, 6, 5, False, True)),
+    ],
+)
+def test_label_maps_decide_classes_unknown_and_instances(monkeypatch, flags, expected):
+    maps = np.arange(48).reshape(2, 4, 6) % 2
+    dataset = jaxgan.data.from_layouts("maps", np.zeros((2, 4, 6, 3), np.uint8), maps, ("a", "b"), maps)
+    monkeypatch.setattr("jaxgan.data.open", lambda *_, **__: dataset)
+    presets = {"maps": common.Preset(Painted(), "layout:maps", images=100)}
+    preset, options, config = common.parse(types.SimpleNamespace(__name__="x.spade"), presets, "", flags)
+    found = common.prepare(preset, options, config, flags)[1]
+    assert (*found.image_size, found.classes, found.unknown, found.instance_edges) == expected

@@ -12,9 +12,10 @@ import pytest
 from experiments import common
 from jaxgan import data
 
-NOISE = ("gan", "cgan", "dcgan", "acgan")
+NOISE = ("gan", "cgan", "dcgan", "acgan", "stylegan")
 TRANSLATION = {"pix2pix": ("maps", "facades", "edges2shoes"), "cyclegan": ("outline", "maps", "horse2zebra", "summer2winter", "monet2photo")}
-FAMILIES = (*NOISE, *TRANSLATION)
+AUTOENCODERS = {"vaegan": ("mnist", "fashion_mnist", "faces64")}
+FAMILIES = (*NOISE, *TRANSLATION, *AUTOENCODERS)
 SIZES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
 PRESETS = [(name, preset) for name in FAMILIES for preset in importlib.import_module(f"experiments.{name}").PRESETS]
 
@@ -60,7 +61,8 @@ def test_a_preset_is_described(name, preset):
 def test_the_data_sets_are_there_and_digits_come_first(name):
     presets = load(name)[1].PRESETS
     assert next(iter(presets)) == "digits"
-    assert set(presets) >= {"digits", *TRANSLATION.get(name, ("mnist", "fashion_mnist", "cifar10"))}
+    expected = ("cifar10", "faces64", "faces128") if name == "stylegan" else ("mnist", "fashion_mnist", "cifar10")
+    assert set(presets) >= {"digits", *(TRANSLATION | AUTOENCODERS).get(name, expected)}
 
 
 @pytest.mark.parametrize("name", TRANSLATION)
@@ -76,6 +78,16 @@ def test_the_recipes_are_the_papers(name):
         for optimizer in (chosen.config.generator_optimizer, chosen.config.discriminator_optimizer):
             assert (optimizer.name, optimizer.learning_rate, optimizer.beta1) == ("adam", 2e-4, 0.5)
             assert 0 <= chosen.images - (optimizer.constant_images + optimizer.decay_images) <= 1
+
+
+def test_a_rule_reads_the_data_and_spares_what_was_given(monkeypatch):
+    """StyleGAN's R1 weight and batch-dependent half-life by the data's 32x32 and the batch; settings given by flag, nested ones too, stay."""
+    monkeypatch.setattr("jaxgan.data.open", fake_open)
+    family, experiment = load("stylegan")
+    arguments = ["--preset", "auto", "--batch-size", "16", "--config.stabilisers.ema-half-life", "123", "--config.channel-base", "1024"]
+    _, config, _ = common.prepare(*common.parse(family, experiment.PRESETS, "", arguments), arguments)
+    assert (config.image_size, config.stabilisers.r1) == ((32, 32), pytest.approx(0.0002 * 32**2 / 16))
+    assert (config.stabilisers.ema_half_life, config.stabilisers.ema_ramp, config.channel_base, config.mapping_layers) == (123, 0.05, 1024, 2)
 
 
 def test_help_as_a_person_gets_it():
