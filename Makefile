@@ -5,7 +5,7 @@ VENV ?= $(if $(filter python3 python,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 # Further requirements, such as PINS=jax==0.10.2, to test with particular versions.
 PINS ?=
 # Two workers: each compiles on its own, and XLA already uses every core for one large computation.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
