@@ -33,6 +33,18 @@ def golden() -> Path:
     return _folder("JAXGAN_GOLDEN", "golden")
 
 
+MEMORY = 3 * 2**30
+"""Bytes that a worker may hold before it drops its compiled programs, which are most of it."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_do_not_pile_up():
+    yield
+    statistics = Path("/proc/self/statm")
+    if statistics.exists() and int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
+        jax.clear_caches()
+
+
 LONGEST = ("test_resume.py", "test_mappings.py", "test_multiprocess.py")
 
 

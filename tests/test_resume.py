@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.families.attributes import group_columns
+from tests.contract.helpers import SAME_GAME
 from tests.families_under_test import PROCESSES
 
 pytestmark = pytest.mark.multiprocess
@@ -24,8 +25,8 @@ PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
 CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
 OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "augment": {"flip": True}, "devices": 1, "seed": 11}
-NAMES = ["tiny", *(pytest.param(name, marks=pytest.mark.slow) if name == "stargan" else name for name in PROCESSES)]
-"""Of stargan the case with two data sets has whatever that with one has, and more."""
+NAMES = ["tiny", *(pytest.param(name, marks=pytest.mark.slow) if name in ("stargan", *SAME_GAME) else name for name in PROCESSES)]
+"""Of stargan the case with two data sets has whatever that with one has, and more; cgan and acgan play the game of gan and dcgan."""
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +82,8 @@ def per_round(name):
 def start(name, run, folder, kill=None):
     """One process, to its end; returns it."""
     settings = {"case": name, "run": str(run), "data": folder, "options": OPTIONS, "kill": kill}
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": str(run) + ".compiled", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    compiled = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    quick = {**compiled, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     environment = {**os.environ, **quick, "PYTHONPATH": str(HOME.parent), "JAXGAN_CACHE": str(run) + ".cache"}
     command = [sys.executable, "-W", "error", str(HOME / "resume_worker.py"), json.dumps(settings)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

@@ -64,8 +64,8 @@ WITH_VARIANTS = (*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name i
 """For tests that compile a step."""
 SAME_GAME = ("cgan", "acgan")
 """They play the game of gan and dcgan, with labels: of these four, tests that take long leave these two to the slow suite."""
-LARGE = ("spade", "stylegan")
-"""Their step takes long to compile."""
+LARGE = ("cyclegan", "stargan", "spade", "stylegan")
+"""Their steps take long to compile: they are left to the slow suite as well, where a step is compiled in a further way."""
 LONG = (*(pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME + LARGE else name for name in FAMILIES), *WITH_VARIANTS[len(FAMILIES) :])
 
 OFF = {"real_target": 1.0}

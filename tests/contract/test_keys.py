@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jax._src.random import prng
 
-from tests.contract.helpers import EVERY, KEY, WITH_VARIANTS, make_batch
+from tests.contract.helpers import EVERY, KEY, LONG, make_batch
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def draws_of_two_steps(family, config):
     return parts
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
+@pytest.mark.parametrize("name", LONG)
 def test_no_two_draws_share_a_key(name):
     family, config = EVERY[name].family, EVERY[name].config
     init, first, second = draws_of_two_steps(family, config)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.contract.helpers import EVERY, FAMILIES, KEY, LONG, WITH_VARIANTS, default_run, initial_state, make_batches, players, setting, step_with
+from tests.contract.helpers import EVERY, FAMILIES, KEY, LONG, default_run, initial_state, make_batches, players, setting, step_with
 
 PINS = Path(__file__).resolve().parent.parent / "pins.json"
 PIN_COMMAND = "JAXGAN_WRITE_PINS=1 python -m pytest tests/contract/test_learning.py -k pinned"
@@ -57,7 +57,7 @@ def test_the_average_follows_the_generator(name):
             jax.tree.map(np.testing.assert_array_equal, after.ema[collection], generator[collection])
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
+@pytest.mark.parametrize("name", LONG)
 def test_bfloat16(name):
     """The networks compute in bfloat16, the state stays float32, and the losses are those of float32 to its three digits."""
     family, config = EVERY[name].family, setting(name, "default")

@@ -19,9 +19,11 @@ from tests.contract.helpers import (
     EVERY,
     FAMILIES,
     KEY,
+    LARGE,
     LONG,
+    SAME_GAME,
     STEPS,
-    WITH_VARIANTS,
+    VARIANTS,
     Played,
     assert_losses_close,
     assert_same_run,
@@ -47,9 +49,14 @@ def test_eager_equals_jit(name):
     assert_losses_close(jax.device_get(metrics), {name: values[0] for name, values in expected.metrics.items()}, 1e-4)
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
-@pytest.mark.parametrize("kind", ["pmap", "mesh"])
-def test_eight_devices_equal_one(name, kind):
+def later(kind, name):
+    return name in VARIANTS or (kind == "mesh" and name in SAME_GAME + LARGE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [pytest.param(kind, name, marks=pytest.mark.slow if later(kind, name) else ()) for kind in ("pmap", "mesh") for name in EVERY]
+)
+def test_eight_devices_equal_one(kind, name):
     family, config = EVERY[name].family, setting(name, "sgd")
     assert_same_run(play(family, config, mapped_step(kind, family, config)), sgd_run(name))
 

@@ -163,6 +163,7 @@ def test_noise_anneals_linearly():
     np.testing.assert_allclose(levels, [0.4, 0.3, 0, 0], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_class_weights_of_acgan():
     """d_loss and g_loss are linear in the three class weights, with the class losses as slopes."""
     small = {"image_size": (12, 12), "channels": 1, "classes": 3, "latent_size": 4, "generator_widths": (4, 4), "discriminator_widths": (4, 4), "dropout": 0.0}

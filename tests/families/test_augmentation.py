@@ -228,6 +228,7 @@ def test_a_stored_state_goes_on_to_the_bit():
     jax.tree.map(np.testing.assert_array_equal, to_host(state), run.final)
 
 
+@pytest.mark.slow
 def test_pix2pix_on_eight_devices_equals_one():
     """Pairs, of which the condition is moved alone."""
     family, config = with_augmentation("pix2pix", DIFFAUGMENT)

@@ -279,6 +279,7 @@ def test_any_size_is_padded_by_its_border_and_cut_back():
     np.testing.assert_allclose(jax.jit(functools.partial(spade.translate, CONFIG, state))(layout), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_styles():
     """Given, drawn by key and place, or that of an image; each style another image."""
     state, batch = initial_state(spade, STYLES), make_batch(spade, STYLES, 3)
@@ -409,6 +410,7 @@ def test_features_against_torch():
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_perceptual_loss(vgg_file):
     """Weighted L1 distances; gradients reach the generated images alone; grey is repeated; init reads the file and keeps it in the state, untrained."""
     path, checksum = vgg_file

@@ -26,6 +26,7 @@ from tests.contract.helpers import (
     EVERY,
     FAMILIES,
     KEY,
+    SAME_GAME,
     STEPS,
     Played,
     assert_same_run,
@@ -38,6 +39,7 @@ from tests.contract.helpers import (
 )
 
 PLAIN = tuple(name for name in FAMILIES if hasattr(CASES[name].family, "game"))
+PLAIN_CASES = tuple(pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME else name for name in PLAIN)
 FAST_ON_DEVICES = (PLAIN[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PLAIN[1:]))
 EVERYTHING = Stabilisers(
     critic_steps=2,
@@ -91,7 +93,7 @@ def test_everything_at_once_on_eight_devices(name):
     assert_same_run(play(family, config, parallel.pmap_step(family, config), 3), everything_run(name))
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_images_count_every_critic_step_and_the_pool_fills(name):
     run = everything_run(name)
     assert [int(state.images) for state in run.states] == [0, 2 * BATCH, 4 * BATCH, 6 * BATCH]
@@ -106,7 +108,7 @@ def test_images_count_every_critic_step_and_the_pool_fills(name):
         assert set(pools[1].items["label"].tolist()) <= set(shown.tolist())
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_weights_are_clipped(name):
     """The discriminator's parameters are within the limit after every step; tightened, some end up exactly at it."""
     for state in everything_run(name).states[1:]:
@@ -118,7 +120,7 @@ def test_weights_are_clipped(name):
     np.testing.assert_array_equal(limits, np.float32(0.001))
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_the_average_is_the_recurrence(name):
     """ema <- d ema + (1 - d) params with d = 1/2 ^ (images of the round / min(half-life, ramp * images seen))."""
     states = everything_run(name).states
@@ -170,7 +172,7 @@ def recomputed(family, config, state, batch):
     return loss, penalties
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_penalties_noise_and_targets_are_their_definitions(name):
     family, config = with_stabilisers(name, PENALTIES)
     state, batch = initial_state(family, config), make_batch(family, config)
@@ -184,7 +186,7 @@ def test_penalties_noise_and_targets_are_their_definitions(name):
         assert np.any(before_leaf != leaf)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_a_penalty_lowers_the_gradient_norm(name):
     """Ten times the weight of R1, everything else equal: the norm it measures is smaller afterwards."""
     family, config = with_stabilisers(name, PENALTIES)
@@ -200,7 +202,7 @@ def test_a_penalty_lowers_the_gradient_norm(name):
 # ------------------------------------------------------------------------------------------------------- spectral normalisation
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_spectral_norm(name):
     """Divided by the estimate v^T W u each kernel has norm near 1 by NumPy's SVD; no batch norm is left; RMSProp and hinge train on top.
 
@@ -254,7 +256,7 @@ def test_annealed_noise_is_gone_at_the_end():
     np.testing.assert_allclose(d_loss(80, 0.5), d_loss(0, 0.25), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_bad_settings_are_one_sentence(name):
     config = CASES[name].config
 
@@ -311,7 +313,7 @@ def test_each_stabiliser_alone(name, field):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", losses.LOSSES)
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_each_loss(name, loss):
     """It trains, and eight devices equal one."""
     family, config = EVERY[name].family, gentle(name, loss=loss)

@@ -231,6 +231,7 @@ def test_settings_that_do_not_fit(settings, message):
         stargan.Config(**settings)
 
 
+@pytest.mark.slow
 def test_attributes_of_any_number_type():
     """As the data sets have them, uint8."""
     config = CASES["stargan"].config

@@ -78,6 +78,7 @@ def l1(x, y) -> float:
     return float(np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64)).mean())
 
 
+@pytest.mark.slow
 def test_losses_of_the_improved_variant():
     """Every term of generators and critics, recomputed from the networks; the total is their weighted sum."""
     config = cyclegan.improved((8, 8), channels_a=1, channels_b=1, blocks=1, feature_cycle=0.25, stabilisers=Stabilisers(), **SMALL)
@@ -223,7 +224,7 @@ def test_arithmetic_of_a_step(name):
     np.testing.assert_allclose(counted(family, config, 2), 2 * table(32), rtol=0.01)
 
 
-@pytest.mark.parametrize("name", ARITHMETIC)
+@pytest.mark.parametrize("name", ["pix2pix", pytest.param("cyclegan", marks=pytest.mark.slow)])
 def test_one_more_forward_pass_is_seen(name, monkeypatch):
     family, config, table = ARITHMETIC[name]
     network, critic_loss = translation.generator(config, 3), translation.critic_loss

@@ -24,6 +24,7 @@ from tests.contract.helpers import BATCH, KEY, Played, assert_same_run, assert_t
 from tests.contract.test_keys import draws_of_two_steps
 
 TRANSLATORS: dict[str, Any] = {"pix2pix": pix2pix, "cyclegan": cyclegan}
+TRANSLATOR_CASES = ("pix2pix", pytest.param("cyclegan", marks=pytest.mark.slow))
 CRITICS = {"pix2pix": ("d",), "cyclegan": ("a", "b")}
 SGD = Optimizer("sgd", learning_rate=0.05)
 TINY: dict[str, Any] = {"norm": "instance", "dropout": 0.0, "generator_width": 4, "discriminator_width": 4, "discriminator_layers": 1}
@@ -188,7 +189,7 @@ def same_rows(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (np.abs(some[:, None] - others[None]).reshape(len(some), len(others), -1).max(axis=-1) < 1e-5).any(axis=1)
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", TRANSLATOR_CASES)
 def test_critics_learn_from_replayed_images(name):
     """d_loss is that of the images `pool.query` returns for the step's key, which are partly old, and not that of the images just made."""
     run, (_, config) = stepped(name), with_stabilisers(name, STEP)
@@ -206,7 +207,7 @@ def test_critics_learn_from_replayed_images(name):
     assert abs(run.metrics["d_loss"] - unreplayed) > 2e-3 * unreplayed
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", TRANSLATOR_CASES)
 def test_penalties_and_noise_are_their_definitions(name):
     """Each critic's penalties as reported, and d_loss holds them with their weights. The noise is half gone after half its images."""
     run, (_, config) = stepped(name), with_stabilisers(name, STEP)
@@ -226,7 +227,7 @@ def test_penalties_and_noise_are_their_definitions(name):
     np.testing.assert_allclose(run.metrics["d_loss"], total, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", TRANSLATOR_CASES)
 def test_weights_are_clipped_and_moved(name):
     run = stepped(name)
     before, after = (state.players["discriminator"].params for state in (run.before, run.after))
@@ -237,7 +238,7 @@ def test_weights_are_clipped_and_moved(name):
             assert np.abs(new).max() == np.float32(0.05)
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", TRANSLATOR_CASES)
 def test_the_average_is_the_stated_mix(name):
     """ema <- d ema + (1 - d) params with d = 1/2 ^ (images of the step / min(half-life, ramp * images seen))."""
     run = stepped(name)
@@ -276,7 +277,7 @@ def normalised(params: dict, vectors: dict, iterations: int) -> tuple[dict, dict
     return divided, after
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", TRANSLATOR_CASES)
 def test_spectral_norm_with_smooth_targets(name):
     """d_loss of the first of two steps by hand: each pass makes a power iteration. Every leaf of the critics moves, and so do u and v."""
     family, config = with_stabilisers(name, SPECTRAL)
