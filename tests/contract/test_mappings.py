@@ -50,7 +50,7 @@ def test_eager_equals_jit(name):
 
 
 def later(kind, name):
-    return name in VARIANTS or (kind == "mesh" and name in SAME_GAME + LARGE)
+    return name in (*VARIANTS, *SAME_GAME) or (kind == "mesh" and name in LARGE)
 
 
 @pytest.mark.parametrize(

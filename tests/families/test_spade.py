@@ -88,6 +88,7 @@ def test_up_steps(upsampling, blocks, multiple):
         jax.eval_shape(lambda x: network.init(KEY, x, train=False), jax.ShapeDtypeStruct((1, multiple // 2, multiple, 3), jnp.float32))
 
 
+@pytest.mark.slow
 def test_no_constant_in_front_of_a_norm():
     """With batch statistics, biases of the reference that we leave out would change nothing: those there are all have a gradient."""
     config = dataclasses.replace(CONFIG, stabilisers=Stabilisers())

@@ -89,6 +89,7 @@ def test_losses_of_a_step():
     np.testing.assert_allclose(metrics["g_loss"], total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_generator_learns_through_both_translations():
     """Its step is the gradient of its whole loss, though the first translation's backward pass is apart from the second's."""
     config = dataclasses.replace(setting("stargan", "sgd"), stabilisers=Stabilisers())
@@ -254,6 +255,7 @@ def test_everything_at_once_on_eight_devices():
     assert_same_run(play(stargan, config, parallel.pmap_step(stargan, config), 2), run)
 
 
+@pytest.mark.slow
 def test_each_stabiliser_shows_in_the_numbers():
     config, run = everything()
     assert {"r1", "r2", "gradient_penalty"} <= set(run.metrics)

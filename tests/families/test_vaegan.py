@@ -215,6 +215,7 @@ def everything():
     return config, play(vaegan, config, step_with(vaegan, config), 2)
 
 
+@pytest.mark.slow
 def test_each_stabiliser_shows_in_the_numbers():
     """The penalties in d_loss with their weights, R1 by the gradient of each image alone, clipped weights, smoothed targets, noise."""
     config, run = everything()
