@@ -215,7 +215,7 @@ def _generator_loss(
 
     def translated(direction: str, source: jax.Array, purpose: str) -> jax.Array:
         nonlocal stats
-        keys, own = example_streams(draws["keys"], f"{direction} {purpose}"), translation.stats_of(stats, direction)
+        keys, own = example_streams(draws["keys"], f"{direction} {purpose}"), translation.variables_of(stats, direction)
         result, own = networks[direction].apply({"params": params[direction], **own}, source, keys, train=True, mutable=list(own))
         stats = translation.with_stats(stats, direction, dict(own))
         return result
@@ -266,7 +266,7 @@ def _cycle_loss(
 
 def _features(config: Config, critic: Any, critics: Player, name: str, shown: jax.Array) -> Any:
     """A critic's (logits, feature maps) without noise, and its statistics, which nobody keeps."""
-    return translation.judge(critic, config, critics.params[name], translation.stats_of(critics.stats, name), shown, lambda x: x, features=True)
+    return translation.judge(critic, config, critics.params[name], translation.variables_of(critics.stats, name), shown, lambda x: x, features=True)
 
 
 def _critics_loss(
@@ -282,7 +282,7 @@ def _critics_loss(
     total: jax.Array = jnp.float32(0)
     metrics: Metrics = {}
     for name, (true, fake) in pairs.items():
-        own, parts = translation.stats_of(stats, name), Parts(images=2 if name.startswith("cycle") else 1)
+        own, parts = translation.variables_of(stats, name), Parts(images=2 if name.startswith("cycle") else 1)
         loss, own, found = translation.critic_loss(critic, config, params[name], own, true, fake, draws, name, images, axis_name, parts)
         stats = translation.with_stats(stats, name, own)
         metrics |= {f"d_{name}_{metric}": value for metric, value in found.items()}

@@ -150,7 +150,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
         extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        stats = translation.stats_of(discriminator.stats, "d")
+        stats = translation.variables_of(discriminator.stats, "d")
         loss, stats, metrics = translation.critic_loss(network, config, params["d"], stats, real_pair, shown, draws, "d", images, axis_name, parts)
         return loss, (translation.with_stats(discriminator.stats, "d", stats), metrics)
 
@@ -184,7 +184,7 @@ def _generate(network: Any, generator: Player, source: jax.Array, keys: jax.Arra
     keys = example_streams(keys, "generator")
 
     def forward(params: PyTree) -> tuple[jax.Array, PyTree]:
-        stats = translation.stats_of(generator.stats, "g")
+        stats = translation.variables_of(generator.stats, "g")
         return network.apply({"params": params["g"], **stats}, source, keys, train=True, mutable=list(stats))
 
     fake, pull_back, stats = jax.vjp(forward, generator.params, has_aux=True)

@@ -246,10 +246,10 @@ def _generate(
     generator, _, encoder = _networks(config, axis_name)
     style, latents = None, None
     if noise is not None:
-        own = translation.stats_of(stats, "e")
+        own = translation.variables_of(stats, "e")
         style, own = encoder.apply({"params": params["e"], **own}, real, train=True, mutable=list(own))
         stats, latents = translation.with_stats(stats, "e", dict(own)), style[0] + jnp.exp(0.5 * style[1]) * noise
-    own = translation.stats_of(stats, "g")
+    own = translation.variables_of(stats, "g")
     fake, own = generator.apply({"params": params["g"], **own}, layout, latents, train=True, mutable=list(own))
     return fake, style, translation.with_stats(stats, "g", dict(own))
 

@@ -46,7 +46,7 @@ def judge(
     """
     noisy = [translation.instance_noise(config, keys, images, f"{name} {of}")(x) for x, of in ((fake, "fake"), (real, "real"))]
     both = jnp.stack([change(jnp.concatenate([layout, x], axis=-1)) for x in noisy], axis=1)
-    own = translation.stats_of(stats, "d")
+    own = translation.variables_of(stats, "d")
     judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), train=True, mutable=list(own))
     of_fake, of_real = (jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1))
     return of_fake, of_real, translation.with_stats(stats, "d", dict(own))
@@ -95,7 +95,7 @@ def critic_loss(
 
     def critic(x: jax.Array) -> jax.Array:
         shown = change(jnp.concatenate([layout, x], axis=-1))
-        judged: Any = network.apply({"params": params["d"], **translation.stats_of(stats, "d")}, shown, train=False)
+        judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown, train=False)
         return jnp.concatenate([logits.reshape(len(x), -1) for logits, _ in judged], axis=1)
 
     penalty, penalty_metrics = penalties(s, critic, critic, real, fake, draws.get("alpha"))

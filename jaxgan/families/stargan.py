@@ -278,7 +278,7 @@ def _judge(config: Config, params: PyTree, keys: jax.Array, images: jax.Array) -
 
     def judge(stats: PyTree, shown: jax.Array, name: str | None) -> tuple[jax.Array, jax.Array, PyTree]:
         noise: Callable = (lambda x: x) if name is None else translation.instance_noise(config, keys, images, name)
-        (logits, classes), own = translation.judge(network, config, params["d"], translation.stats_of(stats, "d"), shown, noise)
+        (logits, classes), own = translation.judge(network, config, params["d"], translation.variables_of(stats, "d"), shown, noise)
         return logits, classes, translation.with_stats(stats, "d", own)
 
     return judge

@@ -135,19 +135,14 @@ def new_player(networks: dict[str, tuple[nn.Module, int]], image_size: tuple[int
     return player.replace(opt=optim.build(optimizer).init(player.params))
 
 
-def stats_of(stats: PyTree, name: str) -> PyTree:
-    """The collections of one of a player's networks: those that it has."""
+def variables_of(stats: PyTree, name: str) -> PyTree:
+    """The collections of one network, those that it has: out of a player's statistics, or its variables out of `State.ema`."""
     return {collection: networks[name] for collection, networks in stats.items() if name in networks}
 
 
 def with_stats(stats: PyTree, name: str, new: PyTree) -> PyTree:
     """A player's collections with those of one network replaced."""
     return {**stats, **{collection: {**stats.get(collection, {}), name: leaf} for collection, leaf in new.items()}}
-
-
-def variables_of(player_variables: PyTree, name: str) -> PyTree:
-    """The variables of one network out of `State.ema`."""
-    return {collection: networks[name] for collection, networks in player_variables.items() if name in networks}
 
 
 # ------------------------------------------------------------------------------------------------------------------- the game
@@ -225,7 +220,7 @@ def fooling_loss(
     parts: Parts = ONE_IMAGE,
 ) -> tuple[jax.Array, PyTree]:
     """The generator's adversarial loss at the critic called `of`, and all the critics' statistics after the pass."""
-    s, keys, stats = config.stabilisers, draws["keys"], stats_of(critic.stats, of)
+    s, keys, stats = config.stabilisers, draws["keys"], variables_of(critic.stats, of)
     shown = augmentation(s, draws, of, "fooling", fake.shape, parts)(fake)
     logits, stats = judge(network, config, critic.params[of], stats, shown, instance_noise(config, keys, images, f"{of} fooling"))
     real_logits = None

@@ -147,7 +147,7 @@ def test_final_discriminators(request, which):
     networks = (CYCLE_NETWORKS if which == "cyclegan" else PIX_NETWORKS)["discriminator"]
     player = run.state.players["discriminator"]
     for ours, theirs in networks.items():
-        variables = {"params": player.params[ours], **translation.stats_of(player.stats, ours)}
+        variables = {"params": player.params[ours], **translation.variables_of(player.stats, ours)}
         state_dict = to_state_dict(module(run.config, "discriminator"), variables)
         expected, before = part(run.case, f"outputs/final/{theirs}/"), part(run.case, f"weights/{theirs}/")
         assert state_dict.keys() == {name for name in expected if not name.endswith("num_batches_tracked")}
