@@ -10,6 +10,8 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiling is most of the time here, and takes a third of it without the optimisations; what is computed does not depend on them beyond rounding.
+jax.config.update("jax_disable_most_optimizations", True)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,6 +33,21 @@ def real_data() -> Path:
 def golden() -> Path:
     """Folder of golden files made by reference implementations, named by JAXGAN_GOLDEN."""
     return _folder("JAXGAN_GOLDEN", "golden")
+
+
+@pytest.fixture
+def optimised():
+    """For tests that time a program: it is compiled as users have it."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True)
+def _slow_tests_clear_up(request):
+    yield
+    if request.node.get_closest_marker("slow"):
+        jax.clear_caches()  # hundreds of programs, each used once, would fill the memory
 
 
 MEMORY = 3 * 2**30

@@ -12,7 +12,6 @@ from scipy import ndimage
 
 from jaxgan import augment
 from jaxgan.augment import Augmentation, Parts, diff, filters, geometry, pipe
-from tests.contract.helpers import fast_compile
 
 KEY = jax.random.key(5)
 MANY = 4000
@@ -23,12 +22,6 @@ DRAW = jax.jit(pipe.draw, static_argnums=(1, 3))
 APPLY = jax.jit(pipe.apply, static_argnums=2)
 RECOLOUR = jax.jit(pipe.recolour)
 RESAMPLE = jax.jit(geometry.resample)
-
-
-@pytest.fixture(autouse=True)
-def _fast_compile():
-    with fast_compile():
-        yield
 
 
 @functools.cache

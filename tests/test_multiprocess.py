@@ -19,7 +19,6 @@ import pytest
 from jaxgan import checkpoint, data, train
 from jaxgan.checkpoint import Checkpoints
 from tests import tiny_family
-from tests.contract.helpers import fast_compile
 from tests.multiprocess_worker import CONFIG, dataset, of_case
 
 pytestmark = pytest.mark.multiprocess
@@ -107,8 +106,7 @@ def test_two_processes_translate_as_one(tmp_path, case):
     family, config, pictures = of_case(case)
     call = 8 * config.stabilisers.critic_steps
     cadences = {"images": 3 * call, "log_every": call, "sample_every": 3 * call, "checkpoint_every": 3 * call}
-    with fast_compile():
-        train.run(family, config, pictures, tmp_path / "one", devices=1, progress=False, **(HERE | cadences))
+    train.run(family, config, pictures, tmp_path / "one", devices=1, progress=False, **(HERE | cadences))
     first, second = results(start(tmp_path / "two", case=case, **cadences))
     assert first == second
     one, two = (stored(tmp_path / name, family, config) for name in ("one", "two"))

@@ -6,7 +6,6 @@ is asked of them too, the rest in the slow tests.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -73,17 +72,6 @@ OFF = {"real_target": 1.0}
 
 Config = Any
 Floats = dict[tuple[str, ...], Any]
-
-
-@contextlib.contextmanager
-def fast_compile():
-    """Compile without the optimisations, three times as fast."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 # ------------------------------------------------------------------------------------------------------------------ settings

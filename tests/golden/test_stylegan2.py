@@ -15,7 +15,6 @@ from jaxgan import losses
 from jaxgan.convert.pytorch import from_state_dict, to_state_dict
 from jaxgan.families import stylegan, styles
 from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from tests.contract.helpers import fast_compile
 
 Arrays = dict[str, np.ndarray]
 
@@ -68,7 +67,7 @@ def check(ours: Any, expected: np.ndarray, tolerance: float = 2e-4) -> None:
 
 @pytest.fixture(autouse=True)
 def _highest():
-    with jax.default_matmul_precision("highest"), fast_compile():
+    with jax.default_matmul_precision("highest"):
         yield
 
 
