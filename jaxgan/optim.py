@@ -106,12 +106,30 @@ def build(optimizer: Optimizer, images: jax.Array | int = 0) -> optax.GradientTr
     """
     parts = [] if _is_zero(optimizer.clip_norm) else [optax.clip_by_global_norm(optimizer.clip_norm)]
     if optimizer.name == "adam":
-        parts.append(optax.scale_by_adam(optimizer.beta1, optimizer.beta2, optimizer.epsilon, eps_root=_ROOT_GUARD))
+        parts.append(_scale_by_adam(optimizer.beta1, optimizer.beta2, optimizer.epsilon))
     elif optimizer.name == "rmsprop":
         parts.append(_scale_by_rms(optimizer.decay, optimizer.epsilon))
     elif not (_is_zero(optimizer.momentum) and _is_zero(optimizer.final_momentum)):
         parts.append(optax.trace(momentum(optimizer, images)))
     return optax.chain(*parts, optax.scale(-learning_rate(optimizer, images)))
+
+
+def _scale_by_adam(beta1: Any, beta2: Any, epsilon: Any) -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, its state and its numbers, in a form that XLA's CPU compiler updates in place also at beta1 0.5."""
+    reference = optax.scale_by_adam(beta1, beta2, epsilon, eps_root=_ROOT_GUARD)
+
+    def update(grads, state, params=None):
+        del params
+        count = optax.safe_increment(state.count)
+        # Written as a sum, 0.5 m + 0.5 g becomes 0.5 (m + g), which XLA takes for so cheap that the parameters' update computes it again from the old
+        # m; that must then be copied first, every step. Measured in Pix2Pix at 128 x 128: a sixth of the whole step.
+        mu = jax.tree.map(lambda mean, grad: (1 - beta1) * grad - (-beta1) * mean, state.mu, grads)
+        nu = jax.tree.map(lambda mean, grad: (1 - beta2) * grad**2 + beta2 * mean, state.nu, grads)
+        mu_scale, nu_scale = 1 - beta1**count, 1 - beta2**count
+        scaled = jax.tree.map(lambda m, v: m / mu_scale / (jnp.sqrt(v / nu_scale + _ROOT_GUARD) + epsilon), mu, nu)
+        return scaled, state._replace(count=count, mu=mu, nu=nu)
+
+    return optax.GradientTransformation(reference.init, update)
 
 
 class RmsState(NamedTuple):

@@ -44,6 +44,12 @@ def average_pool(x: jax.Array) -> jax.Array:
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
+def max_pool(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, H // 2, W // 2, C], maximum of each 2x2 square; an odd row or column at the end is left out. Equal pixels share the gradient."""
+    batch, height, width, channels = (side if axis in (0, 3) else side // 2 for axis, side in enumerate(x.shape))
+    return x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels).max((2, 4))
+
+
 def overlapping_average_pool(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C], mean of 3x3 squares around every other pixel; what lies outside does not count.
 

@@ -17,6 +17,8 @@ from jax.sharding import PartitionSpec as P
 from jaxgan.nn.conv import conv2d, conv_transpose2d
 from jaxgan.nn.layers import Conv, ConvTranspose
 
+pytestmark = pytest.mark.usefixtures("optimised")  # their values are promised as users compile them
+
 # (height, width, inputs, outputs, kernel, strides, padding): every way to compute on CPU occurs, also at the edges of its rule.
 PLAIN = [
     (5, 6, 3, 4, (1, 1), (1, 1), ((0, 0), (0, 0))),
@@ -33,6 +35,8 @@ PLAIN = [
     (7, 7, 1, 1, (2, 2), (3, 3), ((0, 0), (0, 0))),
     (5, 5, 2, 18, (2, 3), (1, 1), ((3, 2), (0, 4))),
     (9, 8, 3, 2, (7, 7), (2, 2), ((3, 3), (3, 3))),
+    (2, 3, 36, 40, (4, 4), (2, 2), ((1, 1), (1, 1))),
+    (1, 2, 24, 48, (3, 3), (1, 1), ((1, 1), (1, 1))),
 ]
 # The same and output_padding.
 TRANSPOSED = [
@@ -46,6 +50,8 @@ TRANSPOSED = [
     (5, 5, 7, 19, (3, 3), (1, 1), ((1, 1), (1, 1)), (0, 0)),
     (6, 5, 16, 1, (3, 4), (1, 1), ((2, 0), (3, 1)), (0, 0)),
     (2, 3, 2, 2, (2, 2), (3, 3), ((0, 0), (0, 0)), (2, 1)),
+    (1, 2, 40, 36, (4, 4), (2, 2), ((1, 1), (1, 1)), (0, 0)),
+    (1, 1, 24, 30, (5, 3), (3, 2), ((0, 2), (1, 0)), (2, 1)),
 ]
 FEW = [(conv2d, case) for case in (PLAIN[3], PLAIN[5], PLAIN[8])] + [(conv_transpose2d, case) for case in (TRANSPOSED[0], TRANSPOSED[3])]
 
@@ -293,6 +299,42 @@ def test_compiled_program_holds_only_the_fast_form(function, case):
     assert slow(ours) == 0
     assert slow(ours, mapped=True) == 0
     assert slow(theirs) > 0  # else the guard no longer sees what it guards against
+
+
+LARGE_KERNELS = [
+    (conv2d, (4, 4, 64, 96, (4, 4), (2, 2), ((1, 1), (1, 1)))),
+    (conv2d, (4, 4, 64, 96, (3, 3), (1, 1), ((1, 1), (1, 1)))),
+    (conv_transpose2d, (2, 2, 96, 64, (4, 4), (2, 2), ((1, 1), (1, 1)))),
+]
+
+
+@pytest.mark.parametrize(("function", "case"), LARGE_KERNELS)
+def test_large_kernels_of_few_pixels_are_not_laid_out_anew(function, case):
+    """In the middle of a U-Net a turned or copied kernel costs more than all arithmetic: value and both gradients read it and write its gradient as it is."""
+    x, kernel = arrays(case, batch=1)
+    images, weights = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, kernel))
+
+    def moved(conv):
+        def step(x, kernel, g):
+            y, pull_back = jax.vjp(conv, x, kernel)
+            slope, gradient = pull_back(g)
+            return y, slope, kernel - 0.1 * gradient
+
+        y = jax.eval_shape(conv, images, weights)
+        text = jax.jit(step).lower(images, weights, jax.ShapeDtypeStruct(y.shape, y.dtype)).compile().as_text()
+        lines = [
+            line
+            for line in text.splitlines()
+            if (shape := re.search(r"= f32\[([\d,]+)\]\S* (reverse|concatenate|convolution|transpose)\(", line))
+            and np.prod([int(n) for n in shape[1].split(",")]) == kernel.size
+        ]
+        return sum(not re.search(r"transpose\(.*dimensions=\{(1,0,2|0,1,2,3|0,1,2)\}", line) for line in lines)  # rows of blocks may change places
+
+    ours, theirs = pair(function, case)
+    assert moved(ours) == 0
+    assert moved(theirs) > 0  # else the guard no longer sees what it guards against
+    gradients = [jax.jit(jax.grad(partial(value, conv), (0, 1)))(x, kernel) for conv in (ours, theirs)]
+    close(*gradients)
 
 
 def test_export_for_two_platforms():

@@ -1,0 +1,195 @@
+"""How a convolution and its two gradients are computed: `lax_*` plainly, `cpu_*` in the forms that XLA runs fast on CPU; see `jaxgan.nn.conv`.
+
+All take (geometry, two of x [B, H, W, I], g [B, H', W', O], kernel) and give the third. Kernels are [kh, kw, I, O], or [kh, kw, O, I] where the geometry
+says `turned`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pair = tuple[int, int]
+
+_CANONICAL = ("NHWC", "HWIO", "NHWC")
+
+
+class Geometry(NamedTuple):
+    """The static side of one (mirrored) convolution: sizes of its input [H, W], its output and its kernel."""
+
+    input_size: Pair
+    output_size: Pair
+    kernel_size: Pair
+    strides: Pair
+    padding: tuple[Pair, Pair]
+    turned: bool = False
+    """Whether kernels are held as [kh, kw, O, I]: those of transposed convolutions, which would have to be turned in memory otherwise."""
+
+    def spread_padding(self) -> list[Pair]:
+        """Padding around g, spread out by the strides, for which a convolution with the flipped kernel has the input's size. Can be negative."""
+        return [(k - 1 - low, n + low - (m - 1) * s - 1) for n, m, k, s, (low, _) in zip(*self[:5])]
+
+    def trimmed_padding(self) -> list[Pair]:
+        """Padding around x without the rows that no output reads, so that strides divide the rest. Can be negative."""
+        return [(low, k + (m - 1) * s - n - low) for n, m, k, s, (low, _) in zip(*self[:5])]
+
+
+def _turn(geometry: Geometry, kernel: jax.Array) -> jax.Array:
+    """From the way kernels are held to [kh, kw, I, O], or back."""
+    return kernel.swapaxes(2, 3) if geometry.turned else kernel
+
+
+def lax_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    kernel = _turn(geometry, kernel)
+    return lax.conv_general_dilated(x, kernel, geometry.strides, geometry.padding, dimension_numbers=_CANONICAL)
+
+
+def lax_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    pads, kernel = geometry.spread_padding(), lax.rev(_turn(geometry, kernel), (0, 1))
+    return lax.conv_general_dilated(g, kernel, (1, 1), pads, lhs_dilation=geometry.strides, dimension_numbers=("NHWC", "HWOI", "NHWC"))
+
+
+def lax_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    pads = geometry.trimmed_padding()
+    slopes = lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=geometry.strides, dimension_numbers=("CHWN", "IHWO", "HWNC"))
+    return _turn(geometry, slopes)
+
+
+def _pad(x: jax.Array, pads: Sequence[Pair], strides: Pair = (1, 1)) -> jax.Array:
+    """Zeros around (or, where negative, cropping of) rows and columns of x [B, H, W, C], and strides - 1 zeros between them."""
+    rows, columns = ((low, high, s - 1) for (low, high), s in zip(pads, strides))
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))
+
+
+def _few(kernel_size: Pair, inputs: int, outputs: int, most: int) -> bool:
+    """Whether outputs are so few that all taps at once (kh kw outputs columns of intermediate result) beat a convolution.
+
+    Measured on two cores: with 3 outputs, 4 to 50 times faster; at 32 a draw. The second condition bounds the memory.
+    """
+    taps = kernel_size[0] * kernel_size[1]
+    return taps > 1 and outputs <= most and taps * outputs <= 16 * inputs
+
+
+def _few_pixels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bool:
+    """Whether the kernel is so much larger than the images that time goes into reading it, as in the middle of a U-Net: it is then used as it lies in
+    memory, by a matrix product for each tap.
+
+    Measured on one core, 4x4 kernels of 256 to 1024 channels: 2 to 30 times faster up to 64 pixels than forms that first lay the kernel out anew.
+    """
+    pixels = batch * prod(geometry.output_size) if isinstance(batch, int) else inputs  # any number, where a program is exported
+    return prod(geometry.kernel_size) > 1 and 2 * pixels * (inputs + outputs) <= inputs * outputs
+
+
+def cpu_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if _few_pixels(geometry, x.shape[0], *kernel.shape[2:]):
+        seen, taps = _seen_by_taps(geometry, x), kernel.reshape(-1, *kernel.shape[2:])
+        made = jnp.einsum("tpi,toi->tpo" if geometry.turned else "tpi,tio->tpo", seen, taps)
+        return jnp.sum(made, 0).reshape(x.shape[0], *geometry.output_size, made.shape[2])
+    if geometry.strides == (1, 1):
+        return _dense_convolution(x, _turn(geometry, kernel), geometry.padding)
+    return lax_forward(geometry, x, kernel)
+
+
+def _dense_convolution(x: jax.Array, kernel: jax.Array, pads: Sequence[Pair]) -> jax.Array:
+    """Convolution with stride 1: as one matrix product for all taps and shifted sums where the output channels are few."""
+    kh, kw, inputs, outputs = kernel.shape
+    if not _few((kh, kw), inputs, outputs, 16):
+        # XLA lays large unpadded images out tap by tap in memory; with a column of padding, made and cut off again, it does not. Measured on two
+        # cores: 1.4 to 6 times faster where that would take 8 MiB or more; below there is nothing to gain.
+        count = x.shape[0] if isinstance(x.shape[0], int) else 1  # any number, where a program is exported
+        if kh * kw > 1 and not any(map(any, pads)) and count * prod(x.shape[1:]) * kh * kw * 4 > 8 << 20:
+            return lax.conv_general_dilated(x, kernel, (1, 1), ((0, 0), (0, 1)), dimension_numbers=_CANONICAL)[:, :, :-1]
+        return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=_CANONICAL)
+    x = _pad(x, pads)
+    batch, height, width, _ = x.shape
+    rows, columns = height - kh + 1, width - kw + 1
+    taps = (x @ kernel.transpose(2, 0, 1, 3).reshape(1, 1, inputs, -1)).reshape(batch, height, width, kh, kw * outputs)
+    # Sum over kernel rows first: then only kw instead of kh kw shifted arrays remain for the columns.
+    summed = sum((taps[:, u : u + rows, :, u] for u in range(1, kh)), taps[:, :rows, :, 0]).reshape(batch, rows, width, kw, outputs)
+    return sum((summed[:, :, v : v + columns, v] for v in range(1, kw)), summed[:, :, :columns, 0])
+
+
+def cpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    if _few_pixels(geometry, g.shape[0], *kernel.shape[2:]):
+        return _input_gradient_taps(geometry, g, kernel)
+    kernel = _turn(geometry, kernel)
+    strides, kernel_size = geometry.strides, geometry.kernel_size
+    missing = [-k % s for k, s in zip(kernel_size, strides)]
+    # Where strides do not divide the kernel, phases need zero taps to fill it up, and zeros between the elements of g are the faster way; but not into
+    # few channels or few pixels, where XLA is 10 times slower with a convolution of spread-out images (measured on two cores).
+    if strides != (1, 1) and (not any(missing) or kernel.shape[2] <= 16 or min(geometry.input_size) <= 8):
+        kernel = jnp.pad(kernel, (*((0, m) for m in missing), (0, 0), (0, 0)))
+        (top, bottom), (left, right) = geometry.padding
+        padding = ((top, bottom + missing[0]), (left, right + missing[1]))
+        return _phases(geometry._replace(kernel_size=(kernel.shape[0], kernel.shape[1]), padding=padding), g, kernel)
+    spread = _pad(g, geometry.spread_padding(), geometry.strides)
+    return _dense_convolution(spread, kernel[::-1, ::-1].swapaxes(2, 3), ((0, 0), (0, 0)))
+
+
+def _phases(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Every output pixel's position modulo the strides is a phase with its own part of the kernel; one dense convolution makes all phases as channels."""
+    (kh, kw), (sh, sw) = geometry.kernel_size, geometry.strides
+    inputs, outputs = kernel.shape[2:]
+    ah, aw = kh // sh, kw // sw
+    parts = kernel.reshape(ah, sh, aw, sw, inputs, outputs)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(ah, aw, outputs, sh * sw * inputs)
+    phases = _dense_convolution(g, parts, ((ah - 1, ah - 1), (aw - 1, aw - 1)))
+    batch, height, width, _ = phases.shape
+    woven = phases.reshape(batch, height, width, sh, sw, inputs).transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * sh, width * sw, inputs)
+    lows = [low for low, _ in geometry.padding]
+    return _pad(woven, [(-low, n + low - m) for low, n, m in zip(lows, geometry.input_size, woven.shape[1:3])])
+
+
+def _input_gradient_taps(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """What each tap gives, from one matrix product, added at its shifted and spread places."""
+    (kh, kw), strides, flat = geometry.kernel_size, geometry.strides, g.reshape(-1, g.shape[3])
+    taps = kernel.reshape(-1, *kernel.shape[2:])
+    if geometry.turned:  # a product for each tap: one for all would first turn the kernel
+        made = jnp.einsum("tpo,toi->tpi", jnp.broadcast_to(flat, (kh * kw, *flat.shape)), taps)
+    else:
+        made = jnp.einsum("po,tio->tpi", flat, taps)
+    made = made.reshape(kh, kw, *g.shape[:3], made.shape[2])
+
+    def place(u: int, v: int) -> jax.Array:
+        lows = [tap - low for tap, (low, _) in zip((u, v), geometry.padding)]
+        pads = [(low, n - low - (m - 1) * s - 1) for low, n, m, s in zip(lows, geometry.input_size, geometry.output_size, strides)]
+        return _pad(made[u, v], pads, strides)
+
+    return sum((place(u, v) for u in range(kh) for v in range(kw) if u + v > 0), place(0, 0))
+
+
+def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
+    few_images = geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4)
+    if window == (1, 1) or few_images or _few_pixels(geometry, x.shape[0], x.shape[3], g.shape[3]):
+        slopes = jnp.einsum("tpi,po->toi" if geometry.turned else "tpi,po->tio", _seen_by_taps(geometry, x), g.reshape(-1, g.shape[3]))
+        return slopes.reshape(*window, *slopes.shape[1:])
+    # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding.
+    wide = min(geometry.output_size) >= max(window)
+    if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], 8):
+        return _turn(geometry, _kernel_gradient_few(geometry, _pad(x, pads), g))
+    # A convolution of x as [I, H, W, B] with g as a kernel [H', W', B, O], transposed by hand to the one fast form.
+    x, g = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
+    slopes = lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=strides, dimension_numbers=_CANONICAL).transpose(1, 2, 0, 3)
+    return _turn(geometry, slopes)
+
+
+def _kernel_gradient_few(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """All taps as one matrix product: padded x [B, H, W, I] with the shifted copies of g side by side."""
+    (kh, kw), (_, height, width, inputs), outputs = geometry.kernel_size, x.shape, g.shape[3]
+    g = _pad(g, ((kh - 1, kh - 1), (kw - 1, kw - 1)))
+    shifted = [g[:, u : u + height, v : v + width] for u in range(kh - 1, -1, -1) for v in range(kw - 1, -1, -1)]
+    columns = jnp.concatenate(shifted, axis=-1).reshape(-1, kh * kw * outputs)
+    return (x.reshape(-1, inputs).T @ columns).reshape(inputs, kh, kw, outputs).transpose(1, 2, 0, 3)
+
+
+def _seen_by_taps(geometry: Geometry, x: jax.Array) -> jax.Array:
+    """x [B, H, W, I] -> [kh kw, B H' W', I]: what each tap of the kernel meets at every output pixel."""
+    (kh, kw), (sh, sw), (rows, columns) = geometry.kernel_size, geometry.strides, geometry.output_size
+    x = _pad(x, geometry.trimmed_padding())
+    parts = [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
+    return jnp.stack([part.reshape(-1, x.shape[3]) for part in parts])
