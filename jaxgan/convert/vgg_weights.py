@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from jaxgan.convert import files
 from jaxgan.errors import DataError
-from jaxgan.networks.vgg import STAGES, WIDTHS
+from jaxgan.networks.vgg import CLASSES, HIDDEN, STAGES, WHOLE, WIDTHS
 from jaxgan.state import PyTree
 
 CHECKSUMS = {"vgg16": "397923af", "vgg19": "dcbb9e9d"}
@@ -26,8 +25,28 @@ def read(kind: str, path: Path, checksum: str = "") -> PyTree:
       DataError: the file is missing, is another one than the checksum says, cannot be read, or lacks an array or has one of another shape.
     """
     verify(kind, path, checksum)
-    arrays, params = files.read(path), {}
-    for (stage, i), (number, inputs) in _convolutions(kind).items():
+    return _stages(kind, path, files.read(path), STAGES[kind])
+
+
+def read_whole(kind: str, path: Path, checksum: str = "") -> PyTree:
+    """The parameters of `VGG(kind)`, float32: as `read`, with all convolutions and the three fully connected layers (`classifier`)."""
+    verify(kind, path, checksum)
+    arrays = files.read(path)
+    params, inputs = _stages(kind, path, arrays, WHOLE[kind]), 7 * 7 * WIDTHS[-1]
+    for i, outputs in enumerate((HIDDEN, HIDDEN, CLASSES)):
+        weight, bias = (_array(path, arrays, f"classifier.{3 * i}.{name}") for name in ("weight", "bias"))
+        if weight.shape != (outputs, inputs) or bias.shape != (outputs,):
+            raise DataError(f"classifier.{3 * i} in {path} has shapes {weight.shape} and {bias.shape}, where {kind} has {(outputs, inputs)} and {(outputs,)}")
+        if i == 0:  # a flattened map is (C, H, W) there, (H, W, C) here
+            weight = weight.reshape(outputs, WIDTHS[-1], 7, 7).transpose(0, 2, 3, 1).reshape(outputs, inputs)
+        params[f"fc{i}"], inputs = {"kernel": np.ascontiguousarray(weight.T), "bias": bias}, outputs
+    return params
+
+
+def _stages(kind: str, path: Path, arrays: files.Arrays, stages: tuple[int, ...]) -> dict[str, PyTree]:
+    """The convolutions of `stages`, by their names in our networks."""
+    params = {}
+    for (stage, i), (number, inputs) in _convolutions(stages).items():
         kernel, bias = (_array(path, arrays, f"features.{number}.{name}") for name in ("weight", "bias"))
         expected = (WIDTHS[stage], inputs, 3, 3)
         if kernel.shape != expected or bias.shape != expected[:1]:
@@ -41,22 +60,13 @@ def verify(kind: str, path: Path, checksum: str = "") -> str:
 
     Raises `DataError` if the file is missing, or its sum does not begin as `checksum`, or as torchvision's own where that is empty.
     """
-    if not path.is_file():
-        raise DataError(f"there is no file {path}: name torchvision's weights of {kind} (such as {kind}-{CHECKSUMS[kind]}.pth), which are never downloaded")
-    with open(path, "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    expected = (checksum or CHECKSUMS[kind]).lower()
-    if not found.startswith(expected):
-        raise DataError(
-            f"{path} is not the expected file of {kind}: its SHA-256 begins {found[:16]}, not {expected[:16]}; take torchvision's, or give its own checksum"
-        )
-    return found
+    return files.verify(path, kind, f"torchvision's {kind}-{CHECKSUMS[kind]}.pth", checksum or CHECKSUMS[kind])
 
 
-def _convolutions(kind: str) -> dict[tuple[int, int], tuple[int, int]]:
+def _convolutions(stages: tuple[int, ...]) -> dict[tuple[int, int], tuple[int, int]]:
     """(stage, number in it) -> (number in torchvision's `features`, channels of its input). There, each has a ReLU after it, each stage a pooling."""
     found, number, inputs = {}, 0, 3
-    for stage, (count, width) in enumerate(zip(STAGES[kind], WIDTHS, strict=True)):
+    for stage, (count, width) in enumerate(zip(stages, WIDTHS, strict=True)):
         for i in range(count):
             found[stage, i] = (number, inputs)
             number, inputs = number + 2, width

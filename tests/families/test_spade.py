@@ -403,7 +403,7 @@ def test_features_against_torch():
         number += 1
     params = {
         f"conv{stage}_{i}": {"kernel": arrays[f"features.{n}.weight"].transpose(2, 3, 1, 0), "bias": arrays[f"features.{n}.bias"]}
-        for (stage, i), (n, _) in vgg_weights._convolutions("vgg19").items()
+        for (stage, i), (n, _) in vgg_weights._convolutions(STAGES["vgg19"]).items()
     }
     maps = jax.jit(lambda x: VGGFeatures("vgg19").apply({"params": params}, x))(image.transpose(0, 2, 3, 1))
     assert [leaf.shape for leaf in maps] == [leaf.shape for leaf in expected]
