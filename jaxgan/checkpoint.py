@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -22,11 +23,14 @@ import orbax.checkpoint as ocp
 
 from jaxgan import integrity
 from jaxgan.config_io import from_dict
-from jaxgan.errors import CheckpointError
+from jaxgan.errors import CheckpointError, require
 from jaxgan.integrity import CheckpointWarning
 from jaxgan.state import Player, PyTree, State
 
-__all__ = ["CheckpointWarning", "Checkpoints", "initialise_from", "load", "sampler", "versions"]
+__all__ = ["BEST_FILE", "CheckpointWarning", "Checkpoints", "initialise_from", "load", "number_of", "sampler", "versions"]
+
+BEST_FILE = "best.json"
+"""In a run directory: the number of the best checkpoint, and by which figure it is that."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -74,8 +78,10 @@ class Checkpoints:
         """Numbers (images) of the checkpoints that are complete, ascending."""
         return integrity.numbers(self.directory)
 
-    def protect(self, number: int) -> None:
-        """Keep checkpoint `number` from now on, however many newer ones there are."""
+    def protect(self, number: int, instead_of: int | None = None) -> None:
+        """Keep checkpoint `number` from now on, however many newer ones there are; `instead_of` another, which goes with the next save unless it is new."""
+        if instead_of is not None:
+            self._policy.protected.discard(instead_of)
         self._policy.protected.add(number)
 
     def save(self, state: State, sampler: PyTree, meta: dict[str, Any]) -> None:
@@ -174,21 +180,40 @@ class _Keep:
 # ------------------------------------------------------------------------------------------------------- reading without training
 
 
-def load(run: str | Path) -> tuple[ModuleType, Any, State]:
+def load(run: str | Path, which: str | int = "newest") -> tuple[ModuleType, Any, State]:
     """What sampling from a run needs: (family module, config, state with `players` and `extra` empty), from its newest undamaged checkpoint.
 
-    Reads only; safe while the run is training. Raises `CheckpointError` if there is no checkpoint, all are damaged, or the family cannot be
-    imported.
+    Args:
+      which: "newest"; "best", by the metric that the run was trained to keep the best of (`keep_best`); or the number (images) of a checkpoint.
+
+    Reads only; safe while the run is training. Raises `CheckpointError` if there is no such checkpoint, it is or all are damaged, or the family cannot be
+    imported; `ValueError` for another `which`.
     """
 
     def targets(meta):
         state = _abstract(*_family_and_config(meta))
         return {"sampler": sampler(state)}
 
-    items, meta = _require(run, targets)
+    items, meta = _require(run, targets, number_of(run, which))
     family, config = _family_and_config(meta)
     part = integrity.to_device(items["sampler"])
     return family, config, State(part["step"], part["images"], {}, part["ema"], {})
+
+
+def number_of(run: str | Path, which: str | int) -> int | None:
+    """The number of the checkpoint that `which` means, see `load`; None for the newest."""
+    if which == "newest":
+        return None
+    require(which == "best" or str(which).isdecimal(), f"which must be newest, best or the number of a checkpoint, got {which!r}")
+    there = integrity.numbers(Path(run) / "checkpoints")
+    if which == "best":
+        try:
+            which = int(json.loads((Path(run) / BEST_FILE).read_text())["images"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise CheckpointError(f"{run} has not kept a best checkpoint: train it with evaluate_every and keep_best, or load the newest") from None
+    if int(which) not in there:
+        raise CheckpointError(f"{run} has no checkpoint {which}: it has {', '.join(map(str, there)) or 'none'}")
+    return int(which)
 
 
 def initialise_from(run: str | Path, state: State) -> State:
@@ -231,9 +256,9 @@ def _networks(state: State) -> PyTree:
     return {"params": params, "stats": {name: player.stats for name, player in state.players.items()}, "ema": state.ema}
 
 
-def _require(run: str | Path, targets: Callable[[dict], dict[str, PyTree]]) -> tuple[dict[str, PyTree], dict[str, Any]]:
+def _require(run: str | Path, targets: Callable[[dict], dict[str, PyTree]], number: int | None = None) -> tuple[dict[str, PyTree], dict[str, Any]]:
     directory = (Path(run) / "checkpoints").absolute()
-    found = integrity.newest(directory, targets, set_aside=False)
+    found = integrity.newest(directory, targets, set_aside=False, only=number)
     if found is None:
         raise CheckpointError(f"{run} holds no checkpoint: is it the directory of a run that has started training?")
     return found

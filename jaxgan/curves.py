@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _group(name: str) -> str:
-    words = set(name.lower().split("_"))
+    words = set(re.split("[_/]", name.lower()))
     return next((group for group, marks in GROUPS.items() if marks & words), name)
 
 

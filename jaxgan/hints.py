@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from jaxgan.curves import Series
 
 HINT_POINTS = 12
 """A curve with fewer finite values in its last third is not judged."""
+OVERFITTING_SIGN = 0.8
+"""Mean sign of real logits (r_t of Karras et al. 2020) above which adaptive augmentation has not caught up."""
 
 
 def losses_used(config: Any) -> set[str]:
@@ -47,7 +50,9 @@ def find_hints(series: dict[str, Series], rate: Series, losses: Iterable[str] = 
         values = _last_third(one)
         if "logits" in name and len(values) and np.abs(values).mean() > 50:
             hints.append(_LARGE_LOGITS.format(name=name, mean=values.mean()))
-        if {"fid", "kid"} & set(name.lower().split("_")):
+        if name.endswith("real_sign") and len(values) and values.mean() > OVERFITTING_SIGN:
+            hints.append(_SIGN.format(name=name, mean=values.mean()))
+        if {"fid", "kid"} & set(re.split("[_/]", name.lower())):
             hints += _score_hint(name, one)
     speed = _last_third(rate)
     if len(speed) and np.median(speed) < 0.7 * (before := np.median(rate[1][: len(rate[1]) // 3])):
@@ -60,6 +65,10 @@ def find_hints(series: dict[str, Series], rate: Series, losses: Iterable[str] = 
 _NOT_FINITE = (
     "Not finite at some point: {names}. Try a lower learning rate, gradient clipping (clip_norm), float32 instead of bfloat16, or continue "
     "from the last good checkpoint with --rollback."
+)
+_SIGN = (
+    "The mean sign of the discriminator's logits on real images ({name}) is {mean:.2f}, well above the 0.6 that adaptive augmentation aims at: it learns the "
+    "training images by heart. Try a smaller augment.speed_images, more operations in augment.pipe, or fewer weights in the discriminator."
 )
 _LARGE_LOGITS = "{name} has drifted to {mean:.3g}: large logits leave the generator little gradient. Try an R1 penalty or spectral norm."
 _SLOWER = "Training has slowed down from {before:,.0f} to {now:,.0f} images/s: is another program using the machine, or is the device too hot?"

@@ -47,10 +47,10 @@ def numbers(directory: Path) -> list[int]:
     return sorted(int(path.name) for path in directory.glob("*") if path.name.isdecimal() and path.is_dir())
 
 
-def newest(directory: Path, targets: Any, set_aside: bool) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
-    """(items, meta) of the newest undamaged checkpoint, None if there is none at all. `targets`: by item, or meta -> that."""
+def newest(directory: Path, targets: Any, set_aside: bool, only: int | None = None) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
+    """(items, meta) of the newest undamaged checkpoint, or of the number `only`; None if there is none at all. `targets`: by item, or meta -> that."""
     passed: dict[int, str] = {}
-    while waiting := [number for number in numbers(directory) if number not in passed]:
+    while waiting := [number for number in numbers(directory) if number not in passed and only in (None, number)]:
         number, problem, found = waiting[-1], "", None
         try:
             found = _read(directory / str(number), targets)

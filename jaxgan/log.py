@@ -24,6 +24,7 @@ from jaxgan.errors import RunError
 from jaxgan.images import encode_png, tile, write_whole
 
 METRICS_FILE = "metrics.jsonl"
+RESULTS_FILE = "evaluations.jsonl"
 SAMPLES_FOLDER = "samples"
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -216,13 +217,28 @@ def _truncate(run_dir: Path, resume_images: int) -> list[dict[str, Any]]:
                 texts.append(text + b"\n")
         if b"".join(texts) != content:
             write_whole(path, b"".join(texts))
+    _truncate_results(run_dir / RESULTS_FILE, resume_images)
     for images, sheet in read_samples(run_dir):
         if images > resume_images:
             sheet.unlink()
-    for pattern in (f"{SAMPLES_FOLDER}/.*.png.tmp", f".{METRICS_FILE}.tmp", ".report.html.tmp", f"{TENSORBOARD_FOLDER}/events.out.tfevents.*"):
+    written = [f".{name}.tmp" for name in (METRICS_FILE, RESULTS_FILE, "report.html")]
+    for pattern in (f"{SAMPLES_FOLDER}/.*.png.tmp", *written, f"{TENSORBOARD_FOLDER}/events.out.tfevents.*"):
         for leftover in run_dir.glob(pattern):
             leftover.unlink()
     return kept
+
+
+def _truncate_results(path: Path, resume_images: int) -> None:
+    """Removes results of checkpoints past `resume_images`, and a torn last line."""
+    if not path.exists():
+        return
+    content, texts = path.read_bytes(), []
+    for text in content.split(b"\n"):
+        with suppress(ValueError, AttributeError, TypeError):
+            if (json.loads(text).get("checkpoint") or 0) <= resume_images:
+                texts.append(text + b"\n")
+    if b"".join(texts) != content:
+        write_whole(path, b"".join(texts))
 
 
 # --------------------------------------------------------------------------------------------------------------- TensorBoard

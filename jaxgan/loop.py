@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from jaxgan import checkpoint, data, integrity, parallel, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.errors import NonFiniteError, RunError
+from jaxgan.evaluation import Evaluation
+from jaxgan.evaluation import Plan as EvaluationPlan
 from jaxgan.feed import Feed, compile_program, program
 from jaxgan.log import Log
 from jaxgan.rundir import RunDir
@@ -56,6 +58,7 @@ class Session(NamedTuple):
     parallel: str
     progress: bool
     resident: bool | None
+    evaluation: EvaluationPlan | None = None
 
     @property
     def mesh(self) -> Any:
@@ -97,12 +100,17 @@ class Loop:
         self.key = stream_key(key, "attempt", attempt) if attempt else key
         self.feed = Feed(session.dataset, session.spec, session.seed, attempt, session.plan.steps, session.mesh, session.pmapped, session.resident)
         self.pending: tuple[int, int, Any] | None = None
+        self.evaluation = Evaluation(session.evaluation, directory.path, log, checkpoints.steps) if session.evaluation is not None else None
+        if self.evaluation is not None and self.evaluation.plan.keep_best and self.evaluation.best is not None:
+            checkpoints.protect(self.evaluation.best)
         self.clock = _Clock(log.seconds if log is not None else 0.0, self.images, session.plan.total)
         self.finite = jax.jit(lambda state: [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)])
 
     def train(self) -> State:
         """Until the end, or a signal; returns the state. Raises `NonFiniteError`, and what `Checkpoints` and `Log` raise."""
         plan = self.session.plan
+        if self._exhausted():
+            return self.state
         with _stop_signals(self.log) as stop:
             if self.fresh:
                 self._save()  # so that there is something to roll back to, and networks of other runs are read once
@@ -110,7 +118,7 @@ class Loop:
             with contextlib.closing(calls):
                 first = next(calls)
                 compiled = self._compile(arrays, first)
-                while self.images < plan.total and not self._stopping(stop):
+                while self.images < plan.total and not self._stopping(stop) and not (self.evaluation and self.evaluation.exhausted):
                     inputs, first = (next(calls) if first is None else first), None
                     self.state, metrics = compiled(self.state, arrays, inputs, self.key)
                     self._handle_pending()
@@ -122,7 +130,7 @@ class Loop:
                 self._save()
             self.checkpoints.wait()
             self._report()
-            if self.images < plan.total:
+            if self.images < plan.total and not self._exhausted():
                 say(f"stopped at {self.images} of {plan.total} images, all saved: the same command goes on from here", self.log)
         return self.state
 
@@ -147,13 +155,40 @@ class Loop:
         """Grids and checkpoints that are due; log lines of the same count are written first."""
         plan = self.session.plan
         done = self.images >= plan.total
-        if done or self.images % plan.sample == 0 or self.images % plan.checkpoint == 0:
+        judged = self.evaluation is not None and self.evaluation.due(self.images, plan.total)
+        if done or judged or self.images % plan.sample == 0 or self.images % plan.checkpoint == 0:
             self._handle_pending()
         if done or self.images % plan.sample == 0:
             self._grid()
-        if done or self.images % plan.checkpoint == 0:
+        better = judged and self._evaluate()
+        if done or better or self.images % plan.checkpoint == 0:
             self._save()
+            self._keep_best(better)
             self._report()
+
+    def _exhausted(self) -> bool:
+        """Whether evaluations have ceased to become better, which is said."""
+        if self.evaluation is None or not self.evaluation.exhausted:
+            return False
+        say(self.evaluation.said(), self.log)
+        return True
+
+    def _evaluate(self) -> bool:
+        """Evaluate; whether the checkpoint of this count is to be kept as the best."""
+        assert self.evaluation is not None
+        best = self.evaluation.best
+        try:
+            better = self.evaluation(self.state, self.step, self.images, self.clock.seconds()) and bool(self.evaluation.plan.keep_best)
+        except NonFiniteError:
+            self._fail(self.step, self.images, ["the averaged generator's images"])
+        if better:
+            self.checkpoints.protect(self.images, instead_of=best)
+        return better
+
+    def _keep_best(self, better: bool) -> None:
+        if better and self.evaluation is not None:
+            self.checkpoints.wait()  # best.json names what is complete
+            self.evaluation.record()
 
     def _handle_pending(self) -> None:
         """Fetch, check and log the metrics of the call before this one."""
@@ -176,7 +211,7 @@ class Loop:
             if self.session.progress:
                 self.log.progress(images, plan.total, last, rate, eta)
 
-    def _fail(self, step: int, images: int, names: list[str]) -> None:
+    def _fail(self, step: int, images: int, names: list[str]) -> NoReturn:
         if jax.process_index() == 0:
             self.directory.record_failure(step, images, names)
         self.checkpoints.wait()

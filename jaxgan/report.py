@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan import curves, hints, page
+from jaxgan import curves, diagnostics, hints, page
+from jaxgan.checkpoint import BEST_FILE
 from jaxgan.curves import Series, escape
 from jaxgan.errors import RunError
 from jaxgan.images import data_uri
-from jaxgan.log import read_metrics, read_samples
+from jaxgan.log import RESULTS_FILE, read_metrics, read_samples
+from jaxgan.metrics.result import read_results
 
 REPORT_FILE = "report.html"
 MAX_SHEETS = 24
@@ -39,12 +41,15 @@ def write(run_dir: Path | str) -> Path:
     rate = images_per_second(lines)
     name, family = run_dir.resolve().name, config.get("family")
     title = f"{family.rpartition('.')[2]}: {name}" if isinstance(family, str) else name
-    advice = hints.find_hints(series, rate, hints.losses_used(config))
+    results, best = read_results(run_dir / RESULTS_FILE), _json(run_dir / BEST_FILE)
+    advice = [*diagnostics.sentences(results), *hints.find_hints(series, rate, hints.losses_used(config))]
+    kept = f" Best by {best.get('metric')}: the checkpoint at {best.get('images'):,} images, {best.get('value'):.4g}." if best else ""
     latest, earlier = _sheets(samples)
     body = [
         f"<header><h1>{escape(title)}</h1>{_status(lines)}</header>",
         _section("What the curves say", "<ul>" + "".join(f"<li>{escape(hint)}</li>" for hint in advice) + "</ul>"),
         _section("Latest samples", latest),
+        _section("Evaluation", diagnostics.section(results, total_seconds(lines), kept)),
         _section("Metrics", "".join(curves.charts(series))),
         _section("Samples over time", earlier),
         _section("Timing", _timing(lines, rate)),

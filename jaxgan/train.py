@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, data
+from jaxgan import checkpoint, data, evaluation
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.errors import NonFiniteError, RunError, require, require_choice
@@ -54,6 +55,13 @@ def run(
     init_from: str | Path | None = None,
     progress: bool = True,
     resident: bool | None = None,
+    evaluate_every: int | None = None,
+    metrics: Sequence[str] = (),
+    network: Any = None,
+    evaluate_samples: int | None = None,
+    keep_best: str | None = None,
+    patience: int | None = None,
+    held_out: tuple[data.Dataset, str] | None = None,
 ) -> State:
     """Train until `images` real images were shown, in a new run directory or from the last checkpoint of an old one; returns the state.
 
@@ -80,6 +88,13 @@ def run(
       init_from: directory of a run whose networks a new run starts from, with fresh optimisers.
       progress: show a progress line.
       resident: keep the data set on the device; None: if it is small.
+      evaluate_every: images between evaluations, a multiple of one call; None or 0: none. They change nothing of training.
+      metrics: names of `jaxgan.metrics.table.METRICS`; () for those usual for the family.
+      network: a `jaxgan.metrics` feature network, or what names one; None: that of the data, where it comes with the package.
+      evaluate_samples: images made at each evaluation; None: 2,000.
+      keep_best: the metric by which the best checkpoint is kept beside the newest, for `checkpoint.load(run, "best")`.
+      patience: stop after so many evaluations without a better value of `keep_best`, else of the first metric; None or 0: never.
+      held_out: real images that are not trained on, and the name of their split; None: those of a spec's source, if there are any; else the training images.
 
     Raises:
       ValueError: settings out of range; the message gives the nearest valid value.
@@ -92,15 +107,21 @@ def run(
     require(seed >= 0, f"seed must be at least 0, got {seed}")
     spec = family.batch_spec(config, batch_size)
     plan = _plan(images, next(iter(spec.values())).shape[0], steps_per_call, log_every, sample_every, checkpoint_every)
+    options = {"metrics": metrics, "network": network, "keep_best": keep_best, "patience": patience}
+    evaluation.refuse_without(evaluate_every, evaluate_samples=evaluate_samples, **options)
+    every = _whole("evaluate_every", evaluate_every, plan) if evaluate_every else 0
     chosen = _devices(devices, batch_size)
+    named = isinstance(dataset, str)
     dataset = _open(dataset, spec, augment.crop)
+    held_out = evaluation.held_out_of(dataset) if every and named and held_out is None else held_out
     paired = getattr(family, "PAIRED", None)
     told = {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
     data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True, **told)
     if paired is False:
         dataset = dataclasses.replace(dataset, independent=True)
     jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
-    session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident)
+    judged = evaluation.plan(family, config, dataset, every, samples=evaluate_samples, held_out=held_out, **options) if every else None
+    session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident, judged)
     with RunDir(run_dir) as directory:
         directory.settle_config(_run_config(session, batch_size), type(config))
         budget, rolled_back = int(rollback), False
@@ -146,13 +167,7 @@ def _plan(images: int, per_round: int, steps: int, log: int | None, sample: int 
     """All cadences checked: each a whole number of calls, so that the program of a step depends on nothing but the step."""
     require(steps >= 1, f"steps_per_call must be at least 1, got {steps}")
     call = steps * per_round
-
-    def whole(name: str, value: int) -> int:
-        require(value >= 1, f"{name} must be at least 1 image, got {value}")
-        nearest = max(call, round(value / call) * call)
-        parts = f"{steps} step{'s' * (steps > 1)} of {per_round} images"
-        require(value % call == 0, f"{name} must be a multiple of {call} images, one call ({parts}), got {value}: the nearest is {nearest}")
-        return value
+    whole = functools.partial(_whole, plan=Plan(0, per_round, call, steps, 0, 0, 0))
 
     def cadence(name: str, value: int | None, default: int) -> int:
         return whole(name, value) if value else max(1, round(default / call)) * call
@@ -161,6 +176,15 @@ def _plan(images: int, per_round: int, steps: int, log: int | None, sample: int 
     require(total < 2**31, f"images must be below 2**31, got {images}")
     logs, samples = cadence("log_every", log, LOG_EVERY), cadence("sample_every", sample, SAMPLE_EVERY)
     return Plan(total, per_round, call, steps, logs, samples, cadence("checkpoint_every", save, CHECKPOINT_EVERY))
+
+
+def _whole(name: str, value: int, plan: Plan) -> int:
+    """`value` images, if that is a whole number of calls."""
+    require(value >= 1, f"{name} must be at least 1 image, got {value}")
+    nearest = max(plan.call, round(value / plan.call) * plan.call)
+    parts = f"{plan.steps} step{'s' * (plan.steps > 1)} of {plan.round} images"
+    require(value % plan.call == 0, f"{name} must be a multiple of {plan.call} images, one call ({parts}), got {value}: the nearest is {nearest}")
+    return value
 
 
 # ------------------------------------------------------------------------------------------------------------------- one attempt
