@@ -87,10 +87,24 @@ class Options:
     """Images between checkpoints; 0 for 10 in all."""
     keep: int = 3
     """Newest checkpoints kept."""
+    evaluate_every: int = 0
+    """Images between evaluations of the generator on held-out images; 0 for none."""
+    metrics: tuple[str, ...] = ()
+    """What to measure then, such as: fid kid precision recall; by default what is usual for the family."""
+    network: str = ""
+    """Feature network: digits, mnist, fashion_mnist, inception:FILE, vgg16:FILE, vgg19:FILE or judge:FILE; by default that of the data, of the first three."""
+    evaluate_samples: int = 0
+    """Images made at each evaluation; 0 for 2,000."""
+    keep_best: str = ""
+    """Metric by which the best checkpoint is kept as well; needs evaluations."""
+    patience: int = 0
+    """Stop after so many evaluations without a better value of that metric, else of the first; 0 for never."""
     rollback: bool = False
     """Go on from the last checkpoint, with other draws, if the run meets or has met a NaN or an infinity."""
     init_from: str = ""
     """Run directory whose networks to start from, with fresh optimisers."""
+    stream: bool = False
+    """Decode images while training goes on, and keep none of them decoded: for sets larger than the disk. Needs the extra [grain]."""
     skip_bad: bool = False
     """Skip unreadable images, counted and named, rather than stop at them."""
     compilation_cache: str = ""
@@ -107,6 +121,8 @@ class Options:
 
 AUGMENT_FLAGS = {"flip": "flip", "crop": "crop", "rotate90": "rotate90", "rotation": "rotation", "zoom": "scale"}
 """Option -> field of `Augment`."""
+EVALUATION = ("evaluate_every", "metrics", "network", "evaluate_samples", "keep_best", "patience")
+"""Options that `jaxgan.train.run` takes as they are."""
 
 
 def main(
@@ -215,7 +231,8 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
     known = tuple(config.image_size) if chosen else preset.image_size
     opened = None if known is None or options.resize == "none" else (known[0] + crop, known[1] + crop)
     resize = "cover" if options.resize == "none" else options.resize
-    dataset = data.open(options.data, image_size=opened, channels=_given_channels(config, arguments), resize=resize, skip_bad=options.skip_bad)
+    choices: dict[str, Any] = {"resize": resize, "skip_bad": options.skip_bad, "stream": options.stream}
+    dataset = data.open(options.data, image_size=opened, channels=_given_channels(config, arguments), **choices)
     height, width = dataset.image_size
     inner = (height - crop, width - crop)
     image_size = inner if opened or inner == known else known if chosen else (height, width)
@@ -283,8 +300,10 @@ def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Opti
 
 def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> Any:
     """Train with `jaxgan.train.run`; returns the final state."""
+    import jaxgan.evaluation
     import jaxgan.train
 
+    resize: Any = "cover" if options.resize == "none" else options.resize
     return jaxgan.train.run(
         family,
         config,
@@ -303,6 +322,8 @@ def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> An
         keep=options.keep,
         rollback=options.rollback,
         init_from=options.init_from or None,
+        **{name: getattr(options, name) for name in EVALUATION},
+        held_out=jaxgan.evaluation.held_out_of(dataset, resize=resize, skip_bad=options.skip_bad, stream=options.stream) if options.evaluate_every else None,
     )
 
 

@@ -5,6 +5,7 @@ Shapes: k steps per call, B examples per step over all devices, p processes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -14,6 +15,8 @@ import jax
 import numpy as np
 
 from jaxgan import data, parallel
+from jaxgan.data import streaming
+from jaxgan.data.streaming import Streamed
 from jaxgan.state import Metrics, PyTree, State
 
 RESIDENT_BYTES = 1 << 30
@@ -33,18 +36,20 @@ class Feed:
       seed, attempt, steps_per_call: of the run.
       mesh: where the batch is cut by the compiler; None for one device or pmap.
       devices: those of pmap, which cuts batches itself; None under jit.
-      resident: keep the arrays on the device; None: if they are small.
+      resident: keep the arrays on the device; None: if they are small. Those that are streamed never are.
     """
 
     def __init__(self, dataset, spec, seed: int, attempt: int, steps_per_call: int, mesh=None, devices=None, resident: bool | None = None):
-        self._arrays = {name: np.asarray(dataset.arrays[name]) for name in spec}
+        given = {name: dataset.arrays[name] for name in spec}
+        self._streams = any(isinstance(array, Streamed) for array in given.values())
+        self._arrays = {name: array if isinstance(array, Streamed) else np.asarray(array) for name, array in given.items()}
         self._batch = next(iter(spec.values())).shape[0]
         self.sizes = {name: wanted.shape[1:3] for name, wanted in spec.items() if len(wanted.shape) >= 3}
         self.aligned = not dataset.independent
         self._seed, self._attempt = (seed,), (attempt,) if attempt else ()
         self._steps, self._mesh, self._devices = steps_per_call, mesh, devices
         small = sum(array.nbytes for array in self._arrays.values()) <= RESIDENT_BYTES
-        self.resident = small if resident is None else resident
+        self.resident = not self._streams and (small if resident is None else resident)
 
     def arrays(self) -> PyTree:
         """What every call is given besides its rows: the whole set on each device, or {} where batches are sent."""
@@ -81,6 +86,11 @@ class Feed:
         yield from data.prefetch(self._calls(step))
 
     def _calls(self, step: int) -> Iterator[PyTree]:
+        if self._streams:
+            batches = streaming.calls(self._arrays, lambda call: self.rows(step + call * self._steps))
+            with contextlib.closing(batches):
+                for batch in batches:
+                    yield self._place(batch)
         while True:
             rows = self.rows(step)
             yield self._place(rows if self.resident else _gather(self._arrays, rows))

@@ -79,7 +79,7 @@ def _link(target: str, text: str) -> str:
 def _facts(row: Row) -> str:
     given, result = row.given, row.results[0].pixels
     kinds = [{1: "grey", 3: "RGB", 4: "RGBA"}.get(array.shape[-1], f"{array.shape[-1]} channels") for array in (given, result)]
-    depth = {"uint8": "", "uint16": ", 16-bit"}.get(given.dtype.name, ", float")  # the output's too, which is read back as Pillow does
+    depth = {"uint8": "", "uint16": ", 16-bit"}.get(given.dtype.name, ", float")  # the output's too
     height, width = given.shape[:2]
     return f"{width} × {height}, {' → '.join(dict.fromkeys(kinds))}{depth}"  # noqa: RUF001
 

@@ -2,7 +2,8 @@
 
 An entry is a folder `<options>-<stamp>/` with `image.raw` (of pairs `a.raw` and `b.raw`; of layouts also `layout.raw`, `instance.raw`), `label.raw`
 and `meta.json`. Attributes are not kept, so that another choice of them finds the same images; `row.raw` then tells which of the source's examples
-these are. An entry is written under another name, flushed to the disk and then renamed, so that a folder of that name is whole whenever the process
+these are. Of a set that is streamed an entry holds no images, only what was found when all were looked at: which can be used, of what kind.
+An entry is written under another name, flushed to the disk and then renamed, so that a folder of that name is whole whenever the process
 or the machine stopped.
 `<stamp>` follows the source's files: when they change, so does the name, and the outdated entry is removed.
 """
@@ -33,39 +34,45 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 1  # part of every entry's name: raise it when decoding changes
+FORMAT = 3  # part of every entry's name: raise it when decoding changes
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A whole set on disk; `arrays` are read-only maps of its files."""
+    """A whole set on disk; `arrays` are read-only maps of its files.
+
+    parts: dtype and shape [N, ...] of the images of a set that is streamed. unknown: whether its label maps have pixels of no known class.
+    """
 
     folder: Path
     arrays: dict[str, np.ndarray]
     classes: tuple[str, ...]
     fingerprint: str
     skipped: tuple[str, ...]
+    parts: dict[str, tuple[str, tuple[int, ...]]]
+    unknown: bool
 
 
-def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool) -> Entry:
+def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool, stream: bool = False) -> Entry:
     """The entry for `source` under these options, decoded now if there is none.
 
     Looked for and made in `cache_dir`, else in the folder that JAXGAN_CACHE names, else beside the source, else (where that is not
-    writable) in ~/.cache/jaxgan. Several processes may call this at once: one decodes, the others wait for it.
+    writable) in ~/.cache/jaxgan. Several processes may call this at once: one decodes, the others wait for it. With `stream` all images are decoded and
+    looked at too, but none is kept.
 
     Raises DataError: images that cannot be used (see `decoding.settle`), a full disk, no writable folder.
     """
     assert source.home is not None
     places = _places(source.home, cache_dir)
-    named = [(place, _names(source, form, shared)) for place, shared in places]
+    named = [(place, _names(source, form, shared, stream)) for place, shared in places]
     entry = next((found for place, names in named if (found := _open(place / "-".join(names)))), None)
     for place, names in [] if entry else named:
         try:
             with _lock(place, names[0]):
                 # Another process may have made it while this one waited.
-                entry = _open(place / "-".join(names)) or _build(source, form, skip_bad, place, names, progress)
+                entry = _open(place / "-".join(names)) or _build(source, form, skip_bad, place, names, progress, stream)
                 break
         except _NotWritable:
             continue
@@ -90,12 +97,14 @@ def _places(home: Path, cache_dir: Path | None) -> list[tuple[Path, bool]]:
     return [(home, False), (user / "jaxgan", True)]
 
 
-def _names(source: Source, form: Form, shared: bool) -> tuple[str, str]:
+def _names(source: Source, form: Form, shared: bool, stream: bool) -> tuple[str, str]:
     """An entry's name: what was asked for, and the state of the files. In the source's own folder, which may move, paths do not count."""
     assert source.home is not None
     asked = [FORMAT, source.identity, form.size, form.channels, str(source.home.resolve()) if shared else None]
     if form.size is not None and form.resize != "cover":
         asked.append(form.resize)
+    if stream:
+        asked.append("stream")
     return _hash(asked), _hash(source.stamp)
 
 
@@ -113,7 +122,8 @@ def _open(folder: Path) -> Entry | None:
             if path.stat().st_size != int(np.prod(shape)) * np.dtype(dtype).itemsize:
                 return None
             arrays[name] = np.memmap(path, dtype, "r", shape=tuple(shape))
-        return Entry(folder, arrays, tuple(meta["classes"]), meta["fingerprint"], tuple(meta["skipped"]))
+        parts = {name: (dtype, tuple(shape)) for name, (dtype, shape) in meta.get("parts", {}).items()}
+        return Entry(folder, arrays, tuple(meta["classes"]), meta["fingerprint"], tuple(meta["skipped"]), parts, meta["unknown"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -144,13 +154,13 @@ def _lock(place: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple[str, str], progress: bool) -> Entry:
+def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple[str, str], progress: bool, stream: bool) -> Entry:
     final = place / "-".join(names)
     partial = place / f"{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         try:
             partial.mkdir()
-            _write(source, form, skip_bad, partial, progress)
+            _write(source, form, skip_bad, partial, progress, stream)
             _commit(partial, final)
         except OSError as error:  # what goes wrong in reading is a BadImage: this is the cache's disk
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -170,40 +180,46 @@ def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple
 def _write_error(error: OSError, place: Path, source: Source | None = None) -> DataError:
     what = "the decoded images" if source is None else f"the decoded images of {source.name}"
     if error.errno in _FULL:
-        return DataError(f"the disk of {place} is full, so {what} cannot be kept: free space, or set JAXGAN_CACHE (or cache_dir) to a folder with room")
+        remedy = "free space, set JAXGAN_CACHE (or cache_dir) to a folder with room, or stream (--stream)"
+        return DataError(f"the disk of {place} is full, so {what} cannot be kept: {remedy}")
     return DataError(f"{what} cannot be written to {place} ({error.strerror or error}): set JAXGAN_CACHE (or cache_dir) to another folder")
 
 
-def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: bool) -> None:
+def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: bool, stream: bool) -> None:
     """Plain writes, not a writable map: on a full disk a map kills the process, a write says so."""
     tally = decoding.Tally()
     like: decoding.Images = ()
+    classes, unknown = source.class_names(), False
     fingerprints = [decoding.Fingerprint() for _ in source.parts]
     with ExitStack() as stack:
-        outputs = [stack.enter_context((folder / f"{part}.raw").open("wb")) for part in source.parts]
+        outputs = [] if stream else [stack.enter_context((folder / f"{part}.raw").open("wb")) for part in source.parts]
         for example in decoding.passed(source, form, progress, tally):
             if tally.bad and not skip_bad:
                 continue  # an error will follow; go on only to count
             like = example
-            for pixels, output, fingerprint in zip(example, outputs, fingerprints):
-                output.write(np.ascontiguousarray(pixels).data)
+            unknown = unknown or any(part == "layout" and bool((ids == len(classes)).any()) for part, ids in zip(source.parts, example))
+            for pixels, fingerprint in zip(example, fingerprints):
                 fingerprint.add(pixels)
+            for pixels, output in zip(example, outputs):
+                output.write(np.ascontiguousarray(pixels).data)
         for output in outputs:
             _flush(output)
     decoding.settle(source, form, tally, skip_bad)
-    arrays: dict[str, Any] = {part: [str(pixels.dtype), [len(tally.kept), *pixels.shape]] for part, pixels in zip(source.parts, like)}
+    parts = {part: [str(pixels.dtype), [len(tally.kept), *pixels.shape]] for part, pixels in zip(source.parts, like)}
+    arrays: dict[str, Any] = {} if stream else dict(parts)
     others = {} if source.labels is None else {"label": source.labels[tally.kept]}
-    rows = {} if source.attributes is None else {"row": np.array(tally.kept, np.int64)}
+    rows = {} if source.attributes is None and not stream else {"row": np.array(tally.kept, np.int64)}
     for name, array in (others | rows).items():
         with (folder / f"{name}.raw").open("wb") as file:
             file.write(array.tobytes())
             _flush(file)
         arrays[name] = [str(array.dtype), list(array.shape)]
-    classes = source.class_names()
     hashes = [one.finish(others, classes, pixels.shape, str(pixels.dtype)) for one, pixels in zip(fingerprints, like)]
     meta = {
         "arrays": arrays,
+        "parts": parts if stream else {},
         "classes": classes,
+        "unknown": unknown,
         "fingerprint": decoding.joined(hashes),
         "skipped": tally.bad,
         "source": source.name,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxgan.data import cache, decoding, images, sources
+from jaxgan.data import cache, decoding, images, sources, streaming
 from jaxgan.data.images import Form
 from jaxgan.data.source import Found, Groups, Source
 from jaxgan.errors import DataError, require, require_choice
@@ -26,7 +26,7 @@ class Dataset:
     arrays: "image" uint8 or uint16 [N, H, W, C], and "label" int32 [N] where there are labels; or "a" and "b", uint8 or uint16 [N, H, W, C]
       each. "attributes" uint8 [N, K] of 0 and 1, and "set" int32 [N] where sets were combined.
       "layout" uint8 or uint16 [N, H, W], the class of each pixel, `class_count` where it is unknown; and "instance" uint16 [N, H, W], the number of
-      the thing that each pixel shows, where it is known. Read-only, in memory or mapped from the cache.
+      the thing that each pixel shows, where it is known. Read-only, in memory or mapped from the cache; or `streaming.Streamed`.
     classes: names of the classes, by label or id; () without labels or label maps.
     fingerprint: hash of the content (pixels, labels, maps, class names, whether independent, attributes, their names and groups).
     skipped: one "FILE reason" per example that `skip_bad` left out.
@@ -204,6 +204,7 @@ def open(
     cache_dir: Path | str | None = None,
     progress: bool = True,
     resize: Literal["cover", "stretch", "width"] = "cover",
+    stream: bool = False,
 ) -> Dataset:
     """The data set that `spec` names, decoded on first use and found in a cache from then on.
 
@@ -230,33 +231,39 @@ def open(
       progress: show a bar while decoding, on a terminal.
       resize: how images are brought to `image_size`, bicubic: "cover" (scale to cover it, keeping the shape, and cut at the centre), "stretch"
         (scale both sides), "width" (scale to its width, keeping the shape; its height does not count, but all must then have one).
+      stream: keep no decoded images: look at all of them once, and from then on decode those that are asked for (`streaming.Streamed`). For sets too
+        large to keep; sets that are in memory anyway stay there. Needs the extra [grain]. The images are the same to the bit.
 
     Raises:
       DataError: one sentence on what is missing, damaged or not alike, with the first offenders.
       ValueError: settings out of range.
     """
     form, where = _form(image_size, channels, resize), None if cache_dir is None else Path(cache_dir)
+    if stream:
+        streaming.require_grain()
 
     def one(spec: str) -> Dataset:
-        return _open(spec, sources.find(spec, split), form, skip_bad, where, progress)
+        return _open(spec, sources.find(spec, split), form, skip_bad, where, progress, stream)
 
     several = re.split(r"\+(?=attributes:)", spec)
     if len(several) == 1:
         return one(spec)
+    if stream:
+        raise DataError(f"{spec} joins several sets, which are kept decoded: leave out stream (--stream), or put all into one set")
     from jaxgan.data.combining import combine  # here, as it is made of Datasets
 
     return replace(combine([one(part) for part in several]), name=spec)
 
 
-def _open(spec: str, found: Found, form: Form, skip_bad: bool, where: Path | None, progress: bool) -> Dataset:
+def _open(spec: str, found: Found, form: Form, skip_bad: bool, where: Path | None, progress: bool, stream: bool) -> Dataset:
     if isinstance(found, Source):
         two = isinstance(form.channels, tuple)
         require(not two or "b" in found.parts, f"channels {form.channels} are for images of two domains, A and B, which {spec} does not hold")
-        return _load(found, form, skip_bad, where, progress)
+        return _load(found, form, skip_bad, where, progress, stream)
     try:
-        a, b = (_load(source, replace(form, channels=form.channels_of(i)), skip_bad, where, progress) for i, source in enumerate(found))
+        a, b = (_load(source, replace(form, channels=form.channels_of(i)), skip_bad, where, progress, stream) for i, source in enumerate(found))
     finally:
-        for source in found:
+        for source in found if not stream else ():
             source.close()
     return _independent(spec, a, b)
 
@@ -271,7 +278,8 @@ def _form(image_size: tuple[int, int] | None, channels: int | tuple[int, int] | 
     return Form(size, channels, resize)
 
 
-def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool) -> Dataset:
+def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool, stream: bool) -> Dataset:
+    streams = False
     try:
         if source.array is not None and form.size in (None, source.array.shape[1:3]):
             channels = form.channels_of(0)
@@ -279,12 +287,17 @@ def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
             return _attributed(from_arrays(source.name, converted, source.labels, source.classes), source, slice(None))
         if source.home is None:
             return _decode(source, form, skip_bad, progress)
-        entry = cache.fetch(source, form, skip_bad, cache_dir, progress)
+        entry = cache.fetch(source, form, skip_bad, cache_dir, progress, stream)
         arrays = dict(entry.arrays)
         rows = arrays.pop("row", slice(None))
-        return _attributed(Dataset(source.name, arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder), source, rows)
+        if entry.parts:
+            arrays, streams = streaming.streamed(source, form, np.asarray(rows), entry.parts) | arrays, True
+        made = _attributed(Dataset(source.name, arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder), source, rows)
+        made.__dict__["unknown"] = entry.unknown  # as the property would find by reading, and of a streamed set decoding, all maps
+        return made
     finally:
-        source.close()
+        if not streams:  # else it is read from as long as the set is used
+            source.close()
 
 
 def _attributed(data: Dataset, source: Source, rows: np.ndarray | slice) -> Dataset:

@@ -60,9 +60,7 @@ def passed(source: Source, form: images.Form, progress: bool, tally: Tally) -> I
 def _results(source: Source, form: images.Form) -> Iterator[Any]:
     def work(i: int):
         try:
-            found = source.read(i)
-            parts = found if isinstance(found, tuple) else (found,)
-            return tuple(images.fit(part, form.size, form.channels_of(p), form.resize) for p, part in enumerate(parts))
+            return one(source, form, i)
         except images.BadImage as error:
             return error
 
@@ -79,6 +77,13 @@ def _results(source: Source, form: images.Form) -> Iterator[Any]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def one(source: Source, form: images.Form, i: int) -> Images:
+    """Example `i` of a source, all its parts, in the form asked for. Raises BadImage."""
+    found = source.read(i)
+    parts = found if isinstance(found, tuple) else (found,)
+    return tuple(images.fit(part, form.size, form.channels_of(p), form.resize) for p, part in enumerate(parts))
 
 
 def offenders(reasons: list[str]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -37,14 +40,50 @@ def quiet() -> Iterator[None]:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Bytes of an image file -> uint8 [H, W, 1, 3 or 4], or uint16 [H, W, 1] for 16-bit grey; upright by its EXIF orientation.
+    """Bytes of an image file -> uint8 or uint16 [H, W, 1, 3 or 4]; upright by its EXIF orientation.
 
-    1-bit becomes grey, palette and CMYK become RGB, anything with transparency RGBA. An animation gives its first frame. 16-bit RGB is
-    read by Pillow at 8 bits.
+    uint16 for 16-bit grey, and for 16-bit RGB and RGBA of PNG and TIFF files. 1-bit becomes grey, palette and CMYK become RGB, anything with
+    transparency RGBA. An animation gives its first frame. 16-bit grey with opacity, and 16-bit colours of other formats, are read at 8 bits.
 
     Raises BadImage: empty, not an image, truncated or damaged, a decompression bomb (more than `PIL.Image.MAX_IMAGE_PIXELS` pixels).
     """
-    return _decoded(data, lambda image: _as_array(_upright(_loaded(image))))
+
+    def convert(image: Image.Image) -> np.ndarray:
+        tiles = _second_bytes(image)
+        first = _upright(_loaded(image))
+        if tiles is None:
+            return _as_array(first)
+        with Image.open(io.BytesIO(data)) as again:
+            again.tile = tiles  # type: ignore[attr-defined]
+            return _joined(np.asarray(first), np.asarray(_upright(_loaded(again))), image.info.get("transparency"))
+
+    return _decoded(data, convert)
+
+
+def _second_bytes(image: Image.Image) -> list[Any] | None:
+    """Of a file of 16-bit RGB or RGBA, how to read it so that Pillow keeps the byte of each channel that it drops otherwise; None for any other file.
+
+    Pillow has 8 bits for each channel of a colour and takes the higher byte of 16; from a file said to be of the other byte order, it takes the lower.
+    """
+    tiles = []
+    for tile in getattr(image, "tile", []):
+        packing, *rest = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        match = re.fullmatch(r"(RGBA?;16)([BLN])", packing) if isinstance(packing, str) else None
+        if match is None:
+            return None
+        big = match[2] == "B" or (match[2] == "N" and sys.byteorder == "big")
+        other = match[1] + ("L" if big else "B")
+        tiles.append(tile._replace(args=(other, *rest) if isinstance(tile[3], tuple) else other))
+    return tiles or None
+
+
+def _joined(high: np.ndarray, low: np.ndarray, transparent: Any) -> np.ndarray:
+    """uint8 [H, W, C], twice -> uint16 [H, W, C]. transparent: the colour (R, G, B) that stands for none, if there is one: then C becomes 4."""
+    pixels = high.astype(np.uint16) << 8 | low
+    if not isinstance(transparent, tuple) or pixels.shape[2] != 3:
+        return pixels
+    seen = (pixels != np.array(transparent)).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, np.where(seen, 65535, 0).astype(np.uint16)], axis=2)
 
 
 def decode_ids(data: bytes) -> np.ndarray:

@@ -70,16 +70,14 @@ class Ids:
         known = np.setdiff1d(ids, self.unknown)
         return int(known.max()) - self.first if known.size else -1
 
-    def classes(self, ids: np.ndarray, count: int) -> np.ndarray:
-        """[H, W] -> classes, uint8 or uint16 [H, W], `count` where unknown. Raises BadImage: an id that is out of range."""
+    def classes(self, ids: np.ndarray, count: int, remedy: str = "give another ?classes= or ?unknown=") -> np.ndarray:
+        """[H, W] -> classes, uint8 or uint16 [H, W], `count` where unknown. Raises BadImage: an id that is out of range; `remedy` says what else to do."""
         unknown = np.isin(ids, self.unknown)
         wrong = ~unknown & (ids >= count + self.first)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             these = f"{self.first} to {count + self.first - 1}, and {' and '.join(map(str, self.unknown))} where unknown"
-            raise images.BadImage(
-                f"has the id {ids[row, column]} in row {row}, column {column}, but ids are {these}: repair it, or give another ?classes= or ?unknown="
-            )
+            raise images.BadImage(f"has the id {ids[row, column]} in row {row}, column {column}, but ids are {these}: repair it, or {remedy}")
         return np.where(unknown, count, ids.astype(np.int64) - self.first).astype(np.uint8 if count <= 255 else np.uint16)
 
 

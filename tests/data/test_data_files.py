@@ -10,6 +10,7 @@ from PIL import Image
 
 import jaxgan.data
 from jaxgan.errors import DataError
+from jaxgan.images import save_png
 
 RNG = np.random.default_rng(2)
 
@@ -217,6 +218,15 @@ def test_16_bit_sets_stay_16_bit(tmp_path, cache, failure):
     np.testing.assert_array_equal(data.arrays["image"][..., 0], pixels)
     save(tmp_path / "deep" / "9.png", (4, 4, 1))
     assert "bit depth" in failure(f"folder:{tmp_path / 'deep'}")
+
+
+def test_16_bit_colours_stay_16_bit(tmp_path, cache):
+    pixels = RNG.integers(0, 65536, (3, 4, 5, 3)).astype(np.uint16)
+    for i, image in enumerate(pixels):
+        save_png(tmp_path / "deep" / f"{i}.png", image)
+    data = jaxgan.data.open(f"folder:{tmp_path / 'deep'}", progress=False)
+    assert data.arrays["image"].dtype == np.uint16
+    np.testing.assert_array_equal(data.arrays["image"], pixels)
 
 
 def test_palette_and_cmyk_files_in_one_set(tmp_path, cache):

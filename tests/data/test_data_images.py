@@ -7,9 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from jaxgan.data import images
+from jaxgan.images import encode_png
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
@@ -122,6 +125,92 @@ def test_decompression_bomb(side, quiet):
 def test_bad_files_have_reasons(data, reason):
     with pytest.raises(images.BadImage, match=reason):
         images.decode(data)
+
+
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""Adam7: first row and column of each pass, and the steps from one to the next."""
+
+
+def filtered(rows, unit, choose):
+    """Rows of bytes [H, W] with the filters `choose(row)` of the PNG specification (section 9.2), written down byte by byte. unit: bytes of a pixel."""
+    out = b""
+    before = [0] * rows.shape[1]
+    for number, row in enumerate(rows.tolist()):
+        kind = choose(number)
+        out += bytes([kind])
+        for i, value in enumerate(row):
+            left, above = (row[i - unit] if i >= unit else 0), before[i]
+            corner = before[i - unit] if i >= unit else 0
+            guess = left + above - corner
+            paeth = min((left, above, corner), key=lambda near: abs(guess - near))
+            out += bytes([(value - (0, left, above, (left + above) // 2, paeth)[kind]) % 256])
+        before = row
+    return out
+
+
+def deep_png(pixels, choose, interlaced=False, chunks=()):
+    """A PNG file of uint16 [H, W, 3 or 4]: a writer of its own, apart from the library's."""
+    height, width, channels = pixels.shape
+    parts = [pixels[top::down, left::right] for top, left, down, right in PASSES] if interlaced else [pixels]
+    parts = [part.astype(">u2").reshape(part.shape[0], -1) for part in parts if part.size]
+    data = b"".join(filtered(part.view(np.uint8), 2 * channels, choose) for part in parts)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, int(interlaced))
+    every = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in every)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([3, 4]), st.booleans(), st.integers(0, 2**32 - 1))
+def test_16_bit_colours_are_read_to_the_bit(height, width, channels, interlaced, seed):
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 65536, (height, width, channels)).astype(np.uint16)
+    kinds = random.integers(0, 5, height)
+    result = images.decode(deep_png(pixels, lambda row: int(kinds[row]), interlaced))
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result, pixels)
+    np.testing.assert_array_equal(images.decode(encode_png(pixels)), pixels)
+
+
+@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_every_filter_of_16_bit_colours(kind, interlaced):
+    pixels = RNG.integers(0, 65536, (11, 13, 3)).astype(np.uint16)
+    np.testing.assert_array_equal(images.decode(deep_png(pixels, lambda row: kind, interlaced)), pixels)
+
+
+def test_16_bit_colours_with_a_transparent_one():
+    pixels = RNG.integers(0, 65536, (3, 4, 3)).astype(np.uint16)
+    pixels[0, 0] = pixels[1, 2] = (1000, 2000, 3000)
+    pixels[2, 2] = (1000, 2000, 3001)  # the same in the higher bytes
+    result = images.decode(deep_png(pixels, lambda row: 0, chunks=[(b"tRNS", struct.pack(">HHH", 1000, 2000, 3000))]))
+    np.testing.assert_array_equal(result[..., :3], pixels)
+    np.testing.assert_array_equal(result[..., 3] == 0, np.isin(np.arange(12).reshape(3, 4), [0, 6]))
+
+
+def test_16_bit_colours_are_turned_upright():
+    pixels = RNG.integers(0, 65536, (3, 5, 3)).astype(np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = deep_png(pixels, lambda row: 1, chunks=[(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))])
+    np.testing.assert_array_equal(images.decode(data), np.rot90(pixels, -1))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bit_colours_of_tiff(order):
+    """Uncompressed, one strip, the least that the format asks for."""
+    pixels = RNG.integers(0, 65536, (4, 3, 3)).astype(f"{order}u2")
+    start = 8 + 2 + 9 * 12 + 4
+    entries = [(256, 3, 1, 3, 0), (257, 3, 1, 4, 0), (258, 3, 3, start), (259, 3, 1, 1, 0), (262, 3, 1, 2, 0), (273, 4, 1, start + 6)]
+    entries += [(277, 3, 1, 3, 0), (278, 3, 1, 4, 0), (279, 4, 1, pixels.nbytes)]
+    packed = b"".join(struct.pack(order + ("HHIHH" if kind == 3 and count == 1 else "HHII"), tag, kind, count, *value) for tag, kind, count, *value in entries)
+    marks = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 9)
+    np.testing.assert_array_equal(images.decode(marks + packed + bytes(4) + struct.pack(order + "HHH", 16, 16, 16) + pixels.tobytes()), pixels)
+
+
+def test_damaged_16_bit_colours_are_named():
+    data = deep_png(RNG.integers(0, 65536, (30, 30, 3)).astype(np.uint16), lambda row: 4)
+    with pytest.raises(images.BadImage, match="is damaged"):
+        images.decode(data[:2000])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -165,7 +165,7 @@ def test_the_data_decides_shapes(opened):
     preset, options, config = parse("--data", "folder:x", "--skip-bad")
     _, config, _ = common.prepare(preset, options, config, [])
     assert (config.image_size, config.channels, config.classes) == ((12, 20), 3, 3)
-    assert opened == [("folder:x", {"image_size": None, "channels": None, "resize": "cover", "skip_bad": True})]
+    assert opened == [("folder:x", {"image_size": None, "channels": None, "resize": "cover", "skip_bad": True, "stream": False})]
 
 
 def test_an_unconditional_config_stays_unconditional(opened):
@@ -181,7 +181,7 @@ def test_a_preset_or_a_flag_decides_the_size_the_data_is_opened_at(opened):
     preset, options, config = parse(*arguments)
     _, config, _ = common.prepare(preset, options, config, arguments)
     assert (config.image_size, config.channels, config.classes) == ((16, 24), 1, 5)
-    assert opened[-1] == ("tfds:mnist", {"image_size": (16, 24), "channels": 1, "resize": "cover", "skip_bad": False})
+    assert opened[-1] == ("tfds:mnist", {"image_size": (16, 24), "channels": 1, "resize": "cover", "skip_bad": False, "stream": False})
 
 
 def prepare_maps(*arguments, presets=MAPS):
@@ -193,9 +193,9 @@ def prepare_maps(*arguments, presets=MAPS):
 
 def test_data_is_opened_with_the_margin_of_the_crop(opened):
     assert prepare_maps() == ((256, 256), 3, 1)
-    assert opened[-1] == ("paired:maps", {"image_size": (286, 286), "channels": None, "resize": "stretch", "skip_bad": False})
+    assert opened[-1] == ("paired:maps", {"image_size": (286, 286), "channels": None, "resize": "stretch", "skip_bad": False, "stream": False})
     assert prepare_maps("--config.image-size", "64", "32", "--crop", "4", "--resize", "width", "--config.channels-b", "1") == ((64, 32), 3, 1)
-    assert opened[-1][1] == {"image_size": (68, 36), "channels": (3, 1), "resize": "width", "skip_bad": False}
+    assert opened[-1][1] == {"image_size": (68, 36), "channels": (3, 1), "resize": "width", "skip_bad": False, "stream": False}
     own = {"maps": dataclasses.replace(MAPS["maps"], image_size=None)}
     assert prepare_maps(presets=own) == ((12, 20), 3, 1)  # nobody knows a size: the data's, enlarged while training
     assert opened[-1][1]["image_size"] is None
@@ -204,7 +204,7 @@ def test_data_is_opened_with_the_margin_of_the_crop(opened):
 def test_images_as_they_are(opened):
     """At the network's size plus the margin, at the network's own, or what the flag says, for `jaxgan.data.check` to judge."""
     assert prepare_maps("--resize", "none") == ((12, 20), 3, 1)
-    assert opened[-1][1] == {"image_size": None, "channels": None, "resize": "cover", "skip_bad": False}
+    assert opened[-1][1] == {"image_size": None, "channels": None, "resize": "cover", "skip_bad": False, "stream": False}
     assert prepare_maps("--resize", "none", "--config.image-size", "8", "16", "--crop", "4")[0] == (8, 16)
     assert prepare_maps("--resize", "none", "--config.image-size", "8", "8", "--crop", "4")[0] == (8, 8)
     fitting = {"maps": dataclasses.replace(MAPS["maps"], image_size=(8, 16))}

@@ -24,7 +24,7 @@ def load(name):
     return importlib.import_module(f"jaxgan.families.{name}"), importlib.import_module(f"experiments.{name}")
 
 
-def fake_open(spec, *, image_size=None, channels=None, split="train", resize="cover", skip_bad=False):
+def fake_open(spec, *, image_size=None, channels=None, split="train", resize="cover", skip_bad=False, stream=False):
     """The real digits, or twenty images, or pairs, of the right size and ten classes."""
     if "digits" in spec:
         return data.dataset.open(spec, image_size=image_size, channels=channels, split=split, resize=resize)
