@@ -1,11 +1,15 @@
-"""Mix and move the codes of a trained autoencoder: strips of images between two codes, and images with an attribute added.
+"""Walk through the codes of a trained run: images between two codes, as a sheet or an animation, and images with an attribute added.
 
-    python -m experiments.latent runs/vaegan-digits interpolate walk.png                            strips from one sample to another
+    python -m experiments.latent runs/dcgan-digits interpolate walk.gif                             a tour of samples, as an animation
+    python -m experiments.latent runs/cgan-digits interpolate walk.png --labels 3 5                 strips from one sample to another
+    python -m experiments.latent runs/styles interpolate walk.webp --truncation 0.7                 StyleGAN, in its styles w
+    python -m experiments.latent runs/styles interpolate walk.gif --images a.npz b.npz c.npz        between results of experiments.project
     python -m experiments.latent runs/vaegan-faces64 interpolate walk.png --images a.jpg b.jpg      from one image to the next
     python -m experiments.latent runs/vaegan-digits attribute to3.png --data digits --to 3 --from 7
     python -m experiments.latent runs/vaegan-faces64 attribute smile.png --data 'attributes:celeba?table=list_attr_celeba.txt' --to Smiling
 
-For runs of a family that encodes (vaegan). Reads the run directory, and the images that it is given.
+`interpolate` is for every family that draws images from noise, `attribute` for those that encode images, too (vaegan). Between samples of a normal
+distribution the way is an arc; between others, between images and in w it is straight (--path). Reads the run directory, and the files it is given.
 """
 
 from __future__ import annotations
@@ -13,100 +17,108 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from experiments import image_files
+from experiments import animation, image_files, latent_codes
 from experiments.common import one_sentence_errors, short_name
+from experiments.latent_codes import Model
+from experiments.sample import chosen_labels
 from jaxgan.data.dataset import Dataset
-from jaxgan.data.images import BadImage, quiet, resize
-from jaxgan.errors import DataError, require
+from jaxgan.errors import require
 from jaxgan.images import save_png, tile, write_whole
 
-CHUNK = 64
-"""Images encoded or decoded at once: bounds memory, changes nothing."""
-
-
-class Model(NamedTuple):
-    """A run that encodes, in NumPy: images float32 [N, H, W, C] in [-1, 1], codes float32 [N, Z], image_size (H, W), channels C.
-
-    encode gives the means of images' codes, decode images of codes, sample(seed, n) codes of the prior.
-    """
-
-    encode: Callable[[np.ndarray], np.ndarray]
-    decode: Callable[[np.ndarray], np.ndarray]
-    sample: Callable[[int, int], np.ndarray]
-    image_size: tuple[int, int]
-    channels: int
+ENDINGS = (".png", ".npy", *animation.KINDS)
+MOST_PANELS = 10
+"""Classes that an animation shows side by side if none are named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a sheet (.png) or an array (.npy) of images and print where. Leaves with status 2 and one sentence where that is impossible."""
+    """Write a sheet (.png), an array (.npy) or an animation and print where. Leaves with status 2 and one sentence where that is impossible."""
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
         import jaxgan.checkpoint
 
-        require(options.out.suffix.lower() in (".png", ".npy"), f"OUT must end in .png or .npy, got {options.out}")
+        walks = options.action == "interpolate"
+        endings, suffix = ENDINGS if walks else ENDINGS[:2], options.out.suffix.lower()
+        require(suffix in endings, f"OUT must end in {', '.join(endings[:-1])} or {endings[-1]}, got {options.out}")
         require(options.n >= 1, f"--n must be at least 1, got {options.n}")
-        model = prepare(*jaxgan.checkpoint.load(options.run))
-        grid = interpolate(model, options) if options.action == "interpolate" else move(model, options)
-        print(write(options.out, grid))
-
-
-def prepare(family: ModuleType, config: Any, state: Any) -> Model:
-    """The run's networks, compiled for whole chunks. Raises `ValueError` if its family has no codes."""
-    import jax
-    import jax.numpy as jnp
-
-    encodes = hasattr(family, "encode") and hasattr(family, "decode")
-    require(encodes, f"{short_name(family)} cannot encode images, so it has no codes to mix or move: give a run of vaegan")
-    encode, decode = (jax.jit(partial(function, config)) for function in (family.encode, family.decode))
-
-    def sample(seed: int, n: int) -> np.ndarray:
-        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(n))
-        return np.asarray(jax.vmap(lambda key: jax.random.normal(key, (config.latent_size,)))(keys))
-
-    return Model(
-        lambda images: _in_chunks(lambda part: encode(state, part)[0], images),
-        lambda codes: _in_chunks(partial(decode, state), codes),
-        sample,
-        tuple(config.image_size),
-        config.channels,
-    )
-
-
-def _in_chunks(function: Callable[[np.ndarray], Any], rows: np.ndarray) -> np.ndarray:
-    """`function` of all rows, always of `CHUNK` at once, so that one program serves all; the last part is filled up and cut back."""
-    parts = []
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        filled = np.concatenate([part, np.repeat(part[-1:], CHUNK - len(part), axis=0)])
-        parts.append(np.asarray(function(filled), np.float32)[: len(part)])
-    return np.concatenate(parts)
+        family, config, state = jaxgan.checkpoint.load(options.run)
+        if not walks:
+            encodes = hasattr(family, "encode") and hasattr(family, "decode")
+            require(encodes, f"{short_name(family)} cannot encode images, so attributes cannot be added to them: give a run of vaegan")
+            print(write(options.out, move(latent_codes.prepare(family, config, state), options)))
+            return
+        model = latent_codes.prepare(family, config, state, options.space, options.truncation)
+        labels = chosen_labels(options.labels, config)
+        if suffix in animation.KINDS:
+            print(animation.write(options.out, tour(model, options, labels), options.frames_per_second))
+        else:
+            print(write(options.out, interpolate(model, options, labels)))
 
 
 # --------------------------------------------------------------------------------------------------------------- interpolation
 
 
-def interpolate(model: Model, options: argparse.Namespace) -> np.ndarray:
-    """Strips [rows, columns, H, W, C] of images whose codes lie evenly on a straight line.
+def interpolate(model: Model, options: argparse.Namespace, labels: np.ndarray | None) -> np.ndarray:
+    """Strips [rows, columns, H, W, C] of images whose codes lie evenly on the way.
 
-    Between each given image and the next, which stand at both ends of a strip; else between two samples, `options.n` strips.
+    Between each given image and the next, which stand at both ends of a strip; else between two samples, `options.n` strips, of the classes in turn.
     """
-    require(options.steps >= 2, f"--steps must be at least 2, got {options.steps}")
-    require(len(options.images) != 1, "--images needs two images at least, to go from one to the next")
-    images = read(options.images, model)
-    codes = model.sample(options.seed, 2 * options.n) if images is None else model.encode(images)
-    starts, ends = (codes[::2], codes[1::2]) if images is None else (codes[:-1], codes[1:])
-    share = np.linspace(0, 1, options.steps, dtype=np.float32)[None, :, None]
-    path = (1 - share) * starts[:, None] + share * ends[:, None]
-    strips = _decoded(model, path)
-    return strips if images is None else np.concatenate([images[:-1, None], strips, images[1:, None]], axis=1)
+    steps = 9 if options.steps is None else options.steps
+    require(steps >= 2, f"--steps must be at least 2, got {steps}")
+    given = _given(model, options)
+    if given is None:
+        pairs = None if labels is None else np.repeat(np.resize(labels, options.n), 2)
+        codes = model.sample(options.seed, 2 * options.n, pairs)
+        starts, ends = codes[::2], codes[1::2]
+    else:
+        starts, ends = given[0][:-1], given[0][1:]
+    way = latent_codes.between(starts, ends, np.linspace(0, 1, steps), _path(model, options))
+    strips = _decoded(model, way, None if labels is None or given is not None else np.repeat(np.resize(labels, len(way)), steps))
+    return strips if given is None else np.concatenate([given[1][:-1, None], strips, given[1][1:, None]], axis=1)
+
+
+def tour(model: Model, options: argparse.Namespace, labels: np.ndarray | None) -> list[np.ndarray]:
+    """Frames [rows, columns, H, W, C] of a closed tour: from each of `options.n` samples, or of the given images, to the next, and from the last to the first.
+
+    With classes, a panel for each, all on the same latents.
+    """
+    steps = 16 if options.steps is None else options.steps
+    require(steps >= 1, f"--steps must be at least 1, got {steps}")
+    require(0 < options.frames_per_second <= 100, f"--frames-per-second must be above 0 and at most 100, got {options.frames_per_second}")
+    given = _given(model, options)
+    require(given is not None or options.n >= 2, f"--n must be at least 2, to go from one to the next, got {options.n}")
+    panels: list[int | None] = [None] if labels is None or given is not None else list(labels if options.labels else labels[:MOST_PANELS])
+    shown = []
+    for label in panels:
+        own = None if label is None else np.full(options.n, label, np.int32)
+        codes = model.sample(options.seed, options.n, own) if given is None else given[0]
+        way = latent_codes.between(codes, np.roll(codes, -1, axis=0), np.arange(steps) / steps, _path(model, options))
+        shown.append(_decoded(model, way, None if label is None else np.full(len(codes) * steps, label, np.int32)))
+    columns = int(np.ceil(np.sqrt(len(shown))))
+    blank = [np.full_like(shown[0], -1)] * (-len(shown) % columns)
+    films = np.stack([*shown, *blank]).reshape(-1, columns, len(codes) * steps, *shown[0].shape[2:])
+    return [films[:, :, i] for i in range(films.shape[2])]
+
+
+def _given(model: Model, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray] | None:
+    """Codes and images of --images; None without."""
+    require(len(options.images) != 1 or options.images[0].is_dir(), "--images needs two images at least, to go from one to the next")
+    files = [file for path in options.images for file in _files(path)]
+    require(len(files) != 1, f"--images needs two images at least, to go from one to the next: {files[:1]} is one")
+    return model.read(files) if files else None
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.suffix.lower() == ".npz" else [file for _, file in image_files.find(path)]
+
+
+def _path(model: Model, options: argparse.Namespace) -> latent_codes.Way:
+    return options.path or ("line" if options.images else model.path)
 
 
 # ------------------------------------------------------------------------------------------------------------------ attributes
@@ -130,14 +142,17 @@ def move(model: Model, options: argparse.Namespace) -> np.ndarray:
     for group, name in zip((with_it, without), names, strict=True):
         require(group.any(), f"none of the {len(group)} images of {options.data} that were looked at is {name}: raise --limit, or name another")
     either, pixels = with_it | without, dataset.arrays["image"]
-    codes = model.encode(image_files.normalise(np.asarray(pixels[rows[either]])))
+    encode: Any = model.encode
+    codes = encode(image_files.normalise(np.asarray(pixels[rows[either]])))
     vector = difference(codes, with_it[either], without[either])
     print(f"{names[0]}: {with_it.sum()} images; {names[1]}: {without.sum()}; their mean codes are {np.linalg.norm(vector):.3g} apart")
-    images = read(options.images, model)
-    if images is None:
+    files = [file for path in options.images for file in _files(path)]
+    if files:
+        images = model.read(files)[1]
+    else:
         images = image_files.normalise(np.asarray(pixels[rows[without][: options.n]]))
     strengths = np.array(options.strengths, np.float32)[None, :, None]
-    moved = _decoded(model, model.encode(images)[:, None] + strengths * vector)
+    moved = _decoded(model, encode(images)[:, None] + strengths * vector, None)
     return np.concatenate([images[:, None], moved], axis=1)
 
 
@@ -159,31 +174,13 @@ def difference(codes: np.ndarray, with_it: np.ndarray, without: np.ndarray) -> n
     return (codes[with_it].mean(axis=0, dtype=np.float64) - codes[without].mean(axis=0, dtype=np.float64)).astype(np.float32)
 
 
-# --------------------------------------------------------------------------------------------------------------- images in and out
+# ------------------------------------------------------------------------------------------------------------------ images out
 
 
-def _decoded(model: Model, codes: np.ndarray) -> np.ndarray:
-    """Codes [rows, columns, Z] -> images [rows, columns, H, W, C]."""
-    images = model.decode(codes.reshape(-1, codes.shape[-1]))
+def _decoded(model: Model, codes: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Codes [rows, columns, D] and labels [rows * columns] -> images [rows, columns, H, W, C]."""
+    images = model.decode(codes.reshape(-1, codes.shape[-1]), labels)
     return images.reshape(*codes.shape[:2], *images.shape[1:])
-
-
-def read(paths: Sequence[Path], model: Model) -> np.ndarray | None:
-    """The images at these paths (files, or folders of them) as the model takes them, cut and scaled to its size; None without paths.
-
-    Raises `DataError` for one that cannot be used.
-    """
-    images = []
-    with quiet():
-        for _, file in (item for path in paths for item in image_files.find(path)):
-            try:
-                pixels = image_files.read(file, model.channels)
-                if pixels.dtype == np.float32 and pixels.shape[:2] != model.image_size:
-                    raise BadImage(f"must be {model.image_size[0]}x{model.image_size[1]} pixels, as arrays of floats are not scaled")
-                images.append(image_files.normalise(pixels if pixels.dtype == np.float32 else resize(pixels, model.image_size)))
-            except BadImage as error:
-                raise DataError(f"{file} {error}: give another image") from None
-    return np.stack(images) if images else None
 
 
 def write(out: Path, grid: np.ndarray) -> Path:
@@ -200,9 +197,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.latent", description=__doc__, **formats)  # type: ignore[arg-type]
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
     actions = parser.add_subparsers(dest="action", required=True)
-    walk = actions.add_parser("interpolate", help="strips of images between two codes")
-    walk.add_argument("--steps", type=int, default=9, help="images in a strip (default: 9)")
+    walk = actions.add_parser("interpolate", help="images between two codes")
+    walk.add_argument("--steps", type=int, help="images in a strip (default: 9), or frames from one code to the next (default: 16)")
     walk.add_argument("--seed", type=int, default=0, help="decides the samples (default: 0)")
+    walk.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="of a run with classes: strips of these in turn, or a panel for each")
+    walk.add_argument("--path", choices=("line", "arc"), help="straight, or evenly in angle (default: arc between samples of a normal distribution)")
+    walk.add_argument("--space", choices=("w", "z"), help="stylegan: go between styles or between latents (default: w)")
+    walk.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures")
+    walk.add_argument("--frames-per-second", type=float, default=20, help="of an animation (default: 20)")
     shift = actions.add_parser("attribute", help="add the difference of two groups' mean codes to images")
     shift.add_argument("--data", required=True, metavar="SPEC", help="data set with classes or attributes (digits, folder:DIR, attributes:PATH, ...)")
     shift.add_argument("--to", required=True, metavar="NAME", help="class or attribute to add")
@@ -210,9 +212,12 @@ def _parser() -> argparse.ArgumentParser:
     strengths = "how much of the difference to add, for each column; 0 is the reconstruction (default: 0 0.5 1 1.5)"
     shift.add_argument("--strengths", type=float, nargs="+", default=[0.0, 0.5, 1.0, 1.5], help=strengths)
     shift.add_argument("--limit", type=int, default=10_000, help="images of the data set to take means over at most (default: 10000)")
-    for action, count in ((walk, "strips between samples, without --images"), (shift, "images to take from the data set, without --images")):
-        action.add_argument("out", type=Path, metavar="OUT", help="FILE.png: one sheet; FILE.npy: float32 [rows, columns, H, W, C] in [-1, 1]")
-        action.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help="images of your own, or folders of them")
+    samples = "without --images: strips between samples, or samples on the tour of an animation"
+    for action, count in ((walk, samples), (shift, "images to take from the data set, without --images")):
+        endings = "FILE.png: one sheet; FILE.npy: float32 [rows, columns, H, W, C] in [-1, 1]"
+        action.add_argument("out", type=Path, metavar="OUT", help=endings + ("; FILE.gif, .webp, .apng: an animation" if action is walk else ""))
+        own = "images of your own, or folders of them" + ("; of stylegan, .npz files of experiments.project" if action is walk else "")
+        action.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help=own)
         action.add_argument("--n", type=int, default=8, help=f"{count} (default: 8)")
     return parser
 

@@ -62,10 +62,10 @@ def _to_whole(images: Any, kind: type[np.uint8] | type[np.uint16]) -> np.ndarray
     return pixels
 
 
-def tile(grid: Any) -> np.ndarray:
+def tile(grid: Any, max_width: int = MAX_WIDTH, max_height: int = MAX_HEIGHT) -> np.ndarray:
     """[rows, columns, H, W, C] in [-1, 1] (or uint8) -> one sheet, uint8 [height, width, C'], with C' in 1..4.
 
-    Images are enlarged by pixel repetition (a whole factor: at most `MAX_WIDTH` wide and `MAX_HEIGHT` high, never made smaller) and parted by `GAP`
+    Images are enlarged by pixel repetition (a whole factor: at most `max_width` wide and `max_height` high, never made smaller) and parted by `GAP`
     pixels, grey, or transparent where the images have opacity. C' is C, except: C > 4 shows the first three; grey with a non-finite
     pixel becomes RGB, so that the pixel can be seen.
 
@@ -76,7 +76,7 @@ def tile(grid: Any) -> np.ndarray:
         raise ValueError(f"a grid of images is [rows, columns, H, W, C], none of them 0, got shape {list(grid.shape)}")
     pixels = to_uint8(_showable(grid))
     rows, columns, height, width, channels = pixels.shape
-    factor = max(1, min((MAX_WIDTH - GAP * (columns - 1)) // (columns * width), (MAX_HEIGHT - GAP * (rows - 1)) // (rows * height)))
+    factor = max(1, min((max_width - GAP * (columns - 1)) // (columns * width), (max_height - GAP * (rows - 1)) // (rows * height)))
     pixels = pixels.repeat(factor, axis=2).repeat(factor, axis=3)
     height, width = height * factor, width * factor
     sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), GAP_GREY, np.uint8)

@@ -25,7 +25,7 @@ from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "init", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,19 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
+
+
+def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z] of the classes `labels` (int32 [B]), from the averaged generator; each latent alone.
+
+    `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
+    """
+    return adversarial.images_of(game(config), config, state, latents, labels)
+
+
+def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
+    """The latents [n, Z] of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    return adversarial.sample_latents(config, key, n, first)
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

@@ -294,10 +294,20 @@ def sample_images(
     game: Game, config: Any, state: State, key: jax.Array, count: int, labels: jax.Array | None, first: int, latent: Callable = jax.random.normal
 ) -> jax.Array:
     """`count` images [count, H, W, C] in [-1, 1] from the averaged generator; image i uses `fold_in(key, first + i)`."""
-    keys = example_keys(key, count, first=first)
-    latents = jax.vmap(lambda k: latent(k, (config.latent_size,)))(keys)
     if labels is not None:
         chex.assert_shape(labels, (count,))
+    return images_of(game, config, state, sample_latents(config, key, count, first, latent), labels)
+
+
+def sample_latents(config: Any, key: jax.Array, count: int, first: int, latent: Callable = jax.random.normal) -> jax.Array:
+    """The latents [count, Z] of `sample_images`: latent i uses `fold_in(key, first + i)`."""
+    return jax.vmap(lambda k: latent(k, (config.latent_size,)))(example_keys(key, count, first=first))
+
+
+def images_of(game: Game, config: Any, state: State, latents: jax.Array, labels: jax.Array | None) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z] from the averaged generator. Raises ValueError for latents of another length."""
+    fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
+    require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
     images: Any = game.generator.apply(state.ema, latents, labels, train=False)
     return images
 

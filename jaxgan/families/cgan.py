@@ -22,12 +22,16 @@ from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscrim
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "init", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
 
 OFFICIAL_OPTIMIZER = Optimizer(
     "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=1_732_902, min_learning_rate=1e-6
 )
 """The paper's schedule: the learning rate divided by 1.00004 at every update of 100 images down to 1e-6, momentum 0.5 to 0.7."""
+
+
+UNIFORM = (0.0, 1.0)
+"""Range of uniform latents."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,19 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
     return adversarial.sample_images(game(config), config, state, key, n, labels, first, _latent(config))
+
+
+def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z] of the classes `labels` (int32 [B]), from the averaged generator; each latent alone.
+
+    `sample` draws the latents: image i's is of the distribution `latent` by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
+    """
+    return adversarial.images_of(game(config), config, state, latents, labels)
+
+
+def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
+    """The latents [n, Z] of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    return adversarial.sample_latents(config, key, n, first, _latent(config))
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

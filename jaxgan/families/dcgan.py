@@ -22,7 +22,7 @@ from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "init", "preview", "sample", "sngan", "train_step", "wgan_gp"]
+__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "sngan", "train_step", "wgan_gp"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,21 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
     """
     require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
+
+
+def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z], of the classes `labels` (int32 [B]) if conditional, from the averaged generator; each latent alone.
+
+    `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length,
+    and labels missing or out of place.
+    """
+    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
+    return adversarial.images_of(game(config), config, state, latents, labels)
+
+
+def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
+    """The latents [n, Z] of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    return adversarial.sample_latents(config, key, n, first)
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

@@ -22,12 +22,16 @@ from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscrim
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "init", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
 
 OFFICIAL_OPTIMIZER = Optimizer(
     "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=17_328_714, min_learning_rate=1e-6
 )
 """The 2014 schedule: the learning rate divided by 1.000004 at every update of 100 images, momentum 0.5 to 0.7 over 250 epochs of 50,000."""
+
+
+UNIFORM = (-(3**0.5), 3**0.5)
+"""Range of uniform latents."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Config:
 def _latent(config: Config):
     if config.latent == "normal":
         return jax.random.normal
-    return partial(jax.random.uniform, minval=-(3**0.5), maxval=3**0.5)
+    return partial(jax.random.uniform, minval=UNIFORM[0], maxval=UNIFORM[1])
 
 
 def game(config: Config, axis_name: str | None = None) -> Game:
@@ -113,6 +117,19 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] from the averaged generator. Image i uses `fold_in(key, first + i)`, so chunks change nothing."""
     return adversarial.sample_images(game(config), config, state, key, n, None, first, _latent(config))
+
+
+def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z], from the averaged generator; each latent alone.
+
+    `sample` draws the latents: image i's is of the distribution `latent` by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
+    """
+    return adversarial.images_of(game(config), config, state, latents, None)
+
+
+def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
+    """The latents [n, Z] of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    return adversarial.sample_latents(config, key, n, first, _latent(config))
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

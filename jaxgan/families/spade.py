@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
+from jaxgan.convert import vgg_weights
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import layouts as maps
 from jaxgan.families import translation
@@ -169,8 +170,6 @@ def _read_features(config: Config) -> PyTree:
     shapes = jax.eval_shape(lambda: VGGFeatures(config.features).init(jax.random.key(0), example)["params"])
 
     def read() -> PyTree:
-        from jaxgan.convert import vgg_weights
-
         return vgg_weights.read(config.features, Path(config.features_path), config.features_checksum)
 
     return jax.pure_callback(read, shapes)

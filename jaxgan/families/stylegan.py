@@ -34,7 +34,10 @@ from jaxgan.nn.style import NOISES
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key
 
-__all__ = ["Config", "auto", "batch_spec", "cifar", "init", "mix", "networks", "paper256", "preview", "sample", "stylegan1", "train_step"]
+__all__ = [
+    "Config", "auto", "batch_spec", "cifar", "generate", "init", "latents", "mix", "networks", "paper256", "preview", "sample", "stylegan1",
+    "styles_of", "synthesise", "train_step",
+]  # fmt: skip
 
 Draws = dict[str, styles.Draws]
 """By turn: "generator", "discriminator", "path length"."""
@@ -247,10 +250,66 @@ def sample(
     Raises:
       ValueError: labels missing or out of place, or another noise.
     """
-    require_choice("noise", noise, NOISES)
     keys = example_keys(key, n, first=first)
-    w = _sampled_styles(config, state, keys, labels, truncation, truncation_layers)
-    return _images(config, state, w, keys, noise)
+    options: dict[str, Any] = {"truncation": truncation, "truncation_layers": truncation_layers, "noise": noise}
+    return generate(config, state, latents(config, key, n, first=first), labels, keys, **options)
+
+
+def generate(
+    config: Config,
+    state: State,
+    latents: jax.Array,
+    labels: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    *,
+    truncation: jax.Array | float = 1.0,
+    truncation_layers: int | None = None,
+    noise: str = "random",
+) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z], standard normal, from the averaged generator; classes `labels` (int32 [B]) if conditional.
+
+    `sample` draws image i's latent from `fold_in(key, first + i)`, which is its key here too.
+
+    Args:
+      keys: one for each image [B], not consumed, for random noise.
+      truncation, truncation_layers, noise: as in `sample`; truncation also [B, 1, 1], for each image.
+
+    Raises:
+      ValueError: latents of another length, labels missing or out of place, another noise, random noise without keys.
+    """
+    require_choice("noise", noise, NOISES)
+    fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
+    require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
+    w = styles_of(config, state, latents, labels, truncation=truncation, truncation_layers=truncation_layers)
+    return synthesise(config, state, w, keys, noise=noise)
+
+
+def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
+    """The latents [n, Z], standard normal, of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    drawn: jax.Array = jax.vmap(lambda own: jax.random.normal(own, (config.latent_size,)))(example_keys(key, n, first=first))
+    return drawn
+
+
+def styles_of(
+    config: Config,
+    state: State,
+    latents: jax.Array,
+    labels: jax.Array | None = None,
+    *,
+    truncation: jax.Array | float = 1.0,
+    truncation_layers: int | None = None,
+) -> jax.Array:
+    """w for each layer [B, L, W] of latents [B, Z], by the averaged generator; the other arguments and errors as in `sample`."""
+    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
+    generator, _ = networks(config)
+    w: Any = generator.apply(state.ema, latents, labels, method="styles")
+    return styles.truncated(generator, state.ema, w, truncation, truncation_layers)
+
+
+def synthesise(config: Config, state: State, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "constant") -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of w [B, L, W], by the averaged generator. keys: one for each example, for random noise."""
+    images: Any = networks(config)[0].apply(state.ema, w, keys, noise=noise, method="synthesise")
+    return jnp.clip(images, -1, 1)
 
 
 def mix(
@@ -273,33 +332,17 @@ def mix(
     """
     (low, high), count = layers, networks(config)[0].layers
     require(0 <= low < high <= count, f"layers must be (first, last) with 0 <= first < last <= {count}, got {layers}")
-    sources = _sampled_styles(config, state, example_keys(key, 2 * n), labels, truncation, None)
+    sources = styles_of(config, state, latents(config, key, 2 * n), labels, truncation=truncation)
     top, left = sources[:n], sources[n:]
     taken = (jnp.arange(count) >= low) & (jnp.arange(count) < high)
 
     def row(own: jax.Array) -> jax.Array:
-        return _images(config, state, jnp.where(taken[None, :, None], top, own[None]), None, "constant")
+        return synthesise(config, state, jnp.where(taken[None, :, None], top, own[None]))
 
-    alone = _images(config, state, sources, None, "constant")
+    alone = synthesise(config, state, sources)
     above = jnp.concatenate([jnp.full_like(alone[:1], -1), alone[:n]])[None]
     below = jnp.concatenate([alone[n:][:, None], jax.lax.map(row, left)], axis=1)
     return jnp.concatenate([above, below])
-
-
-def _sampled_styles(
-    config: Config, state: State, keys: jax.Array, labels: jax.Array | None, truncation: jax.Array | float, layers: int | None
-) -> jax.Array:
-    """w for each layer [n, L, W] of the latents of these keys, by the averaged generator."""
-    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
-    generator, _ = networks(config)
-    latents = jax.vmap(lambda key: jax.random.normal(key, (config.latent_size,)))(keys)
-    w: Any = generator.apply(state.ema, latents, labels, method="styles")
-    return styles.truncated(generator, state.ema, w, truncation, layers)
-
-
-def _images(config: Config, state: State, w: jax.Array, keys: jax.Array | None, noise: str) -> jax.Array:
-    images: Any = networks(config)[0].apply(state.ema, w, keys, noise=noise, method="synthesise")
-    return jnp.clip(images, -1, 1)
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

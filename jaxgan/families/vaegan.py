@@ -32,7 +32,7 @@ from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, moving_average, stream_key
 
-__all__ = ["Config", "batch_spec", "celeba", "decode", "encode", "init", "preview", "reconstruct", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "celeba", "decode", "encode", "init", "latents", "preview", "reconstruct", "sample", "train_step"]
 
 RMSPROP = Optimizer("rmsprop", learning_rate=3e-4, decay=0.9)
 CROSS_ENTROPIES = ("saturating", "non-saturating")
@@ -344,7 +344,12 @@ def reconstruct(config: Config, state: State, images: jax.Array) -> jax.Array:
 
 def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] of codes from the prior. Image i uses `fold_in(key, first + i)`, so chunks change nothing."""
-    return decode(config, state, jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,)))(example_keys(key, n, first=first)))
+    return decode(config, state, latents(config, key, n, first=first))
+
+
+def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
+    """Codes [n, Z] of the prior, those of `sample`: code i uses `fold_in(key, first + i)`."""
+    return jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,)))(example_keys(key, n, first=first))
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

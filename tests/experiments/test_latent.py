@@ -5,12 +5,17 @@ from __future__ import annotations
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import latent as command
-from jaxgan import data, vaegan
+from experiments import latent_codes, project
+from jaxgan import data
+from jaxgan.families import projection
+from tests.families.test_projection import CONFIG as STYLES
+from tests.families.test_projection import noisy_state
 from tests.families_under_test import CASES
 
 SIZE = (3, 4)
@@ -25,11 +30,20 @@ def encode(config, state, images):
 
 
 def decode(config, state, codes):
-    assert len(codes) == command.CHUNK
+    assert len(codes) == latent_codes.CHUNK
     return codes.reshape(len(codes), *SIZE, 1)
 
 
-FAMILY = types.SimpleNamespace(encode=encode, decode=decode, __name__="jaxgan.families.vaegan")
+def latents(config, key, n):
+    return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (12,)))(jnp.arange(n))
+
+
+def labelled(config, state, codes, labels):
+    """The label instead of the first pixel."""
+    return decode(config, state, codes).at[:, 0, 0, 0].set(labels)
+
+
+FAMILY = types.SimpleNamespace(encode=encode, decode=decode, latents=latents, __name__="jaxgan.families.vaegan")
 CONFIG = types.SimpleNamespace(image_size=SIZE, channels=1, latent_size=12)
 
 
@@ -55,15 +69,125 @@ def as_floats(pixels):
     return pixels.astype(np.float64) / 127.5 - 1
 
 
-def test_strips_between_samples_are_straight(run):
-    """From one code of the prior to the next; every sample is used once, and the number of strips changes none."""
+def codes_of(seed, n):
+    return np.stack([jax.random.normal(jax.random.fold_in(jax.random.key(seed), i), (12,)) for i in range(n)]).astype(np.float64)
+
+
+def test_strips_between_samples_are_arcs(run):
+    """From one code of the prior to the next, evenly in angle and in length; every sample is used once, and the number of strips changes none."""
     grid = run("interpolate", "--n", 40, "--steps", 5, "--seed", 3)
     assert grid.shape == (40, 5, *SIZE, 1)
-    keys = [jax.random.fold_in(jax.random.key(3), i) for i in range(80)]
-    codes = np.stack([jax.random.normal(key, (12,)) for key in keys]).reshape(40, 2, *SIZE, 1)
+    starts, ends = codes_of(3, 80).reshape(40, 2, 12).swapaxes(0, 1)
+    walked = grid.reshape(40, 5, 12)
+    np.testing.assert_allclose(walked[:, [0, -1]], np.stack([starts, ends], 1), atol=1e-6)
+    lengths = np.linalg.norm(walked, axis=-1)
+    np.testing.assert_allclose(lengths, np.linspace(lengths[:, 0], lengths[:, -1], 5, axis=1), rtol=1e-5)
+    units = walked / lengths[..., None]
+    angles = np.arccos(np.sum(units[:, :-1] * units[:, 1:], axis=-1))
+    whole = np.arccos(np.sum(units[:, 0] * units[:, -1], axis=-1))
+    np.testing.assert_allclose(angles, np.broadcast_to(whole[:, None] / 4, (40, 4)), rtol=1e-3)
+    np.testing.assert_array_equal(run("interpolate", "--n", 2, "--steps", 5, "--seed", 3), grid[:2])
+
+
+def test_straight_strips(run):
+    grid = run("interpolate", "--n", 3, "--steps", 5, "--seed", 3, "--path", "line")
+    codes = codes_of(3, 6).reshape(3, 2, *SIZE, 1)
     for column, share in enumerate((0, 0.25, 0.5, 0.75, 1)):
         np.testing.assert_allclose(grid[:, column], (1 - share) * codes[:, 0] + share * codes[:, 1], atol=1e-6)
-    np.testing.assert_array_equal(run("interpolate", "--n", 2, "--steps", 5, "--seed", 3), grid[:2])
+
+
+def test_the_way_between_codes_that_have_no_arc():
+    """The same direction twice, opposite ones, and none: a line."""
+    starts = np.array([[1, 0], [1, 0], [0, 0]], np.float32)
+    ends = np.array([[3, 0], [-1, 0], [2, 0]], np.float32)
+    found = latent_codes.between(starts, ends, np.array([0, 0.5, 1]), "arc")
+    np.testing.assert_allclose(found[:, 1], [[2, 0], [0, 0], [1, 0]], atol=1e-6)
+    np.testing.assert_allclose(latent_codes.between(starts[:1], np.array([[0, 3.0]]), np.array([0.5]), "arc"), [[[2 * 0.5**0.5] * 2]], atol=1e-6)
+
+
+def test_strips_of_classes(run, monkeypatch, tmp_path):
+    """Each strip is of one class, the classes in turn."""
+    import jaxgan.checkpoint
+
+    family = types.SimpleNamespace(latents=latents, generate=labelled, __name__="jaxgan.families.cgan")
+    config = types.SimpleNamespace(**vars(CONFIG), classes=4, latent="uniform")
+    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, config, {}))
+    grid = run("interpolate", "--n", 3, "--steps", 5, "--labels", 3, 1)
+    assert (grid[:, :, 0, 0, 0] == np.array([[3], [1], [3]])).all()
+    np.testing.assert_allclose(grid[:, 2, 1], codes_of(0, 6).reshape(3, 2, *SIZE, 1).mean(1)[:, 1], atol=1e-6)  # uniform latents: straight
+    with Image.open(run("interpolate", "--n", 2, "--steps", 3, out=tmp_path / "walk.gif")) as film:
+        assert film.n_frames == 6
+        assert film.width > 2 * SIZE[1]
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "apng"])
+def test_an_animation(run, tmp_path, monkeypatch, ending):
+    """A closed tour of three samples in twelve frames, four to a leg, enlarged; frames are those of the tour."""
+    monkeypatch.setattr(FAMILY, "decode", lambda config, state, codes: 0.3 * decode(config, state, codes))
+    out = run("interpolate", "--n", 3, "--steps", 4, "--path", "line", "--frames-per-second", 25, out=tmp_path / f"walk.{ending}")
+    codes = codes_of(0, 3)
+    ends = np.roll(codes, -1, axis=0)
+    expected = np.concatenate([codes[i] + np.arange(4)[:, None] / 4 * (ends[i] - codes[i]) for i in range(3)])
+    with Image.open(out) as film:
+        assert (film.n_frames, film.size, film.info["loop"]) == (12, (512, 384), 0)
+        for i in (0, 5, 11):
+            film.seek(i)
+            pixels = np.asarray(film.convert("L"))[64::128, 64::128].reshape(12)
+            np.testing.assert_allclose(pixels, np.clip(0.3 * expected[i] + 1, 0, 2) * 127.5, atol=1.01)
+        assert film.info["duration"] == 40
+
+
+def test_a_walk_in_w(monkeypatch, tmp_path):
+    """Of StyleGAN: straight in w, ends as the samples with constant noise, and the middle of truncation 0 is the mean; in z the same ends."""
+    import jaxgan.checkpoint
+    from jaxgan import stylegan
+
+    state = noisy_state()
+    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (stylegan, STYLES, state))
+
+    def walk(*flags):
+        command.main([str(tmp_path), "interpolate", str(tmp_path / "out.npy"), "--n", "2", "--steps", "3", "--seed", "4", *flags])
+        return np.load(tmp_path / "out.npy")
+
+    z = stylegan.latents(STYLES, jax.random.key(4), 4)
+
+    @jax.jit
+    def images(w):
+        return stylegan.synthesise(STYLES, state, jnp.broadcast_to(w[:, None], (len(w), 4, 8)))
+
+    w = jax.jit(lambda z: stylegan.styles_of(STYLES, state, z, truncation=0.5)[:, 0])(z)
+    grid = walk("--truncation", "0.5")
+    np.testing.assert_allclose(grid[:, 0], images(w[::2]), atol=1e-5)
+    np.testing.assert_allclose(grid[:, 1], images((w[::2] + w[1::2]) / 2), atol=1e-5)
+    by_latents = walk("--truncation", "0.5", "--space", "z")
+    np.testing.assert_allclose(by_latents[:, [0, 2]], grid[:, [0, 2]], atol=1e-5)
+    assert np.abs(by_latents[:, 1] - grid[:, 1]).max() > 1e-3
+
+
+def test_a_walk_between_projections(monkeypatch, tmp_path):
+    """Begins and ends with their images, noise included."""
+    import jaxgan.checkpoint
+    from jaxgan import stylegan
+
+    state, random = noisy_state(), np.random.default_rng(0)
+    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (stylegan, STYLES, state))
+    made = []
+    for name in "ab":
+        w, leaves = random.normal(size=8).astype(np.float32), jax.tree.leaves_with_path(state.ema["noise"])
+        noise = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), state.ema["noise"])
+        noise = jax.tree.map(lambda leaf: (leaf - leaf.mean()) / leaf.std(), noise)
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+        planes = dict(zip(names, jax.tree.leaves(noise), strict=True))
+        made.append(jax.jit(lambda w, noise: projection.render(STYLES, state, w, noise))(w, noise))
+        project.save(tmp_path / f"{name}.npz", project.Found(w, planes, np.asarray(made[-1]), np.zeros(1)))
+    files = [str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]
+    command.main([str(tmp_path), "interpolate", str(tmp_path / "out.npy"), "--steps", "3", "--images", *files])
+    grid = np.load(tmp_path / "out.npy")
+    assert grid.shape == (1, 5, 8, 8, 1)
+    np.testing.assert_allclose(grid[0, [0, 1]], np.stack([made[0]] * 2), atol=1e-4)
+    np.testing.assert_allclose(grid[0, [3, 4]], np.stack([made[1]] * 2), atol=1e-4)
+    with pytest.raises(SystemExit):
+        command.main([str(tmp_path), "interpolate", str(tmp_path / "out.npy"), "--images", "a.png", "b.png"])
 
 
 def test_strips_between_images_begin_and_end_with_them(run, tmp_path):
@@ -123,16 +247,25 @@ def test_a_sheet(run, tmp_path):
         assert (sheet.width > sheet.height, sheet.mode) == (True, "L")
 
 
-def test_a_real_run(monkeypatch, tmp_path):
-    """The first and last of a strip between samples are what `sample` draws."""
+FROM_NOISE = ("cgan", "vaegan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gan", "dcgan", "acgan", "stylegan")))
+
+
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_every_family_that_draws_from_noise(name, monkeypatch, tmp_path):
+    """The first and last of a strip between samples are what `sample` draws; of StyleGAN under constant noise."""
     import jaxgan.checkpoint
 
-    config = CASES["vaegan"].config
-    state = jax.jit(vaegan.init, static_argnums=0)(config, jax.random.key(0)).replace(players={})
-    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (vaegan, config, state))
-    command.main([str(tmp_path), "interpolate", str(tmp_path / "out.npy"), "--n", "2", "--seed", "5"])
-    strips, samples = np.load(tmp_path / "out.npy"), vaegan.sample(config, state, jax.random.key(5), 4)
-    np.testing.assert_allclose(strips[:, [0, -1]].reshape(samples.shape), samples, atol=1e-6)
+    case = CASES[name]
+    family, config = case.family, case.config
+    noise = {"noise": "constant"} if name == "stylegan" else {}
+    labels = {"labels": jnp.array([1, 1, 0, 0])} if getattr(config, "classes", 0) else {}
+    state = jax.jit(family.init, static_argnums=0)(config, jax.random.key(0)).replace(players={})
+    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, config, state))
+    flags = ["--labels", "1", "0"] if labels else []
+    command.main([str(tmp_path), "interpolate", str(tmp_path / "out.npy"), "--n", "2", "--seed", "5", *flags])
+    samples = jax.jit(lambda state, key: family.sample(config, state, key, 4, **labels, **noise))(state, jax.random.key(5))
+    strips = np.load(tmp_path / "out.npy")
+    np.testing.assert_allclose(strips[:, [0, -1]].reshape(samples.shape), samples, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +274,8 @@ def test_a_real_run(monkeypatch, tmp_path):
         ("interpolate", ["--steps", "1"], "--steps must be at least 2"),
         ("interpolate", ["--n", "0"], "--n must be at least 1"),
         ("interpolate", ["--images", "one.png"], "needs two images"),
+        ("interpolate", ["--truncation", "0.5"], "vaegan has no styles: leave out --truncation"),
+        ("interpolate", ["--labels", "1"], "this run has no classes"),
         ("interpolate", ["--images", "none/here", "or/here"], "does not exist"),
         ("attribute", ["--data", "classes", "--to", "dog"], "--to must be a class or attribute of classes, which are ant, bee, cat, got 'dog'"),
         ("attribute", ["--data", "classes", "--to", "ant", "--from", "dog"], "--from must be"),
@@ -170,8 +305,15 @@ def test_other_endings_and_other_families_are_refused(run, monkeypatch, capsys, 
 
     with pytest.raises(SystemExit):
         run("interpolate", out=tmp_path / "sheet.jpg")
-    assert "OUT must end in .png or .npy" in capsys.readouterr().err
+    assert "OUT must end in .png, .npy, .gif, .webp or .apng, got" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("attribute", "--data", "classes", "--to", "ant", out=tmp_path / "sheet.gif")
+    assert "OUT must end in .png or .npy, got" in capsys.readouterr().err
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (types.SimpleNamespace(__name__="jaxgan.families.dcgan"), CONFIG, {}))
     with pytest.raises(SystemExit):
+        run("attribute", "--data", "classes", "--to", "ant")
+    assert capsys.readouterr().err == "error: dcgan cannot encode images, so attributes cannot be added to them: give a run of vaegan\n"
+    with pytest.raises(SystemExit):
         run("interpolate")
-    assert capsys.readouterr().err == "error: dcgan cannot encode images, so it has no codes to mix or move: give a run of vaegan\n"
+    wanted = "error: dcgan changes given images and has no codes to mix or move: give a run that draws images from noise\n"
+    assert capsys.readouterr().err == wanted
