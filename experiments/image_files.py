@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgan.data import files
-from jaxgan.data.images import CHANNELS, BadImage, convert_channels, decode
+from jaxgan.data.images import CHANNELS, BadImage, convert_channels, decode, resize
 from jaxgan.errors import DataError, RunError
 from jaxgan.images import save_png, to_uint8, to_uint16, write_whole
 
@@ -149,6 +149,20 @@ def _array(content: bytes) -> np.ndarray:
     if array.dtype == np.float32 and not (np.abs(array) <= 1).all():
         raise BadImage("has values outside of [-1, 1]")
     return array
+
+
+def fitted(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
+    """An image or .npy file -> float32 [H, W, channels] in [-1, 1] of this size (H, W), scaled to cover it and cut; floats are not scaled.
+
+    Raises `DataError`.
+    """
+    try:
+        pixels = read(path, channels)
+        if pixels.dtype == np.float32 and pixels.shape[:2] != size:
+            raise BadImage(f"must be {size[0]}x{size[1]} pixels, as arrays of floats are not scaled")
+        return normalise(pixels if pixels.dtype == np.float32 else resize(pixels, size))
+    except BadImage as error:
+        raise DataError(f"{path} {error}: give another image") from None
 
 
 def normalise(pixels: np.ndarray) -> np.ndarray:

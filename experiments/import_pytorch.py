@@ -1,10 +1,18 @@
-"""Turns weights of junyanz/pytorch-CycleGAN-and-pix2pix into a run to translate with:
+"""Turns generators that PyTorch trained into runs to translate with, or to draw from:
 
-    python -m experiments.import_pytorch checkpoints/maps/latest_net_G_A.pth runs/maps
+    python -m experiments.import_pytorch checkpoints/maps/latest_net_G_A.pth runs/maps               junyanz/pytorch-CycleGAN-and-pix2pix
     python -m experiments.translate runs/maps photos maps --direction b2a
+    python -m experiments.import_pytorch checkpoints/ade20k_pretrained/latest_net_G.pth runs/ade     NVlabs/SPADE
+    python -m experiments.translate runs/ade label_maps photos --unknown 0
+    python -m experiments.import_pytorch models/200000-G.ckpt runs/faces                             yunjey/stargan
+    python -m experiments.import_pytorch G_ema.npz runs/styles                                       NVlabs/stylegan2-ada-pytorch
 
-The networks are read off the files' names and shapes. The run translates as the reference's test script does: normalisation by each image's own
-statistics, and dropout on where the network was trained with it (`--eval` for neither). That script resizes to 256 pixels; `translate` keeps sizes.
+State dicts are read without running anything that is in them. The pickles (.pkl) of stylegan2-ada-pytorch are unrestricted ones, which may run any code:
+they are refused, and must be saved as .npz, .safetensors or a state dict (.pth) where they are trusted.
+
+CycleGAN and pix2pix: the networks are read off the files' names and shapes. The run translates as the reference's test script does: normalisation by
+each image's own statistics, and dropout on where the network was trained with it (`--eval` for neither). That script resizes to 256 pixels; `translate`
+keeps sizes.
 """
 
 from __future__ import annotations
@@ -14,33 +22,41 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+from experiments import import_families
 from experiments.common import one_sentence_errors, short_name
 from jaxgan.errors import DataError, RunError, require
 
 DROPOUT = 0.5
 """The reference's only rate."""
+RESCUE = (
+    "where you trust it, save its weights in stylegan2-ada-pytorch's folder by python -c \"import pickle, numpy; G = pickle.load(open('FILE', 'rb'))['G_ema']; "
+    "numpy.savez('G_ema.npz', **{n: t.float().cpu().numpy() for n, t in G.state_dict().items()})\""
+)
+"""What to do about a pickle."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Turn weights of junyanz/pytorch-CycleGAN-and-pix2pix into a run that experiments.translate takes.
+    """Turn a generator of pytorch-CycleGAN-and-pix2pix, SPADE, StarGAN or stylegan2-ada-pytorch into a run that experiments.translate or sample takes.
 
-    Two generators, *_net_G_A.pth and *_net_G_B.pth, become a CycleGAN for both directions; one generator becomes a Pix2Pix for its own, whatever it was
-    trained by. The run has no discriminators: it translates, and training starts from it by --init-from RUN.
+    Which of them it is, its names tell. Two generators, *_net_G_A.pth and *_net_G_B.pth, become a CycleGAN for both directions; one such generator
+    becomes a Pix2Pix for its own, whatever it was trained by. The run has no discriminators: it translates (or draws), and training starts from it by
+    --init-from RUN.
     """
 
     file: Path
-    """FILE: state dict of a generator, .pth or .pt (needs PyTorch), .npz or .safetensors. The other one of *_net_G_A and *_net_G_B beside it is taken too."""
+    """FILE: state dict of a generator, .pth, .pt or .ckpt (needs PyTorch), .npz or .safetensors. The other one of *_net_G_A and
+    *_net_G_B beside it is taken too."""
     run: Path
     """RUN: run directory to make."""
     other: Path | None = None
-    """The generator of the way back, if it is not found by its name. Where names do not tell, FILE is a2b and this is b2a."""
+    """The generator of the way back, if it is not found by its name. Where names do not tell, FILE is a2b and this is b2a. SPADE: the encoder."""
     direction: Literal["a2b", "b2a"] | None = None
     """Take FILE alone, as this translation; otherwise one file is b2a if it is a *_net_G_B, else a2b."""
     image_size: tuple[int, int] = (256, 256)
@@ -49,6 +65,13 @@ class Options:
     """As the reference's test script with --eval: running statistics in batch norms, and no dropout."""
     no_dropout: bool = False
     """The U-Net was trained with --no_dropout, which its file does not tell. (Those of a CycleGAN never have any.)"""
+    planes: Literal["none", "unknown", "edges", "both"] | None = None
+    """SPADE: which planes of the layouts are no classes: one for pixels of unknown class (--contain_dontcare_label), one for instance edges (no
+    --no_instance). Otherwise by their number as in the released models (151 unknown, 36 edges, 184 both), else none."""
+    upsampling: Literal["normal", "more", "most"] | None = None
+    """SPADE: --num_upsampling_layers. Otherwise most or normal by the number of blocks; "more" leaves no trace."""
+    attributes: str | None = None
+    """StarGAN: names of its attributes in order, with commas between, and + between those that exclude each other (Black_Hair+Blond_Hair,Male)."""
 
 
 class Source(NamedTuple):
@@ -75,11 +98,24 @@ def import_run(options: Options) -> None:
 
     Raises `DataError` for files that cannot be used, `RunError` or `CheckpointError` if the run cannot be written, `ValueError` for settings.
     """
+    from jaxgan.convert import infer_more
+
     require_new(options.run)
-    sources = {direction: read(file) for direction, file in find(options).items()}
+    if options.file.suffix.lower() == ".pkl":
+        raise DataError(f"{options.file} is an unrestricted pickle, which may run any code and is not read: {RESCUE}")
+    chosen, arrays = find(options), _arrays(options.file)
+    kind = infer_more.kind(arrays)
+    if kind is not None:
+        found = _fitting(options.file, lambda: import_families.convert(kind, options.file, arrays, options, _arrays))
+        write(options.run, found.family, found.config, found.ema, found.files)
+        print(*found.lines, f"{options.run} is a {short_name(found.family)} run", sep="\n")
+        return
+    for flag in ("planes", "upsampling", "attributes"):
+        require(getattr(options, flag) is None, f"{options.file} is no generator of SPADE or StarGAN: leave out --{flag}")
+    sources = {direction: read(file) for direction, file in chosen.items()}
     paired = len(sources) == 2
     family, config, ema = cyclegan_run(sources, options) if paired else pix2pix_run(sources, options)
-    write(options.run, family, config, ema, sources)
+    write(options.run, family, config, ema, {direction: source.file for direction, source in sources.items()})
     for direction, source in sources.items():
         print(f"{direction}: {source.found}, from {source.file}")
     statistics = "each image's own statistics" if config.statistics == "image" else "running statistics"
@@ -122,12 +158,27 @@ def direction_of(file: Path) -> str | None:
 
 def read(file: Path) -> Source:
     """One generator. Raises `DataError`, naming the file, if it is none that can be read."""
-    from jaxgan.convert import files, infer
+    from jaxgan.convert import infer
 
-    arrays = infer.unwrapped(files.read(file))
-    try:
+    arrays = _arrays(file)
+
+    def source() -> Source:
         found = infer.architecture(arrays)
         return Source(file, found, infer.load(found, arrays))
+
+    return _fitting(file, source)
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    from jaxgan.convert import files, infer
+
+    return infer.unwrapped(files.read(file))
+
+
+def _fitting(file: Path, convert: Callable[[], Any]) -> Any:
+    """`convert()`, whose `ValueError` is about the file's names and shapes: `DataError`."""
+    try:
+        return convert()
     except ValueError as error:
         reason = textwrap.shorten(str(error), 400, placeholder=" ...")
         raise DataError(f"{file} is not a generator that can be imported: {reason}") from None
@@ -187,7 +238,7 @@ def _settings(found: Any, channels: tuple[int, int], dropout: float, options: Op
     }
 
 
-def write(run: Path, family: ModuleType, config: Any, ema: Any, sources: dict[str, Source]) -> None:
+def write(run: Path, family: ModuleType, config: Any, ema: Any, files: dict[str, Path]) -> None:
     """Write the run: config.json and a checkpoint at 0 images, both with the files' names and SHA-256. If it fails, nothing is left."""
     import jax.numpy as jnp
 
@@ -197,9 +248,9 @@ def write(run: Path, family: ModuleType, config: Any, ema: Any, sources: dict[st
     from jaxgan.state import State
 
     imported = {}
-    for direction, source in sources.items():
-        with open(source.file, "rb") as stream:
-            imported[direction] = {"file": source.file.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    for name, file in files.items():
+        with open(file, "rb") as stream:
+            imported[name] = {"file": file.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
     settings = {"family": family.__name__, "config": to_dict(config), "imported": imported}
     state = State(jnp.int32(0), jnp.int32(0), {}, ema, {})
     with RunDir(run) as directory:

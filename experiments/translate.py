@@ -3,6 +3,7 @@
     python -m experiments.translate runs/cyclegan-maps photos translated --direction b2a
     python -m experiments.translate runs/stargan-digits digits red --attributes red
     python -m experiments.translate runs/stargan-digits digits every --grid
+    python -m experiments.translate runs/spade-city maps streets --style dusk.jpg
 
 Reads the run directory and the images, nothing else. Image i of the sorted list depends on the seed, i and its own pixels only.
 """
@@ -21,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from experiments import label_maps
 from experiments.attribute_targets import targets
 from experiments.common import one_sentence_errors, short_name
 from experiments.image_files import Item, assign, find, normalise, read, write
@@ -35,15 +37,15 @@ PAGE = "index.html"
 class Options:
     """Translate an image, or all images of a folder and its sub-folders, with a trained run.
 
-    Outputs are PNG files of the inputs' names and bit depth (16-bit RGB files are read at 8 bits, as in training). Arrays (.npy) give arrays, and so do
-    images where the run makes something other than grey, RGB or RGBA. A folder also gets index.html, inputs beside outputs. The networks are compiled
-    once for every size of image (or tile).
+    Outputs are PNG files of the inputs' names and bit depth. Arrays (.npy) give arrays, and so do images where the run makes something other than grey, RGB
+    or RGBA. A folder also gets index.html, inputs beside outputs. The networks are compiled once for every size of image (or tile).
     """
 
     run: Path
-    """RUN: directory of a run whose family translates images (pix2pix, cyclegan, stargan)."""
+    """RUN: directory of a run whose family translates images (pix2pix, cyclegan, stargan, spade)."""
     input: Path
-    """INPUT: an image; a .npy array [H, W, C] of uint8, uint16, or float32 in [-1, 1]; or a folder of these."""
+    """INPUT: an image; a .npy array [H, W, C] of uint8, uint16, or float32 in [-1, 1]; or a folder of these. Of a spade run, label maps: PNG files whose
+    pixels are ids, grey or with a palette."""
     output: Path
     """OUTPUT: folder to write to, keeping sub-folders; for one image, also a file name."""
     direction: Literal["a2b", "b2a"] | None = None
@@ -54,8 +56,14 @@ class Options:
     grid: bool = False
     """Of a stargan run, translate to every target domain: each of an exclusive group, and the opposite of each other attribute. Each domain is a folder of
     OUTPUT, and the page has a row for each image."""
+    unknown: str | None = None
+    """Of a spade run, the id of pixels of no class, or several with commas; with 0 among them, class 0 has the id 1. Otherwise as in the run's data, or 255."""
+    instances: Path | None = None
+    """Of a spade run with instance edges, the maps of instances: a folder of files of INPUT's names, or a file. Without, each class is one thing."""
+    style: Path | None = None
+    """Of a spade run with styles, the image whose style to take; without, each map draws its own."""
     seed: int = 0
-    """Decides what the networks draw (dropout)."""
+    """Decides what the networks draw (dropout, styles)."""
     tile: int = 1024
     """Translate images with a longer side than this in overlapping tiles; 0 for never. Instance norm then sees one tile at a time, so tones may vary."""
     overlap: int = 128
@@ -71,7 +79,7 @@ class Options:
 
 
 class Picture(NamedTuple):
-    """An item that was read: uint8, uint16 or float32 [H, W, C] of the channels that the model takes."""
+    """An item that was read: uint8, uint16 or float32 [H, W, C] of the channels that the model takes, or a label map (see `label_maps`)."""
 
     item: Item
     pixels: np.ndarray
@@ -81,6 +89,7 @@ class Model(NamedTuple):
     """A run ready to translate, in one way or several: float32 [B, H, W, C] in [-1, 1], their numbers and ways, int32 [B] -> float32 [B, H, W, C'].
 
     ways: what to call each. folders: of each way, below OUTPUT; () where there is one way, without a folder. channels: C and C'.
+    read: a file -> a `Picture`'s pixels, of which `normalise` makes what `apply` takes. show: a file -> what a person looks at.
     """
 
     apply: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -88,6 +97,9 @@ class Model(NamedTuple):
     ways: tuple[str, ...]
     folders: tuple[str, ...]
     channels: tuple[int, int]
+    read: Callable[[Path], np.ndarray]
+    normalise: Callable[[np.ndarray], np.ndarray] = normalise
+    show: Callable[[Path], np.ndarray] = read
 
     @property
     def title(self) -> str:
@@ -167,10 +179,11 @@ def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Mo
     import jax
 
     name, ways, folders, channels, fixed, told = ask(family, config, options)
-    key = jax.random.key(options.seed)
+    key, maps = jax.random.key(options.seed), takes_maps(family, config)
+    translated = label_maps.translation(family, config, state, options.style) if maps else family.translate
 
     def one(state: Any, image: jax.Array, index: jax.Array, told: dict[str, jax.Array]) -> jax.Array:
-        return family.translate(config, state, image[None], **fixed, **told, key=key, first=index)[0]
+        return translated(config, state, image[None], **fixed, **told, key=key, first=index)[0]
 
     program = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0)))
 
@@ -183,7 +196,15 @@ def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Mo
             batch, height, width, _ = images.shape
             raise RunError(f"{batch} at once of {height}x{width} pixels do not fit into memory: lower --tile (or give one), or --batch") from error
 
-    return Model(apply, name, ways, folders, channels)
+    if not maps:
+        return Model(apply, name, ways, folders, channels, lambda path: read(path, channels[0]))
+    reader = label_maps.reader(config, options.run, options.input, options.unknown, options.instances)
+    return Model(apply, name, ways, folders, channels, reader, np.asarray, lambda path: label_maps.coloured(config, reader(path)))
+
+
+def takes_maps(family: ModuleType, config: Any) -> bool:
+    """Whether the family starts from label maps."""
+    return hasattr(family, "batch_spec") and "layout" in family.batch_spec(config, 1)
 
 
 class Request(NamedTuple):
@@ -201,6 +222,13 @@ def ask(family: ModuleType, config: Any, options: Options) -> Request:
     """What the options ask of this run. Raises `ValueError` if it cannot be asked that."""
     name, own = short_name(family), getattr(config, "direction", None)
     require(hasattr(family, "translate"), f"{name} draws images from noise and translates none: use python -m experiments.sample")
+    if takes_maps(family, config):
+        unused = {"--direction": options.direction, "--attributes": options.attributes, "--grid": options.grid or None}
+        for flag, value in unused.items():
+            require(value is None, f"this {name} run makes images of label maps: leave out {flag}")
+        return Request(name, ("painted",), (), (config.channels, config.channels), {}, {})
+    for flag, path in (("--unknown", options.unknown), ("--instances", options.instances), ("--style", options.style)):
+        require(path is None, f"this {name} run starts from images, not from label maps: leave out {flag}")
     if hasattr(config, "attributes"):
         require(options.direction is None, f"this {name} run translates between attributes, not between two sides: leave out --direction")
         asked = targets(config, options.attributes, options.grid)
@@ -221,7 +249,7 @@ def translate_all(model: Model, items: Sequence[Item], options: Options, outcome
             for _, ways in groupby(items, lambda item: item.number):
                 same = list(ways)
                 try:
-                    pixels = read(same[0].source, model.channels[0])
+                    pixels = model.read(same[0].source)
                 except BadImage as error:
                     if options.strict:
                         raise DataError(f"{same[0].source} {error}: repair or remove it, or leave out --strict") from None
@@ -271,7 +299,7 @@ def translate_group(model: Model, group: Sequence[Picture], options: Options) ->
             part = patches[start : start + options.batch]
             filled = part + part[-1:] * (options.batch - len(part))
             pixels, numbers, ways = zip(*filled, strict=True)
-            yield from model.apply(np.stack([*map(normalise, pixels)]), np.array(numbers, np.int32), np.array(ways, np.int32))[: len(part)]
+            yield from model.apply(np.stack([*map(model.normalise, pixels)]), np.array(numbers, np.int32), np.array(ways, np.int32))[: len(part)]
 
     parts = results()
     for _ in group:
@@ -288,7 +316,7 @@ def write_page(options: Options, command: str, model: Model, done: Sequence[Item
     def rows() -> Iterator[gallery.Row]:
         for items in images[: max(1, gallery.SHOWN // (1 + len(model.ways)))]:
             try:
-                yield gallery.Row(items[0].name, read(items[0].source), [result(item) for item in items])
+                yield gallery.Row(items[0].name, model.show(items[0].source), [result(item) for item in items])
             except BadImage:  # removed meanwhile
                 continue
 

@@ -1,4 +1,4 @@
-"""State dicts in files: PyTorch's own .pth and .pt, NumPy's .npz, and .safetensors.
+"""State dicts in files: PyTorch's own .pth, .pt and .ckpt, NumPy's .npz, and .safetensors.
 
     arrays = read(Path("latest_net_G.pth"))     # {"model.1.weight": float32 [64, 3, 7, 7], ...}
 
@@ -7,6 +7,7 @@ Nothing is ever unpickled freely: PyTorch reads its files with `weights_only`, N
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -52,6 +53,26 @@ def read(path: Path) -> Arrays:
     if not arrays:
         raise DataError(f"{path} holds no arrays: name the file of a network's state dict")
     return {name: _checked(path, name, array) for name, array in arrays.items()}
+
+
+def verify(path: Path, what: str, example: str, checksum: str) -> str:
+    """The SHA-256 of the file, in hexadecimal digits.
+
+    Args:
+      what: the network whose weights it holds, and `example` the name of its original file, for messages.
+      checksum: how the sum must begin.
+
+    Raises `DataError` if the file is missing, or its sum begins otherwise.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}: name the weights of {what} (such as {example}), which are never downloaded")
+    with open(path, "rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    expected = checksum.lower()
+    if not found.startswith(expected):
+        difference = f"its SHA-256 begins {found[:16]}, not {expected[:16]}"
+        raise DataError(f"{path} is not the expected file of {what}: {difference}; take the original ({example}), or give this one's own checksum")
+    return found
 
 
 def _checked(path: Path, name: str, array: np.ndarray) -> np.ndarray:
@@ -168,4 +189,4 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:160]
 
 
-_READERS: dict[str, Callable[[Path], Arrays]] = {".pth": _torch, ".pt": _torch, ".npz": _npz, ".safetensors": _safetensors}
+_READERS: dict[str, Callable[[Path], Arrays]] = {".pth": _torch, ".pt": _torch, ".ckpt": _torch, ".npz": _npz, ".safetensors": _safetensors}

@@ -179,7 +179,7 @@ def test_other_content_is_refused(tmp_path):
     np.savez(tmp_path / "b.npz")
     assert "holds no arrays" in refused(tmp_path / "b.npz")
     (tmp_path / "c.onnx").touch()
-    assert "is none of .pth, .pt, .npz, .safetensors" in refused(tmp_path / "c.onnx")
+    assert "is none of .pth, .pt, .ckpt, .npz, .safetensors" in refused(tmp_path / "c.onnx")
     assert "there is no file" in refused(tmp_path / "d.pth")
     assert "there is no file" in refused(tmp_path)
 

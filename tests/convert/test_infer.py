@@ -152,10 +152,10 @@ def test_shapes_that_do_not_fit():
 def test_outputs_of_inferred_networks(kind, settings, expected):
     import torch
 
-    from . import torch_translation
+    from benchmarks.torch_models import translation_networks
 
     torch.manual_seed(settings[0])
-    theirs = getattr(torch_translation, kind)(*settings).eval()
+    theirs = getattr(translation_networks, kind)(*settings).eval()
     for name, tensor in theirs.state_dict().items():
         if "running" in name or tensor.ndim == 1:
             tensor.copy_(torch.rand(tensor.shape) + 0.5)

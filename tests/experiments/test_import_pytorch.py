@@ -146,12 +146,12 @@ def test_a_unet_by_running_statistics(golden, tmp_path):
 def test_a_unet_by_the_statistics_of_each_image(golden, tmp_path):
     """By default, as the reference's test script: in training mode, one image at a time. (A U-Net of five layers has no dropout there.)"""
     torch = pytest.importorskip("torch")
-    from tests.convert import torch_translation
+    from benchmarks.torch_models import translation_networks
 
     weights = part(golden_case(golden, "pix2pix_unet_generator_eval"), "weights/")
     family, config, translated = imported(tmp_path, save(tmp_path / "latest_net_G.npz", weights), *SMALL)
     assert (family, config.statistics, config.translation_dropout) == ("jaxgan.families.pix2pix", "image", False)
-    theirs = torch_translation.UNet(3, 3, 8, 5, "batch").train()
+    theirs = translation_networks.UNet(3, 3, 8, 5, "batch").train()
     theirs.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     images = np.random.default_rng(0).standard_normal((2, 32, 64, 3), np.float32)
     with torch.no_grad():
@@ -162,10 +162,10 @@ def test_a_unet_by_the_statistics_of_each_image(golden, tmp_path):
 def test_half_a_cyclegan_of_unequal_channels(tmp_path):
     """Generator B alone, with dropout in its blocks and batch norm, on images of 4 channels."""
     torch = pytest.importorskip("torch")
-    from tests.convert import torch_translation
+    from benchmarks.torch_models import translation_networks
 
     torch.manual_seed(0)
-    theirs = torch_translation.ResNetTranslator(4, 1, 3, 1, "batch", 0.5)
+    theirs = translation_networks.ResNetTranslator(4, 1, 3, 1, "batch", 0.5)
     file = tmp_path / "5_net_G_B.pth"
     torch.save(theirs.state_dict(), file)
     _, config, translated = imported(tmp_path, file, "--eval")

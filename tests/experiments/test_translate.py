@@ -206,6 +206,17 @@ def test_bits_are_kept_exactly(run, tmp_path):
         np.testing.assert_array_equal(result, pixels.reshape(result.shape))
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colours_stay_so(run, tmp_path, channels):
+    run(same, channels, channels)
+    pixels = noise(6, 7, channels, kind=np.uint16)
+    put(tmp_path / "in" / "a.png", pixels)
+    assert go(tmp_path) == 0
+    result = pixels_of(tmp_path / "out" / "a.png")
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result, pixels)
+
+
 def test_16_bit_grey_becomes_16_bit_rgb(run, tmp_path):
     run(curve, 3, 3)
     pixels = noise(6, 7, 1, kind=np.uint16)
