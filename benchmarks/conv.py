@@ -1,26 +1,26 @@
 """Time the convolutions of `jaxgan.nn.conv` against plain `lax`, layer by layer and in one whole step: `python -m benchmarks.conv`.
 
-Prints one JSON line per measurement. Both forms of a pair are timed in turns in the same process, so that other load on the machine falls on both; their
-ratio is of the two minima. Times are milliseconds of wall clock for one execution, compilation excluded.
+Prints one JSON line per measurement and appends it to the results. Both forms of a pair are timed in turns in the same process, so that other load on the
+machine falls on both; their ratio is of the two minima. Times are milliseconds of wall clock for one execution, compilation excluded.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 from jax import lax
 
+from benchmarks import record
+from experiments.common import one_sentence_errors
 from jaxgan.nn.conv import conv2d, conv_transpose2d
 
 # name: (transposed, batch, height, inputs, outputs, kernel, stride, padding)
@@ -143,18 +143,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="rounds per measurement")
     parser.add_argument("--budget", type=float, default=6.0, help="seconds per measurement after which no new round begins")
     parser.add_argument("--only", default="", help="measure the names that contain this")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
     options = parser.parse_args()
-    place = {
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-    }
-    for record in measurements(options.repeats, options.budget, options.only):
-        load = round(os.getloadavg()[0], 1)
-        ratio = round(record["lax"]["min_ms"] / record["jaxgan"]["min_ms"], 2)
-        print(json.dumps({**record, "lax_over_jaxgan": ratio, "dtype": "float32", "load": load, **place}), flush=True)
+    with one_sentence_errors():
+        for found in measurements(options.repeats, options.budget, options.only):
+            ratio = round(found["lax"]["min_ms"] / found["jaxgan"]["min_ms"], 2)
+            line = record.append("conv", {**found, "lax_over_jaxgan": ratio}, record.provenance(), options.out)
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ import jax
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
+Cost = Callable[[Any], int]
+"""Of one equation, a convolution or a matrix product."""
+
 
 def count(function: Callable, *arguments: Any) -> int:
     """Operations (a multiplication and an addition are two) of all convolutions and matrix products of `function(*arguments)`, loops unrolled.
@@ -22,32 +25,55 @@ def count(function: Callable, *arguments: Any) -> int:
     Args:
       arguments: arrays or `jax.ShapeDtypeStruct`.
     """
+    return operations(trace(function, *arguments))
+
+
+def trace(function: Callable, *arguments: Any) -> Any:
+    """The jaxpr of `function(*arguments)` without what nobody reads."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     # A custom derivative computes every gradient; those nobody reads are compiled away, so they do not count.
-    return _of_jaxpr(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
+    return dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
 
 
-def _of_jaxpr(jaxpr: Any) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+def operations(jaxpr: Any) -> int:
+    """`count` of what `trace` gives."""
+    return _of_jaxpr(_operations, jaxpr)
 
 
-def _of_equation(equation: Any) -> int:
+def moved(jaxpr: Any) -> int:
+    """Bytes of the operands and results of the same convolutions and matrix products, each once: what moves if all between them is fused into them."""
+    return _of_jaxpr(_bytes, jaxpr)
+
+
+def _of_jaxpr(cost: Cost, jaxpr: Any) -> int:
+    return sum(_of_equation(cost, equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(cost: Cost, equation: Any) -> int:
     name, params = equation.primitive.name, equation.params
-    if name == "conv_general_dilated":
-        return _convolution(equation)
-    if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
-        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+    if name in ("conv_general_dilated", "dot_general"):
+        return cost(equation)
     if name == "scan":
-        return params["length"] * _of_jaxpr(params["jaxpr"].jaxpr)
+        return params["length"] * _of_jaxpr(cost, params["jaxpr"].jaxpr)
     if name == "cond":
         if _chosen_by_platform(equation):
-            return _of_jaxpr(params["branches"][-1].jaxpr)  # the default; see `jax.lax.platform_dependent`
-        return max(_of_jaxpr(branch.jaxpr) for branch in params["branches"])
-    if name == "while" and _of_jaxpr(params["body_jaxpr"].jaxpr):
+            return _of_jaxpr(cost, params["branches"][-1].jaxpr)  # the default; see `jax.lax.platform_dependent`
+        return max(_of_jaxpr(cost, branch.jaxpr) for branch in params["branches"])
+    if name == "while" and _of_jaxpr(cost, params["body_jaxpr"].jaxpr):
         raise ValueError("convolutions in a while loop, whose trip count is not known, cannot be counted")
-    return sum(_of_jaxpr(inner) for inner in _inner(params))
+    return sum(_of_jaxpr(cost, inner) for inner in _inner(params))
+
+
+def _operations(equation: Any) -> int:
+    if equation.primitive.name == "conv_general_dilated":
+        return _convolution(equation)
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    shape = equation.invars[0].aval.shape
+    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+
+
+def _bytes(equation: Any) -> int:
+    return sum(variable.aval.size * variable.aval.dtype.itemsize for variable in (*equation.invars, *equation.outvars))
 
 
 def _chosen_by_platform(equation: Any) -> bool:

@@ -30,14 +30,8 @@ CONFIG = cgan.Config(
 )
 
 
-def train_population(seeds: jax.Array, steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
-    """Train one GAN per seed on the embedded digits.
-
-    Args:
-      seeds: int32 [P].
-
-    Returns: a state whose leaves have a leading axis P, and the last step's metrics, float32 [P] each.
-    """
+def member(steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
+    """The training of one GAN on the embedded digits, a pure function: seed, int32 [] -> (state, the last step's metrics, float32 [] each)."""
     digits = data.open("digits")
     images, labels = data.normalise(jnp.asarray(digits.arrays["image"])), jnp.asarray(digits.arrays["label"])
 
@@ -51,7 +45,18 @@ def train_population(seeds: jax.Array, steps: int, batch_size: int = 64, config:
         state, metrics = jax.lax.scan(step, cgan.init(config, key), jnp.arange(steps))
         return state, {name: values[-1] for name, values in metrics.items()}
 
-    return jax.jit(jax.vmap(train))(seeds)
+    return train
+
+
+def train_population(seeds: jax.Array, steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
+    """Train one GAN per seed on the embedded digits.
+
+    Args:
+      seeds: int32 [P].
+
+    Returns: a state whose leaves have a leading axis P, and the last step's metrics, float32 [P] each.
+    """
+    return jax.jit(jax.vmap(member(steps, batch_size, config)))(seeds)
 
 
 def main():

@@ -13,7 +13,7 @@ from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from . import torch_networks as theirs  # noqa: E402
+from benchmarks.torch_models import networks as theirs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning", "ignore:.*spectral_norm.*:DeprecationWarning")
 BATCH, CLASSES = 3, 5

@@ -12,55 +12,8 @@ from jaxgan.convert.pytorch import from_state_dict, to_state_dict
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-nn = torch.nn
-
-
-def _norm(width: int) -> Any:
-    return nn.InstanceNorm2d(width, affine=True, track_running_stats=True)
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        first, second = ([nn.Conv2d(width, width, 3, 1, 1, bias=False), _norm(width)] for _ in range(2))
-        self.main = nn.Sequential(*first, nn.ReLU(), *second)
-
-    def forward(self, x: Any) -> Any:
-        return x + self.main(x)
-
-
-class _Generator(nn.Module):
-    """yunjey's generator, written from its table for any size, with the reference's names."""
-
-    def __init__(self, inputs: int, channels: int, width: int, blocks: int):
-        super().__init__()
-        layers = [nn.Conv2d(inputs, width, 7, 1, 3, bias=False), _norm(width), nn.ReLU()]
-        for n in (width, 2 * width):
-            layers += [nn.Conv2d(n, 2 * n, 4, 2, 1, bias=False), _norm(2 * n), nn.ReLU()]
-        layers += [_Block(4 * width) for _ in range(blocks)]
-        for n in (2 * width, width):
-            layers += [nn.ConvTranspose2d(2 * n, n, 4, 2, 1, bias=False), _norm(n), nn.ReLU()]
-        self.main = nn.Sequential(*layers, nn.Conv2d(width, channels, 7, 1, 3, bias=False), nn.Tanh())
-
-    def forward(self, x: Any) -> Any:
-        return self.main(x)
-
-
-class _Discriminator(nn.Module):
-    """yunjey's discriminator, for images that need not be square."""
-
-    def __init__(self, size: tuple[int, int], channels: int, attributes: int, width: int, layers: int):
-        super().__init__()
-        modules = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.01)]
-        for i in range(1, layers):
-            modules += [nn.Conv2d(width << (i - 1), width << i, 4, 2, 1), nn.LeakyReLU(0.01)]
-        self.main = nn.Sequential(*modules)
-        self.conv1 = nn.Conv2d(width << (layers - 1), 1, 3, 1, 1, bias=False)
-        self.conv2 = nn.Conv2d(width << (layers - 1), attributes, (size[0] >> layers, size[1] >> layers), bias=False)
-
-    def forward(self, x: Any) -> Any:
-        x = self.main(x)
-        return self.conv1(x)[:, 0], self.conv2(x)[:, :, 0, 0]
+from benchmarks.torch_models.stargan_networks import StarGANDiscriminator as _Discriminator  # noqa: E402
+from benchmarks.torch_models.stargan_networks import StarGANGenerator as _Generator  # noqa: E402
 
 
 def _numpy(network: Any) -> dict[str, np.ndarray]:
@@ -101,7 +54,7 @@ def _images(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("size", "inputs", "channels", "width", "blocks"), [((12, 20), 5, 1, 3, 0), ((8, 8), 10, 3, 2, 3)])
 def test_generator(size, inputs, channels, width, blocks):
-    _compare(StarGANGenerator(channels, width, blocks), _Generator(inputs, channels, width, blocks), _images(2, *size, inputs))
+    _compare(StarGANGenerator(channels, width, blocks), _Generator(inputs, channels, width, blocks, running=True), _images(2, *size, inputs))
 
 
 @pytest.mark.parametrize(("size", "channels", "attributes", "width", "layers"), [((8, 8), 3, 5, 2, 3), ((20, 9), 1, 2, 3, 2), ((16, 8), 4, 1, 2, 1)])
@@ -111,7 +64,7 @@ def test_discriminator(size, channels, attributes, width, layers):
 
 
 def test_files_with_and_without_running_statistics_are_the_same():
-    given = _numpy(_Generator(5, 3, 2, 1))
+    given = _numpy(_Generator(5, 3, 2, 1, running=True))
     without = {name: array for name, array in given.items() if "running" not in name}
     assert len(without) < len(given)
     jax.tree.map(np.testing.assert_array_equal, from_state_dict(StarGANGenerator(3, 2, 1), given), from_state_dict(StarGANGenerator(3, 2, 1), without))

@@ -14,7 +14,7 @@ from jaxgan.networks.translator import DenseNetTranslator, ResNetTranslator
 from jaxgan.networks.unet import UNet
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from . import torch_translation as theirs  # noqa: E402
+from benchmarks.torch_models import translation_networks as theirs  # noqa: E402
 
 NORMS = ("batch", "instance")
 

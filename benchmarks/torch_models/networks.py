@@ -1,4 +1,4 @@
-"""The reference networks in PyTorch, written from their tables for any size, with the references' names. Import only where PyTorch is installed."""
+"""DCGAN's and the residual networks in PyTorch, written from their tables for any size, with the references' names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def dcgan_generator(latent: int, base: tuple[int, int], doublings: int, width: i
     widths = [latent, *(width << i for i in reversed(range(doublings)))]
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
-        layers += [nn.ConvTranspose2d(inputs, outputs, *((4, 2, 1) if i else (base, 1, 0)), bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+        layers += [nn.ConvTranspose2d(inputs, outputs, (4, 4) if i else base, 2 if i else 1, 1 if i else 0, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
     return _Main(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh())
 
 

@@ -1,0 +1,284 @@
+"""Time training steps against the same games in plain PyTorch: `python -m benchmarks.against_pytorch`.
+
+    python -m benchmarks.against_pytorch --check                          the same losses from the same weights and draws? tiny networks, three rounds
+    python -m benchmarks.against_pytorch                                  all families at sizes for a CPU
+    python -m benchmarks.against_pytorch --suite gpu --device cuda --dtype bfloat16 --compiled
+    python -m benchmarks.against_pytorch --families pix2pix --size 128 --profile
+
+Each side has a process of its own, and they work in turns (A B A B), so that other load on the machine falls on all; while one works, the others sleep.
+Both have all cores, or `--cores`. On a CPU, PyTorch's threads wait for each other asleep, and in one more side as is its default, spinning: on free cores that
+may be a little faster, on a busy machine it is tens of times slower. A round is as many steps of each kind as make 0.3 s (at most 200), weighted as lazy
+regularisation has them. The ratio is the fastest PyTorch's time over ours: above 1, jaxgan is faster. `first_s` is the first step's additional time, in
+which a side compiles or chooses its algorithms. On GPUs float32 is computed in TF32 by both. Nothing is read back between steps. Appends to
+benchmarks/results/against_pytorch.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from math import lcm
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import record, timing
+from experiments.common import one_sentence_errors
+from jaxgan import cgan, cyclegan, dcgan, pix2pix, spade, stargan, stylegan
+from jaxgan.errors import JaxganError, require
+from jaxgan.optim import Optimizer
+
+NAME = "against_pytorch"
+TOLERANCE = 1e-3
+"""Largest relative difference of a loss in three rounds."""
+
+
+class Case(NamedTuple):
+    """A family, its side in pixels, and the images of a step (of a critic's turn)."""
+
+    family: str
+    size: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.size}-batch-{self.batch}"
+
+
+SUITES = {
+    "cpu": [
+        Case("cgan", 28, 100), Case("dcgan", 64, 16), Case("pix2pix", 128, 1), Case("pix2pix", 256, 1), Case("cyclegan", 128, 1),
+        Case("stargan", 128, 1), Case("spade", 256, 1), Case("stylegan", 64, 4),
+    ],
+    "gpu": [
+        Case("cgan", 28, 100), Case("dcgan", 64, 128), Case("pix2pix", 256, 1), Case("pix2pix", 256, 16), Case("cyclegan", 256, 1), Case("cyclegan", 256, 4),
+        Case("stargan", 128, 16), Case("spade", 256, 4), Case("stylegan", 64, 32), Case("stylegan", 128, 32), Case("stylegan", 256, 16),
+    ],
+}  # fmt: skip
+
+
+def config_of(family: str, size: int, dtype: str = "float32") -> Any:
+    """The settings that both sides play by: each family's own recipe at this size; SPADE smaller, with a quarter of the feature maps and 32 classes."""
+    sides = (size, size)
+    if family == "cgan":
+        adam, mlp = Optimizer(), {"architecture": "mlp", "generator_hidden": (128, 256, 512, 1024), "discriminator_hidden": (512, 512, 512)}
+        return cgan.Config(sides, **mlp, dropout=0.4, generator_optimizer=adam, discriminator_optimizer=adam, dtype=dtype)  # type: ignore[arg-type]
+    if family == "spade":
+        return spade.Config(sides, classes=32, generator_width=16, norm_width=32, discriminator_width=32, dtype=dtype)  # type: ignore[arg-type]
+    if family == "stylegan":
+        recipe = stylegan.auto(sides)
+        return type(recipe)(**{**vars(recipe), "dtype": dtype})
+    families: dict[str, Any] = {"dcgan": dcgan, "pix2pix": pix2pix, "cyclegan": cyclegan, "stargan": stargan}
+    return families[family].Config(sides, dtype=dtype)
+
+
+def kinds(config: Any) -> list[tuple[int | None, int]]:
+    """(a value of `State.step`, how many rounds of a period are of its kind) of each kind of round."""
+    intervals = [getattr(config, name, 1) for name in ("r1_interval", "path_length_interval")]
+    found: dict[tuple[bool, ...], list[int]] = {}
+    for step in range(lcm(*intervals)):
+        found.setdefault(tuple(step % interval == 0 for interval in intervals), []).append(step)
+    return [(steps[0], len(steps)) for steps in found.values()] if len(found) > 1 else [(None, 1)]
+
+
+# -------------------------------------------------------------------------------------------------------------------- rivals
+
+
+class Rival:
+    """A process of `benchmarks.rivals`: one side, ready to work when asked."""
+
+    def __init__(self, side: str, case: Case, device: str, dtype: str, cores: int = 0):
+        self.side = side
+        command = [sys.executable, "-m", "benchmarks.rivals", side, case.family, "--size", str(case.size), "--batch", str(case.batch)]
+        environment = {**os.environ, "JAX_PLATFORMS": device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+        if side == "pytorch-spinning":
+            del environment["OMP_WAIT_POLICY"]
+        command += ["--device", device, "--dtype", dtype, "--cores", str(cores)]
+        self.process = subprocess.Popen(command, cwd=record.ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.provenance: dict[str, Any] = self._answer()["ready"]
+
+    def ask(self, **request: Any) -> Any:
+        """The answer to a request."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died: `_answer` says so
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise JaxganError(f"the process of {self.side} stopped with status {self.process.wait()}: what it printed above says why")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def sides_of(case: Case, device: str, compiled: bool) -> list[str]:
+    """The sides that take part: jaxgan first."""
+    sides = ["jaxgan", "pytorch"] + ["pytorch-contiguous"] * (case.family != "cgan") + ["pytorch-grouped"] * (case.family == "stylegan")
+    return sides + ["pytorch-spinning"] * (device == "cpu") + ["pytorch-compiled"] * compiled
+
+
+def measure(case: Case, sides: Sequence[str], device: str, dtype: str, seconds: float, cores: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the results file holds of a case, and its provenance.
+
+    Args:
+      seconds: no new round begins after so long, but three at least are made.
+      cores: that both sides are confined to; 0 for all.
+    """
+    config = config_of(case.family, case.size, dtype)
+    rivals: list[Rival] = []
+    try:
+        rivals += [Rival(side, case, device, dtype, cores) for side in sides]
+        first, times, counts = _rounds(rivals, kinds(config), seconds)
+        where = rivals[0].provenance | {"command": record.command()} | rivals[1].provenance
+    finally:
+        for rival in rivals:
+            rival.close()
+    per_step = {side: timing.summary(own) for side, own in times.items()}
+    fastest = min((side for side in times if side != "jaxgan"), key=lambda side: per_step[side]["median_ms"])
+    line: dict[str, Any] = {"name": case.name, "family": case.family, "image_size": [case.size, case.size], "fastest": fastest}
+    line |= timing.ratio(times[fastest], times["jaxgan"])
+    line["sides"] = {side: {"first_s": round(first[side], 2), "steps_per_call": counts[side], **own} for side, own in per_step.items()}
+    return line, where
+
+
+def _rounds(rivals: list[Rival], of: list[tuple[int | None, int]], seconds: float) -> tuple[dict[str, float], dict[str, list[float]], dict[str, int]]:
+    """By side: seconds that the first steps took longer than later ones; seconds of a mean step, round by round; steps in a request."""
+    first: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for rival in rivals:
+        first[rival.side] = sum(rival.ask(kind=kind, count=1)["seconds"] for kind, _ in of)
+        again = [rival.ask(kind=kind, count=1)["seconds"] for kind, _ in of]
+        first[rival.side] = max(0.0, first[rival.side] - sum(again))
+        counts[rival.side] = max(1, min(200, round(0.3 / max(again))))
+    total = sum(weight for _, weight in of)
+    times: dict[str, list[float]] = {rival.side: [] for rival in rivals}
+    begin, done = time.perf_counter(), 0
+    while done < 3 or (done < timing.REPETITIONS and time.perf_counter() - begin < seconds):
+        for rival in rivals:
+            mean = sum(weight * rival.ask(kind=kind, count=counts[rival.side])["seconds"] for kind, weight in of) / total
+            times[rival.side].append(mean)
+        done += 1
+    return first, times, counts
+
+
+# ------------------------------------------------------------------------------------------------------------------- screens
+
+HEAD = f"{'':<26}{'jaxgan ms':>11}{'PyTorch ms':>11}{'ratio':>7}{'p10':>6}{'p90':>6}{'least':>6}{'n':>4}  fastest PyTorch; others' ms; first_s of both"
+
+
+def row(line: dict[str, Any]) -> str:
+    """One line of the table on screen; `HEAD` names its columns. least: the ratio of the shortest times."""
+    mine, best = line["sides"]["jaxgan"], line["sides"][line["fastest"]]
+    others = [f"{side} {own['median_ms']:,.1f}" for side, own in line["sides"].items() if side not in ("jaxgan", line["fastest"])]
+    text = f"{line['name']:<26}{mine['median_ms']:>11,.2f}{best['median_ms']:>11,.2f}{line['ratio']:>7.2f}{line['ratio_p10']:>6.2f}{line['ratio_p90']:>6.2f}"
+    text += f"{line['ratio_min']:>6.2f}"
+    return f"{text}{mine['repetitions']:>4}  {line['fastest']}; {', '.join(others) or '-'}; {mine['first_s']:.1f}, {best['first_s']:.1f}"
+
+
+def profile(case: Case, sides: Sequence[str], device: str, dtype: str, cores: int = 0, repetitions: int = 3) -> str:
+    """A table of the convolutions of one step: each forward with both gradients, alone, on both sides; the largest difference first."""
+    from benchmarks.rivals import operations
+
+    chosen = [side for side in sides if side in ("jaxgan", "pytorch", "pytorch-contiguous")]
+    rivals: list[Rival] = []
+    try:
+        rivals += [Rival(side, case, device, dtype, cores) for side in chosen]
+        layers = rivals[1].ask(layers=None)["layers"]
+        times = {rival.side: rival.ask(layers=layers, repetitions=repetitions)["seconds"] for rival in rivals}
+    finally:
+        for rival in rivals:
+            rival.close()
+    rows = []
+    for i, layer in enumerate(layers):
+        mine, best = times["jaxgan"][i], min(times[side][i] for side in chosen[1:])
+        done, (batch, inputs, height, width), count = 3 * operations(layer) / 1e9, layer["x"], layer["count"]
+        what = f"{'up' if layer['transposed'] else ''}conv {layer['kernel'][0]}x{layer['kernel'][1]}/{layer['stride']} {inputs}>{layer['outputs']}"
+        shape = f"{batch}x{height}x{width}"
+        text = f"{what:<26}{shape:>14}{count:>4}{1e3 * mine:>10.2f}{1e3 * best:>10.2f}{done / mine:>8.0f}{done / best:>8.0f}"
+        rows.append((count * (mine - best), f"{text}{1e3 * count * (mine - best):>10.1f}"))
+    head = f"{'':<26}{'batch x size':>14}{'n':>4}{'jaxgan ms':>10}{'PyTorch':>10}{'GF/s':>8}{'PyTorch':>8}{'n x diff':>10}"
+    return "\n".join([head, *(text for _, text in sorted(rows, reverse=True))])
+
+
+def check() -> None:
+    """Compare losses of all families at tiny sizes. Raises `JaxganError` where they differ."""
+    from benchmarks.torch_models.side_by_side import compare, largest_difference
+    from benchmarks.torch_models.tiny import TINY
+
+    for name, (config, batch) in TINY.items():
+        difference = largest_difference(compared := compare(name, config, batch))
+        print(f"{name:<10} {len(compared)} losses, 3 rounds: largest relative difference {difference:.1e}", flush=True)
+        if not difference <= TOLERANCE:
+            raise JaxganError(f"{name}: jaxgan and PyTorch differ by {difference:.1e}, more than {TOLERANCE:.0e}: they do not play the same game")
+
+
+def require_pytorch() -> None:
+    """Raise `JaxganError` unless PyTorch is installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise JaxganError(f"this compares with PyTorch, which is not installed ({error}): pip install torch") from None
+
+
+def chosen(options: argparse.Namespace) -> list[Case]:
+    """The cases that the command line asks for: those of the suite, with another size or batch where given. Raises ValueError for unknown families."""
+    suite = SUITES[options.suite]
+    known = {case.family for case in suite}
+    unknown = [name for name in options.families if name not in known]
+    require(not unknown, f"there is no PyTorch side of {', '.join(unknown)}; there is one of {', '.join(sorted(known))}")
+    cases = [case for case in suite if not options.families or case.family in options.families]
+    cases = [Case(case.family, options.size or case.size, options.batch or case.batch) for case in cases]
+    return list(dict.fromkeys(cases))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse options, measure, print a table, append to the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=tuple(SUITES), default="cpu", help="sizes and batches for which kind of machine")
+    parser.add_argument("--families", nargs="+", default=[], help="only these families")
+    parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
+    parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each case, after which no new round begins")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks: bfloat16 is autocast in PyTorch")
+    parser.add_argument("--cores", type=int, default=0, help="confine both sides to the first so many cores; 0 for all")
+    parser.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes minutes to compile")
+    parser.add_argument("--profile", action="store_true", help="time each convolution of a step alone, instead of steps")
+    parser.add_argument("--check", action="store_true", help="compare losses, instead of times")
+    parser.add_argument("--out", type=Path, help="folder of the results, instead of benchmarks/results")
+    options = parser.parse_args(arguments)
+    with one_sentence_errors():
+        cases = chosen(options)
+        require(not options.profile or options.dtype == "float32", "--profile times convolutions in float32: leave out --dtype")
+        require_pytorch()
+        if options.check:
+            check()
+            return
+        print("" if options.profile else HEAD)
+        for case in cases:
+            sides = sides_of(case, options.device, options.compiled)
+            if options.profile:
+                print(f"{case.name}\n{profile(case, sides, options.device, options.dtype, options.cores)}", flush=True)
+                continue
+            line, where = measure(case, sides, options.device, options.dtype, options.seconds, options.cores)
+            record.append(NAME, line, where, options.out)
+            print(row(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

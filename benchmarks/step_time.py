@@ -1,0 +1,169 @@
+"""Time one training step of every family: `python -m benchmarks.step_time`.
+
+    python -m benchmarks.step_time                                        digits, all ten families
+    python -m benchmarks.step_time --suite recipes --dtype bfloat16       a published recipe of each, for an accelerator
+    python -m benchmarks.step_time --family cyclegan --preset maps --image-size 128 128
+    python -m benchmarks.step_time --family gan cgan --parallel scan      several steps in one dispatch
+
+Each call is waited for, so what a loop gains by overlapping calls is not in it. Where lazy regularisation makes steps unequal, whole periods are timed and the
+mean counts instead of the median. The peak is measured in the same process: a large matrix product in the same dtype, and a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks import cases, peaks, record, timing
+from experiments.common import one_sentence_errors
+from jaxgan.errors import require
+
+NAME = "step_time"
+
+
+def measure(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 1, repetitions: int | None = None, peak: Any = None) -> dict[str, Any]:
+    """Compile and time the step of a case; what `benchmarks/results/step_time.jsonl` holds of it.
+
+    Args:
+      kind, devices, steps: see `cases.mapped`.
+      peak: from `measured_peak`.
+
+    Returns: compile_s, the times of a step (`timing.summary`), images_per_s, the arithmetic of a step (`cases.arithmetic`), flops_compiled and
+    bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and argument_bytes (of each device), and shares of the peak
+    of all devices. What is not known is None.
+    """
+    state, batch, key = jax.jit(case.family.init, static_argnums=0)(case.config, jax.random.key(0)), cases.random_batch(case), jax.random.key(1)
+    if kind == "scan":
+        batch = {name: jax.numpy.stack([leaf] * steps) for name, leaf in batch.items()}
+    step, compile_seconds, program = compiled(cases.mapped(case, kind, devices, steps), state, batch, key)
+    held = [state]
+
+    def call() -> Any:
+        held[0], _ = step(held[0], batch, key)
+        return held[0]
+
+    first = timing.seconds_of(call)
+    seconds = timing.repeat(call, repetitions, least_seconds=0.5, multiple=cases.period(case.config))
+    times = timing.summary(seconds, steps)
+    usual = times["mean_ms"] if cases.period(case.config) > 1 else times["median_ms"]
+    if compile_seconds is None:
+        compile_seconds = max(0.0, first - steps * usual / 1e3)
+    # The compiler counts one device's part of a program that is cut over a mesh, and the body of a loop once.
+    known = program_cost(program) if kind == "jit" and devices == 1 else {"flops_compiled": None, "bytes_compiled": None, **memory(program)}
+    measured = {"name": case.name, "parallel": kind, "steps_per_call": steps, "image_size": list(case.config.image_size), "images": case.images}
+    measured |= {"compile_s": round(compile_seconds, 2), **times, "images_per_s": round(1e3 * case.images / usual, 1), **cases.arithmetic(case), **known}
+    real = 1 if jax.default_backend() == "cpu" else devices  # virtual devices share what the peak was measured on
+    return measured | shares(measured, usual / 1e3, None if peak is None else {name: real * value for name, value in peak.items()})
+
+
+def compiled(step: Any, state: Any, batch: Any, key: Any) -> tuple[Any, float | None, Any]:
+    """(a function to call, seconds to trace and compile, the program); None for what only the first call of a wrapped step shows."""
+    if not hasattr(step, "lower"):
+        return step, None, None
+    begin = time.perf_counter()
+    program = step.lower(state, batch, key).compile()
+    return program, time.perf_counter() - begin, program
+
+
+def program_cost(program: Any) -> dict[str, int | None]:
+    """What the compiler says of a program: flops_compiled, bytes_compiled, temp_bytes, argument_bytes."""
+    cost = program.cost_analysis() if program is not None else None
+    cost = cost[0] if isinstance(cost, list) and cost else cost or {}
+    found = {"flops_compiled": cost.get("flops"), "bytes_compiled": cost.get("bytes accessed")}
+    return {**{name: None if value is None else int(value) for name, value in found.items()}, **memory(program)}
+
+
+def memory(program: Any) -> dict[str, int | None]:
+    """Bytes of arguments and of temporary arrays."""
+    analysis = program.memory_analysis() if program is not None else None
+    return {name: getattr(analysis, f"{part}_size_in_bytes", None) for name, part in (("temp_bytes", "temp"), ("argument_bytes", "argument"))}
+
+
+def shares(measured: dict[str, Any], seconds: float, peak: dict[str, float] | None) -> dict[str, float | None]:
+    """What of the compiler's is more than was asked for, and what of the peak is used: flops_ratio, bytes_ratio, flops_per_s, peak_share, copy_share.
+
+    The compiler counts a step with all of its lazy penalties, and is compared with that; rates are of an average step.
+    """
+    found: dict[str, float | None] = {"flops_per_s": float(f"{measured['flops'] / seconds:.4g}")}
+    for name in ("flops", "bytes"):
+        have, least = measured[f"{name}_compiled"], measured[f"most_{name}"]
+        found[f"{name}_ratio"] = None if have is None or not least else round(have / least, 3)
+    if peak is not None:
+        found |= {"peak_flops_per_s": peak["flops"], "peak_bytes_per_s": peak["bytes"]}
+        found["peak_share"] = round(measured["flops"] / seconds / peak["flops"], 4)
+        found["copy_share"] = round(measured["bytes"] / seconds / peak["bytes"], 4)
+    return found
+
+
+def measured_peak(dtype: str) -> dict[str, float]:
+    """FLOP/s of a large matrix product and bytes/s of a copy, on the first device."""
+    return {"flops": float(f"{peaks.matmul_flops(dtype):.4g}"), "bytes": float(f"{peaks.copy_bytes():.4g}")}
+
+
+HEAD = f"{'':<22}{'form':>8}{'batch':>6}{'compile s':>10}{'ms':>10}{'p10':>9}{'p90':>9}{'images/s':>10}"
+HEAD += f"{'GFLOP':>9}{'x':>6}{'GF/s':>8}{'peak':>6}{'MB':>9}{'x':>7}{'temp MB':>9}"
+
+
+def row(line: dict[str, Any]) -> str:
+    """One line of the table on screen; `HEAD` names its columns."""
+    form = line["parallel"] + (str(line["steps_per_call"]) if line["steps_per_call"] > 1 else "")
+
+    def number(value: float | None, width: int, form: str) -> str:
+        return f"{'-' if value is None else format(value, form):>{width}}"
+
+    text = f"{line['name']:<22}{form:>8}{line['images']:>6}{line['compile_s']:>10.1f}{line['median_ms']:>10.2f}{line['p10_ms']:>9.2f}{line['p90_ms']:>9.2f}"
+    text += f"{line['images_per_s']:>10,.0f}{line['flops'] / 1e9:>9.2f}{number(line['flops_ratio'], 6, '.2f')}{line['flops_per_s'] / 1e9:>8.1f}"
+    text += number(line.get("peak_share"), 6, ".0%") + f"{line['bytes'] / 1e6:>9.1f}" + number(line["bytes_ratio"], 7, ".1f")
+    return text + number(None if line["temp_bytes"] is None else line["temp_bytes"] / 1e6, 9, ",.1f")
+
+
+def chosen(options: argparse.Namespace) -> list[cases.Case]:
+    """The cases that the command line asks for. Raises `ValueError` for unknown ones."""
+    suite = cases.SUITES[options.suite]
+    return [
+        cases.case(name, options.preset or suite.get(name, ""), options.batch, options.dtype, options.image_size)
+        for name in options.family or suite
+    ]  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse options, measure, print a table, append to the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=tuple(cases.SUITES), default="cpu", help="the presets to measure")
+    parser.add_argument("--family", nargs="+", default=[], help="only these families")
+    parser.add_argument("--preset", default="", help="this preset of each, instead of the suite's")
+    parser.add_argument("--batch", type=int, default=0, help="images of one critic turn, over all devices; 0 for the preset's")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="", help="of the networks; the preset's if left out")
+    parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="instead of the preset's")
+    parser.add_argument("--parallel", choices=("jit", "pmap", "scan"), default="jit", help="how the step is mapped")
+    parser.add_argument("--devices", type=int, default=1, help="devices of jit and pmap")
+    parser.add_argument("--steps-per-call", type=int, default=0, help="steps of scan; 0 for the preset's, at least 4")
+    parser.add_argument("--repetitions", type=int, default=0, help="timed calls; 0 for 30, or 10 where a call takes over 2 s")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
+    options = parser.parse_args(arguments)
+    with one_sentence_errors():
+        require(options.repetitions >= 0 and options.steps_per_call >= 0, "--repetitions and --steps-per-call must be at least 1")
+        wanted = chosen(options)
+        peak = {dtype: measured_peak(dtype) for dtype in sorted({case.config.dtype for case in wanted})}
+        for dtype, found in peak.items():
+            print(f"peak, {dtype}: {found['flops'] / 1e9:,.0f} GFLOP/s in a matrix product, {found['bytes'] / 1e9:,.1f} GB/s in a copy")
+        print(HEAD)
+        for case in wanted:
+            steps = (options.steps_per_call or max(4, case.steps)) if options.parallel == "scan" else 1
+            where = record.provenance(case.config, batch=case.batch_size, devices=options.devices)
+            try:
+                found = measure(case, options.parallel, options.devices, steps, options.repetitions or None, peak[case.config.dtype])
+                print(row(record.append(NAME, found, where, options.out)), flush=True)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                print(f"{case.name:<22} needs more memory than the device has for a batch of {case.batch_size}: measure it with a smaller --batch", flush=True)
+            jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()

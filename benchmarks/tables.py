@@ -1,0 +1,294 @@
+"""Write `benchmarks/README.md` from the results files: `python -m benchmarks.tables`.
+
+Of measurements of the same thing on the same device the newest is shown. What a table has no figure for is named below it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import cases, compile_time, record
+from experiments.common import one_sentence_errors
+
+Line = dict[str, Any]
+PAGE = record.ROOT / "benchmarks" / "README.md"
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.tables` from `benchmarks/results/*.jsonl`, which hold every figure with its provenance; not edited by hand. Run the
+commands from the repository; each appends to its results file.
+
+Unless a table says otherwise, every call is waited for, after a warm-up, compilation excluded: at least 30 calls, or 10 where one takes more than 2 s. Rivals
+take turns (A B A B). *load*: how many processes wanted a core just before; more than a small part of the cores means a busy machine, whose times are too
+long and whose ratios of rivals alone mean something. A commit with + had changed files.
+"""
+
+
+class Column(NamedTuple):
+    """show: text of a line, or "" where it does not say."""
+
+    head: str
+    show: Callable[[Line], str]
+
+
+class Table(NamedTuple):
+    """How the lines of a results file are shown, or those of them that `chosen` is true of.
+
+    key: the fields whose values together say what was measured. expected: gives the names of which there should be lines.
+    """
+
+    file: str
+    title: str
+    text: str
+    commands: tuple[str, ...]
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    expected: Callable[[], list[str]] = list
+    chosen: Callable[[Line], bool] = bool
+
+
+def number(name: str, form: str = "", scale: float = 1.0, head: str = "") -> Column:
+    """A column of numbers times `scale`, as `format` says or with three digits; `name` may be nested, "lax.min_ms"."""
+
+    def show(line: Line) -> str:
+        value = _get(line, name)
+        if value is None:
+            return ""
+        value = value if scale == 1 else value * scale
+        return format(value, form) if form else digits(value)
+
+    return Column(head or name, show)
+
+
+def digits(value: float) -> str:
+    """Three digits that count, and no exponent for large numbers."""
+    return format(value, ",.0f" if abs(value) >= 100 else ".3g")
+
+
+def text(name: str, head: str = "") -> Column:
+    """A column of plain text."""
+    return Column(head or name, lambda line: "" if (value := _get(line, name)) is None else str(value))
+
+
+def spread(head: str = "ms (p10 to p90)", prefix: str = "") -> Column:
+    """Median and spread of the times."""
+    names = [f"{prefix}{name}" for name in ("median_ms", "p10_ms", "p90_ms")]
+    return Column(head, lambda line: "" if _get(line, names[0]) is None else "{} ({} to {})".format(*(digits(_get(line, name)) for name in names)))
+
+
+def ratio_spread(head: str) -> Column:
+    """A ratio with its spread round by round."""
+    return Column(head, lambda line: "{:.2f} ({:.2f} to {:.2f})".format(*(line[name] for name in ("ratio", "ratio_p10", "ratio_p90"))))
+
+
+def _get(line: Line, name: str) -> Any:
+    value: Any = line
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _form(line: Line) -> str:
+    steps, devices = line.get("steps_per_call", 1), line["provenance"].get("devices", 1)
+    return line["parallel"] + (f", {steps} steps" if steps > 1 else "") + (f", {devices} devices" if devices > 1 else "")
+
+
+def _size(line: Line) -> str:
+    return "x".join(str(side) for side in line["image_size"])
+
+
+def _suites() -> list[str]:
+    return [f"{family} {preset}" for suite in cases.SUITES.values() for family, preset in suite.items()]
+
+
+def _steps() -> list[str]:
+    return [case.name for case in compile_time.different(list(cases.FAMILIES), [])]
+
+
+def _where(name: str) -> Column:
+    return Column(name, lambda line: str(line["provenance"].get(name, "not recorded")))
+
+
+PROVENANCE = (_where("jax"), _where("commit"), _where("date"), _where("load"))
+NAMED, IMAGES, SIZE = text("name", "preset"), number("images", "d"), Column("size", _size)
+DTYPE, FORM = text("provenance.dtype", "dtype"), Column("form", _form)
+CACHED = Column("from cache s", lambda line: f"{line['cached_s']:.2f}" if line["from_cache"] else "not cached")
+
+STEP_TIME = Table(
+    "step_time",
+    "Step time",
+    """Random data of the preset's shapes. *asked*: floating-point operations of the convolutions and matrix products that the algorithm asks for,
+multiplications with padding left out; *compiled*: how many times as many the compiled step has. *of peak*: those asked for, as a share of a large
+matrix product's rate in the same dtype and process. *bytes*: the least that must move, which is the state read and written, the batch read, operands and
+results of those products once; *moved*: how many times as much the compiler counts. Where regularisation is lazy, images/s is by the mean over whole
+periods and the times are of the usual step.""",
+    (
+        "python -m benchmarks.step_time                                     # digits, all families: about 4 minutes on two free cores",
+        "python -m benchmarks.step_time --parallel scan --family gan cgan   # one minute",
+        "python -m benchmarks.step_time --suite recipes --dtype bfloat16    # accelerators: most of it is compiling",
+    ),
+    ("name", "parallel", "steps_per_call", "image_size", "images", "provenance.dtype", "provenance.devices"),
+    (
+        *(NAMED, SIZE, IMAGES, DTYPE, FORM, spread(), number("images_per_s", ",.0f", head="images/s"), number("flops", "", 1e-9, "asked, GFLOP")),
+        *(number("flops_ratio", ".2f", head="compiled"), number("flops_per_s", "", 1e-9, "GFLOP/s"), number("peak_share", ".0%", head="of peak")),
+        *(number("bytes", "", 1e-6, "bytes, MB"), number("bytes_ratio", ".1f", head="moved"), number("temp_bytes", "", 1e-6, "temporary, MB")),
+        *(number("argument_bytes", "", 1e-6, "arguments, MB"), number("compile_s", ".1f", head="trace and compile s")),
+    ),
+    _suites,
+)
+COMPILE_TIME = Table(
+    "compile_time",
+    "Compilation",
+    """Seconds to trace a step, to compile it, and to read it from the persistent cache (`--compilation-cache` of every experiment) at a second start. The
+target is under 60 s on two cores. Of presets whose steps differ in schedules only, one is measured.""",
+    ("python -m benchmarks.compile_time    # all presets: about 15 minutes on two free cores",),
+    ("name",),
+    (NAMED, SIZE, IMAGES, number("trace_s", ".1f", head="trace s"), number("compile_s", ".1f", head="compile s"), CACHED),
+    _steps,
+)
+SCALING = Table(
+    "scaling",
+    "Several devices",
+    """The batch on each device stays. On real devices, efficiency = time on one / time on n; virtual ones share the cores of one CPU, and there it is
+n x time on one / time on n. *mesh*: `jit_step` over a mesh (plain `jit` on one device). *difference*: of the losses of one step on one global batch to one
+device's, the largest, relative.""",
+    ("python -m benchmarks.scaling    # virtual devices: 3 minutes on two free cores",),
+    ("name", "parallel", "devices", "images"),
+    (
+        *(NAMED, text("parallel", "form"), number("devices", "d"), text("virtual"), IMAGES, spread()),
+        *(number("weak_efficiency", ".2f", head="efficiency"), number("difference", ".1e"), ratio_spread("time / other form's")),
+    ),
+    lambda: ["dcgan digits"],
+)
+POPULATION = Table(
+    "population",
+    "Populations",
+    "n members of `experiments/embed_population.py` trained by `vmap` in one program, against n runs one after another; milliseconds of one step of all.",
+    ("python -m benchmarks.population    # one minute on two free cores",),
+    ("name", "members", "steps", "batch"),
+    (number("members", "d"), spread("vmap, ms (p10 to p90)", "vmap_"), spread("one by one, ms (p10 to p90)", "alone_"), ratio_spread("one by one / vmap")),
+    lambda: ["cgan of embed_population"],
+)
+CONV = Table(
+    "conv",
+    "Convolutions",
+    "`jaxgan.nn.conv` against plain `lax` in turns, the fastest call of each: 15 rounds, fewer where they take more than 6 s, at least 2.",
+    ("python -m benchmarks.conv    # 6 minutes on two free cores",),
+    ("name", "what"),
+    (
+        *(text("name", "layer"), text("what"), number("lax.min_ms", head="lax, ms"), number("jaxgan.min_ms", head="jaxgan, ms")),
+        number("lax_over_jaxgan", ".2f", head="lax / jaxgan"),
+    ),
+)
+AGAINST_PYTORCH = Table(
+    "against_pytorch",
+    "Against PyTorch",
+    """The same games in plain PyTorch, whose losses from the same weights and draws are shown equal by `--check`. The ratio is the fastest PyTorch's time over
+jaxgan's: above 1, jaxgan is faster. A round is up to 200 steps, waited for together; there are 30 rounds, or those that begin within 60 s, and p10 and p90 are
+theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its default, which on a busy machine is tens of times
+slower. *first*: what the first step took longer than later ones.""",
+    ("python -m benchmarks.against_pytorch    # needs PyTorch",),
+    ("name", "image_size", "provenance.batch", "provenance.dtype"),
+    (
+        *(text("name", "game"), SIZE, text("provenance.batch", "batch"), DTYPE, ratio_spread("PyTorch / jaxgan")),
+        *(spread("jaxgan, ms (p10 to p90)", "sides.jaxgan."), number("sides.jaxgan.first_s", ".1f", head="first, s")),
+        Column("PyTorch, ms (p10 to p90)", lambda line: spread(prefix=f"sides.{line['fastest']}.").show(line)),
+        *(Column("first, s", lambda line: digits(line["sides"][line["fastest"]]["first_s"])), text("fastest", "PyTorch's form")),
+        *(number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch")),
+    ),
+)
+SOURCES = Table(
+    "input_pipeline",
+    "Sources of data",
+    """Images of a folder of JPEG files in each way to hold them, without training; synthetic, in the system's file cache. *first use*: decoding all of
+them into the cache, once. *at once*: the images of a batch.""",
+    ("python -m benchmarks.input_pipeline sources",),
+    ("source", "image_size", "set", "images"),
+    (text("source"), SIZE, number("set", ",d", head="files"), number("images", ",d", head="at once"), number("images_per_s", ",.0f", head="images/s")),
+    chosen=lambda line: "wait_share" not in line,
+)
+WAITS = Table(
+    "input_pipeline",
+    "Waiting for data",
+    "The share of the time of training that the loop waits for its next batch. The target is under 3 %.",
+    ("python -m benchmarks.input_pipeline waits",),
+    ("name", "source", "image_size", "images"),
+    (
+        *(NAMED, text("source"), SIZE, IMAGES, number("ms_per_step", head="step, ms"), number("wait_ms_per_step", head="of it waiting, ms")),
+        *(number("wait_share", ".2%", head="waiting"), number("images_per_s", ",.0f", head="images/s")),
+    ),
+    chosen=lambda line: "wait_share" in line,
+)
+TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, SOURCES, WAITS, CONV)
+
+
+def generic(name: str, lines: list[Line]) -> Table:
+    """A table of every plain field, in the order in which they occur, for a file that has none of its own."""
+    fields = list(dict.fromkeys(field for line in lines for field, value in line.items() if not isinstance(value, dict)))
+    words = tuple(field for field in fields if not any(isinstance(line.get(field), float) for line in lines))
+    columns = tuple(Column(field, lambda line, field=field: _plain(line.get(field))) for field in fields)  # type: ignore[misc]
+    return Table(name, name.replace("_", " ").capitalize(), "", (f"python -m benchmarks.{name}",), words, columns)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return "x".join(map(_plain, value))
+    return "" if value is None else digits(value) if isinstance(value, float) else str(value)
+
+
+def device(line: Line) -> str:
+    """What a line was measured on, as a heading."""
+    where = line["provenance"]
+    if where.get("platform", where.get("device")) == "cpu":
+        return f"CPU, {where.get('cpu', 'model not recorded')}, {where.get('cores', '?')} cores"
+    return where.get("device", "device not recorded")
+
+
+def newest(lines: list[Line], key: tuple[str, ...]) -> list[Line]:
+    """The last line of each key, in the order in which the keys came first."""
+    return list({repr([_get(line, name) for name in key]): line for line in lines}.values())
+
+
+def section(table: Table, lines: list[Line]) -> list[str]:
+    """Markdown of one table, device by device."""
+    lines = [line for line in lines if table.chosen(line)]
+    page = [f"## {table.title}", *([table.text] if table.text else []), "\n".join(["```", *table.commands, "```"])]
+    devices = list(dict.fromkeys(map(device, lines)))
+    columns = (*table.columns, *PROVENANCE)
+    for place in devices:
+        rows = newest([line for line in lines if device(line) == place], table.key)
+        cells = [[column.show(line) or "-" for column in columns] for line in rows]
+        head = [[column.head for column in columns], ["---"] * len(columns)]
+        page += [f"### {place}", "\n".join(f"| {' | '.join(row)} |" for row in head + cells)]
+        missing = [wanted for wanted in dict.fromkeys(table.expected()) if wanted not in {line.get("name") for line in rows}]
+        page += [f"Not measured here: {', '.join(missing)}."] if missing else []
+    if all(line["provenance"].get("platform", line["provenance"].get("device")) == "cpu" for line in lines):
+        page.append("Not measured on a GPU or TPU." if lines else "Not measured.")
+    return page
+
+
+def page(folder: Path) -> str:
+    """The text of README.md from the results files of `folder`. Raises `DataError` for a damaged one."""
+    lines = {path.stem: record.read(path) for path in sorted(folder.glob("*.jsonl"))}
+    others = [name for name in lines if name not in {table.file for table in TABLES}]
+    parts = [HEAD.strip()]
+    for table in (*TABLES, *(generic(name, lines[name]) for name in others)):
+        parts += section(table, lines.get(table.file, []))
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder of the results files")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args(arguments)
+    with one_sentence_errors():
+        options.out.write_text(page(options.results))
+
+
+if __name__ == "__main__":
+    main()
