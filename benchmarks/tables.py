@@ -23,8 +23,10 @@ commands from the repository; each appends to its results file.
 
 Unless a table says otherwise, every call is waited for, after a warm-up, compilation excluded: at least 30 calls, or 10 where one takes more than 2 s. Rivals
 take turns (A B A B). *load*: how many processes wanted a core just before; more than a small part of the cores means a busy machine, whose times are too
-long and whose ratios of rivals alone mean something. A commit with + had changed files.
+long and whose ratios of rivals alone mean something. A commit with + had changed files. How good the images are: [docs/results.md](../docs/results.md).
 """
+ELSEWHERE = ("quality",)
+"""Results whose tables are on a page of their own: see `benchmarks.quality_tables`."""
 
 
 class Column(NamedTuple):
@@ -272,7 +274,7 @@ def section(table: Table, lines: list[Line]) -> list[str]:
 
 def page(folder: Path) -> str:
     """The text of README.md from the results files of `folder`. Raises `DataError` for a damaged one."""
-    lines = {path.stem: record.read(path) for path in sorted(folder.glob("*.jsonl"))}
+    lines = {path.stem: record.read(path) for path in sorted(folder.glob("*.jsonl")) if path.stem not in ELSEWHERE}
     others = [name for name in lines if name not in {table.file for table in TABLES}]
     parts = [HEAD.strip()]
     for table in (*TABLES, *(generic(name, lines[name]) for name in others)):
