@@ -128,7 +128,7 @@ matrix product's rate in the same dtype and process. *bytes*: the least that mus
 results of those products once; *moved*: how many times as much the compiler counts. Where regularisation is lazy, images/s is by the mean over whole
 periods and the times are of the usual step.""",
     (
-        "python -m benchmarks.step_time                                     # digits, all families: about 4 minutes on two free cores",
+        "python -m benchmarks.step_time                                     # digits, all families: 2.5 minutes on two free cores",
         "python -m benchmarks.step_time --parallel scan --family gan cgan   # one minute",
         "python -m benchmarks.step_time --suite recipes --dtype bfloat16    # accelerators: most of it is compiling",
     ),

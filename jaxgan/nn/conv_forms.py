@@ -45,16 +45,19 @@ def _turn(geometry: Geometry, kernel: jax.Array) -> jax.Array:
 
 
 def lax_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution [B, H', W', O]."""
     kernel = _turn(geometry, kernel)
     return lax.conv_general_dilated(x, kernel, geometry.strides, geometry.padding, dimension_numbers=_CANONICAL)
 
 
 def lax_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Gradient with respect to x [B, H, W, I]."""
     pads, kernel = geometry.spread_padding(), lax.rev(_turn(geometry, kernel), (0, 1))
     return lax.conv_general_dilated(g, kernel, (1, 1), pads, lhs_dilation=geometry.strides, dimension_numbers=("NHWC", "HWOI", "NHWC"))
 
 
 def lax_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient with respect to the kernel, held as the geometry says."""
     pads = geometry.trimmed_padding()
     slopes = lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=geometry.strides, dimension_numbers=("CHWN", "IHWO", "HWNC"))
     return _turn(geometry, slopes)
@@ -86,6 +89,7 @@ def _few_pixels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bo
 
 
 def cpu_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """As `lax_forward`, by the fastest form for these sizes on CPU."""
     if _few_pixels(geometry, x.shape[0], *kernel.shape[2:]):
         seen, taps = _seen_by_taps(geometry, x), kernel.reshape(-1, *kernel.shape[2:])
         made = jnp.einsum("tpi,toi->tpo" if geometry.turned else "tpi,tio->tpo", seen, taps)
@@ -115,6 +119,7 @@ def _dense_convolution(x: jax.Array, kernel: jax.Array, pads: Sequence[Pair]) ->
 
 
 def cpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
+    """As `lax_input_gradient`, by the fastest form for these sizes on CPU."""
     if _few_pixels(geometry, g.shape[0], *kernel.shape[2:]):
         return _input_gradient_taps(geometry, g, kernel)
     kernel = _turn(geometry, kernel)
@@ -163,6 +168,7 @@ def _input_gradient_taps(geometry: Geometry, g: jax.Array, kernel: jax.Array) ->
 
 
 def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """As `lax_kernel_gradient`, by the fastest form for these sizes on CPU."""
     window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
     few_images = geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4)
     if window == (1, 1) or few_images or _few_pixels(geometry, x.shape[0], x.shape[3], g.shape[3]):
