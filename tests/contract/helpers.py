@@ -39,6 +39,8 @@ STYLES = {"encoder": True, "style_size": 6, "encoder_layers": 1}
 ADA = Stabilisers(ema_half_life=100, critic_steps=2, r1=0.1, augment=FAST_ADA)
 DIFFAUGMENT = Stabilisers(ema_half_life=100, pool_size=12, augment=Augmentation("diffaugment"))
 
+# An instance norm of maps as small as 2x3 makes the rounding of its input a hundred times larger, and this network has eight of them there, behind
+# dropout: hence larger images for it than for the others.
 VARIANTS = {
     "gan mlp": Case(gan, gan.Config((6, 10), 3, 8, "normal", "mlp", (16, 16), (8, 8), generator_optimizer=Optimizer(), stabilisers=EMA)),
     "cgan mlp": Case(cgan, cgan.Config((6, 10), 2, 5, 8, "normal", "mlp", (16, 16), (8, 8), dropout=0.4, stabilisers=EMA)),
@@ -47,7 +49,7 @@ VARIANTS = {
     "dcgan resnet": Case(dcgan, dcgan.Config((16, 24), 3, 3, 8, "resnet", 4, 4, "sum", "hinge", stabilisers=PROJECTION), rate=0.002),
     "dcgan ada": Case(dcgan, dcgan.Config((16, 16), 3, 0, 8, generator_width=4, discriminator_width=4, stabilisers=ADA), rate=0.01),
     "acgan resnet": Case(acgan, acgan.Config((16, 16), 3, 4, 8, "resnet", (4,), (4,), stabilisers=EMA)),
-    "pix2pix densenet": Case(pix2pix, pix2pix.Config((8, 12), 1, 2, "b2a", **OTHER_NETWORKS, **SMALL, stabilisers=POOL)),
+    "pix2pix densenet": Case(pix2pix, pix2pix.Config((16, 24), 1, 2, "b2a", **OTHER_NETWORKS, **SMALL, stabilisers=POOL), rate=0.0005),
     "pix2pix diffaugment": Case(pix2pix, pix2pix.Config((8, 8), 3, 1, depth=2, **SMALL, stabilisers=DIFFAUGMENT), rate=0.02),
     "cyclegan improved": Case(cyclegan, cyclegan.improved((16, 16), norm="batch", blocks=1, feature_cycle=0.5, **SMALL, stabilisers=POOL), rate=2e-5),
     "stargan sets": Case(stargan, stargan.Config((8, 12), 1, **TWO_SETS, blocks=1, loss="hinge", **SMALL, stabilisers=SPECTRAL_POOL), rate=0.0005),
