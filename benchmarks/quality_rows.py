@@ -25,7 +25,8 @@ class Row(NamedTuple):
     table: of docs/results.md.
     split: that is scored; never trained on.
     judge: of `JUDGES`, whose features and readings are used; else the network that comes with the package for the data, or --network.
-    size: side or sides that baselines of translation are measured at; "" without baselines.
+    size: side or sides that baselines of translation are measured at; (0, 0) without baselines.
+    rival: the row whose training this one is in PyTorch, to as many images; "" for rows of jaxgan's.
     """
 
     command: str
@@ -37,6 +38,7 @@ class Row(NamedTuple):
     judge: str = ""
     size: tuple[int, int] = (0, 0)
     samples: int = 10_000
+    rival: str = ""
 
 
 def _translator(family: str, images: int, extra: str) -> str:
@@ -88,6 +90,7 @@ ROWS: dict[str, Row] = {
     "spade-camvid": Row(SPADE, CAMVID, 1_472, ("miou", "pixel_accuracy", "kid"), "layouts", judge="camvid"),
     "stylegan2-ada-faces": Row(FACE_STYLES, PLAIN_FACES, 8_000, ("kid", "fid", "precision", "recall"), "faces", judge="faces", samples=2_000),
 }
+ROWS |= {f"{name}-pytorch": ROWS[name]._replace(rival=name) for name in ("dcgan-fashion", "pix2pix-a2b", "pix2pix-b2a", "cyclegan")}
 
 JUDGES = {
     "faces": ("train_attributes --image-size 64 64 --epochs 12", FACES),

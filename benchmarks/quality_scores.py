@@ -24,14 +24,16 @@ JUDGED = {"attribute_accuracy", "miou", "pixel_accuracy"}
 PAIRED = {"l1": paired.l1, "ssim": paired.ssim, "accuracy": paired.accuracy}
 
 
-def scorer(row: Row, family: ModuleType, config: Any, real: Dataset, train: Dataset, network: Any, judge: Judge | None, seed: int) -> Evaluator:
-    """A function of states of a row's model: every figure of it. `real` are the held-out images, `train` those it was trained on."""
+def scorer(
+    row: Row, family: ModuleType, config: Any, real: Dataset, train: Dataset, network: Any, judge: Judge | None, seed: int, made: dict | None = None
+) -> Evaluator:
+    """A function of states of a row's model: every figure of it. `real` are the held-out images, `train` those it was trained on; made: see `evaluator`."""
     own = judge if set(row.metrics) & JUDGED else None
     options: dict[str, Any] = {"network": network, "samples": row.samples, "seed": seed, "split": row.split}
-    usual = evaluator(family, config, real, measurable(row, network), **options, train=train, judge=own, looks=False)
+    usual = evaluator(family, config, real, measurable(row, network), **options, train=train, judge=own, looks=False, made=made)
     if judge is None or row.table != "maps":
         return usual
-    tasks = make_tasks(family, config, real, row.samples, seed, {})
+    tasks = make_tasks(family, config, real, row.samples, seed, {}, made)
 
     def score(state: Any) -> list[Result]:
         found = usual(state)

@@ -141,8 +141,8 @@ def _pixels(images: Any) -> np.ndarray:
     return to_uint8(images.float().permute(0, 2, 3, 1).cpu().numpy())
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse options, train, write."""
+def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """(options of this command, flags of the family's experiment)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--seconds", type=float, default=600.0, help="of training, at most")
@@ -150,7 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=10_000, help="images made at the end, at most")
     parser.add_argument("--split", default="test", help="of the data, whose images are translated at the end")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    given, rest = parser.parse_known_args(arguments)
+    return parser.parse_known_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse options, train, write."""
+    given, rest = parse(arguments)
     # Before PyTorch is there: on a busy machine its threads, spinning while they wait for each other, would make it tens of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with common.one_sentence_errors():

@@ -1,6 +1,6 @@
 """One of several processes of a run: `python multiprocess_worker.py JSON`, started by test_multiprocess.
 
-The settings: `case` ("tiny" or a name in PROCESSES), `process`, `processes`, `port` (of process 0 on this machine), `run`, `options` of
+The settings: `case` ("tiny" or a name in KNOWN), `process`, `processes`, `port` (of process 0 on this machine), `run`, `options` of
 `train.run` (`augment` by its fields).
 """
 
@@ -23,7 +23,10 @@ from jaxgan import data, log, train
 from jaxgan.families.attributes import group_columns
 from jaxgan.optim import Optimizer
 from tests import tiny_family
+from tests.contract.helpers import EVERY
 from tests.families_under_test import PROCESSES
+
+KNOWN = EVERY | PROCESSES
 
 
 def noise(*shape):
@@ -38,16 +41,28 @@ CONFIG = tiny_family.Config(optimizer_name="sgd", optimizer=tiny_family.Adam(lea
 
 
 def of_case(case):
-    """(family, config, data set) of a case: the tiny family, or a translator with plain SGD."""
+    """(family, config, data set) of a case: the tiny family, or another with plain SGD."""
     if case == "tiny":
         return tiny_family, CONFIG, dataset()
-    family, config, paired = PROCESSES[case].family, PROCESSES[case].config, PROCESSES[case].data.startswith("paired")
-    sgd = Optimizer("sgd", learning_rate=PROCESSES[case].rate)
-    config = dataclasses.replace(config, generator_optimizer=sgd, discriminator_optimizer=sgd)
-    if hasattr(config, "attributes"):
-        return family, config, with_attributes(config)
-    a, b = noise(20, *config.image_size, config.channels_a), noise(20 if paired else 13, *config.image_size, config.channels_b)
-    return family, config, data.from_domains("noise", a, b, independent=not paired)
+    family, config = KNOWN[case].family, KNOWN[case].config
+    sgd = Optimizer("sgd", learning_rate=KNOWN[case].rate)
+    players = [field.name for field in dataclasses.fields(config) if field.name.endswith("_optimizer")]
+    config = dataclasses.replace(config, **dict.fromkeys(players, sgd))
+    return family, config, pictures(config, family.batch_spec(config, 1), KNOWN[case].data.startswith("paired"))
+
+
+def pictures(config, spec, paired):
+    """20 images of noise, and what else a batch has: another domain of 13 images (20 if `paired`), attributes, label maps, labels."""
+    if "a" in spec:
+        a, b = noise(20, *config.image_size, config.channels_a), noise(20 if paired else 13, *config.image_size, config.channels_b)
+        return data.from_domains("noise", a, b, independent=not paired)
+    if "attributes" in spec:
+        return with_attributes(config)
+    images = noise(20, *config.image_size, config.channels)
+    if "layout" in spec:
+        ids = noise(20, *config.image_size)
+        return data.from_layouts("noise", images, ids % config.classes, [str(i) for i in range(config.classes)], ids if "instance" in spec else None)
+    return data.from_arrays("noise", images, np.arange(20) % config.classes if "label" in spec else None)
 
 
 def with_attributes(config):

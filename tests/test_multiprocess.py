@@ -100,9 +100,14 @@ def test_two_processes_resume_what_one_began(tmp_path, single):
     check_same(tmp_path / "run", single)
 
 
-@pytest.mark.parametrize("case", ["cyclegan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pix2pix", "stargan", "stargan sets"))])
-def test_two_processes_translate_as_one(tmp_path, case):
-    """Domains or data sets of unequal length, each domain in its own order, replay pools, dropout, attributes permuted over processes: as in one process."""
+LATER = ("pix2pix", "stargan", "stargan sets", "acgan", "dcgan ada", "spade", "spade styles", "stylegan", "stylegan labels", "vaegan", "vaegan gate")
+
+
+@pytest.mark.parametrize("case", ["cyclegan", *(pytest.param(name, marks=pytest.mark.slow) for name in LATER)])
+def test_two_processes_train_as_one(tmp_path, case):
+    """Domains or data sets of unequal length, each domain in its own order, replay pools, dropout, attributes permuted over processes, the probability
+    of ADA, means of path lengths and styles, statistics of batches and gates: as in one process.
+    """
     family, config, pictures = of_case(case)
     call = 8 * config.stabilisers.critic_steps
     cadences = {"images": 3 * call, "log_every": call, "sample_every": 3 * call, "checkpoint_every": 3 * call}

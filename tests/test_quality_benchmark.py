@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import quality, quality_scores, quality_tables
+from benchmarks import quality, quality_scores, quality_tables, quality_training, train_pytorch
 from benchmarks.quality_rows import JUDGES, ROWS, Row
 from experiments import common
 from experiments.judge_training import without_folders
-from jaxgan import data
+from jaxgan import data, gan
+from jaxgan.config_io import to_dict
 from jaxgan.errors import DataError, RunError
 from jaxgan.metrics import judges, table
 from jaxgan.metrics.real import Rows
@@ -31,10 +32,20 @@ def test_rows_are_commands_that_exist(name):
     import importlib
 
     row = ROWS[name]
-    told = quality.command(name, row, Path("DIR"), Path("WORK"), 3)
+    told = quality_training.command(name, row, Path("DIR"), Path("WORK"), 3)
+    if row.rival:
+        assert told[:3] == ["python", "-m", "benchmarks.train_pytorch"]
+        given, flags = train_pytorch.parse(told[3:])
+        assert (given.family, given.out, given.split) == (row.command.split()[0], Path(f"WORK/{name}-seed3"), row.split)
+        assert [flag for flag in flags if flag.startswith("--images")] == ["--images"]
+        flags[flags.index("--images") + 1] = "640"
+        told[2:] = [f"experiments.{given.family}", *flags]
     module = importlib.import_module(told[2])
     family = next(value for key, value in vars(module).items() if key == told[2].rpartition(".")[2])
     _, options, config = common.parse(family, module.PRESETS, "", told[3:])
+    if row.rival:
+        train_pytorch.check_settings(given.family, config, common.augmentation(options))
+        return
     assert (options.seed, options.run, options.checkpoint_every) == (3, f"WORK/{name}-seed3", row.checkpoint)
     call = options.steps_per_call * options.batch_size * getattr(config.stabilisers, "critic_steps", 1)
     assert row.checkpoint % call == 0
@@ -107,11 +118,9 @@ def test_the_best_checkpoint():
 
 
 def test_checkpoints_are_spread_and_the_last_is_there():
-    assert quality.spread([0, 10, 20, 30, 40, 47], 3) == [10, 30, 47]
-    assert quality.spread([0, 10, 20], 9) == [10, 20]
+    assert quality.spread([10, 20, 30, 40, 47], 3) == [10, 30, 47]
+    assert quality.spread([10, 20], 9) == [10, 20]
     assert quality.spread([10, 20, 30], 1) == [30]
-    with pytest.raises(RunError, match="before its first step"):
-        quality.spread([0], 4)
 
 
 def test_faces_are_parted_once(tmp_path):
@@ -119,13 +128,13 @@ def test_faces_are_parted_once(tmp_path):
         for i in reversed(range(17)):
             archive.writestr(f"faces/{i:02d}.jpg", bytes([i]))
         archive.writestr("faces/notes.txt", b"")
-    quality.split_faces(tmp_path / "all.zip", tmp_path / "work" / "parted.zip")
+    quality_training.split_faces(tmp_path / "all.zip", tmp_path / "work" / "parted.zip")
     with zipfile.ZipFile(tmp_path / "work" / "parted.zip") as archive:
         assert {name for name in archive.namelist() if name.startswith("test")} == {"test/07.jpg", "test/15.jpg"}
         assert len(archive.namelist()) == 17
         assert archive.read("test/15.jpg") == bytes([15])
     with pytest.raises(DataError, match="put the faces there"):
-        quality.split_faces(tmp_path / "none.zip", tmp_path / "other.zip")
+        quality_training.split_faces(tmp_path / "none.zip", tmp_path / "other.zip")
 
 
 def test_a_command_is_stopped_when_its_time_is_over(tmp_path):
@@ -133,13 +142,13 @@ def test_a_command_is_stopped_when_its_time_is_over(tmp_path):
     start = time.monotonic()
     script = tmp_path / "script.py"
     script.write_text(code.replace("'told'", repr(str(tmp_path / "told"))))
-    assert not quality.call([sys.executable, str(script)], 2.0)
+    assert not quality_training.call([sys.executable, str(script)], 2.0)
     assert (tmp_path / "told").exists()
     assert time.monotonic() - start < 30
-    assert quality.call([sys.executable, "-c", ""], 30.0)
-    assert not quality.call([sys.executable, "-c", "import time; time.sleep(60)"], 1.0)  # dies of it, as a run that has not begun
+    assert quality_training.call([sys.executable, "-c", ""], 30.0)
+    assert not quality_training.call([sys.executable, "-c", "import time; time.sleep(60)"], 1.0)  # dies of it, as a run that has not begun
     with pytest.raises(RunError, match="failed with status 3"):
-        quality.call([sys.executable, "-c", "raise SystemExit(3)"], 30.0)
+        quality_training.call([sys.executable, "-c", "raise SystemExit(3)"], 30.0)
 
 
 def test_answers_without_a_model_by_hand():
@@ -192,6 +201,39 @@ def test_a_row_of_one_seed_is_not_one_of_another(tmp_path, monkeypatch):
     assert made == [0]
 
 
+def test_rivals_see_as_many_images_and_only_after_the_row_they_are_named_for(tmp_path, monkeypatch):
+    """What PyTorch made, here all black, is measured as the model's images are."""
+    row = Row("gan --preset digits --images 9", "digits", 64, ("fid", "recall"), "t", samples=297, rival="gan")
+    monkeypatch.setattr(quality, "ROWS", {"gan-pytorch": row})
+    results, page, told = tmp_path / "lines.jsonl", tmp_path / "page.md", []
+    page.write_text(PAGE)
+    options = {"work": tmp_path / "work", "results": results, "docs": page}
+
+    def pretend(command, seconds):
+        told.append((command, seconds))
+        out = Path(command[command.index("--out") + 1])
+        out.mkdir(parents=True)
+        np.savez(out / "generated.npz", image=np.zeros((297, 8, 8, 1), np.uint8))
+        config = to_dict(gan.Config((8, 8), 1, 8, generator_hidden=(16,), discriminator_hidden=(8,)))
+        (out / "run.json").write_text(json.dumps({"family": "gan", "config": config, "images": 640, "steps": 5, "seconds": 1.5}))
+
+    monkeypatch.setattr(quality_training, "call", pretend)
+    with pytest.raises(RunError, match="as many images as gan of seed 0, which is not measured yet"):
+        quality.run(**options)
+    results.write_text(json.dumps(line("gan", seed=0)) + "\n")
+    quality.run(**options)
+    (command, seconds), *more = told
+    assert more == []
+    assert seconds is None
+    assert command[command.index("--images") + 1] == "640"
+    assert "9" not in command
+    found = {one["metric"]: one for one in quality_tables.read(results) if one["row"] == "gan-pytorch"}
+    assert set(found) == {"fid", "recall"}
+    assert found["fid"]["value"] > 10 * found["fid"]["floor"]
+    assert found["recall"]["value"] == 0 < found["recall"]["floor"]
+    assert (found["fid"]["checkpoint"], found["fid"]["generated"], found["fid"]["seconds"]) == (640, 297, 1.5)
+
+
 def test_unknown_rows_are_refused():
     with pytest.raises(ValueError, match="there are no rows gan-faces"):
         quality.run(rows=("gan-faces",))
@@ -221,7 +263,7 @@ def test_a_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
     """Rows of each kind on the digits and their views: judges are trained, the model is, figures come with what they depend on, and are not made twice."""
     row = SMALL[name]
     monkeypatch.setattr(quality, "ROWS", {name: row})
-    monkeypatch.setattr(quality, "JUDGES", TOOLS)
+    monkeypatch.setattr(quality_training, "JUDGES", TOOLS)
     page, results = tmp_path / "page.md", tmp_path / "lines.jsonl"
     page.write_text(PAGE.replace(": u ", ": maps "))
     options = {"work": tmp_path / "work", "results": results, "docs": page}

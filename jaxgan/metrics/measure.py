@@ -96,14 +96,19 @@ def evaluator(
     truncation: float | None = None,
     judge: Judge | str | Path | None = None,
     looks: bool = True,
+    made: dict[str, np.ndarray] | None = None,
 ) -> Evaluator:
-    """`evaluate` for many states of one model: programs are compiled, and real images looked at, once. Settings are checked here and now."""
+    """`evaluate` for many states of one model: programs are compiled, and real images looked at, once. Settings are checked here and now.
+
+    made: uint8 [N, H, W, C] by subject ("" where there is but one), images that are there already and are measured in place of the model's, such as those
+      of the same network elsewhere; of states only `images` is read then. Not with "ppl", nor with ways back.
+    """
     require(samples >= 2, f"samples must be at least 2, got {samples}")
     require(truncation is None or "truncation" in _arguments(family), f"{family.__name__} has no styles to truncate: leave truncation out")
     judge, how = _judge(judge, dataset), table.mode(family, config, dataset)
     chosen = table.chosen(tuple(metrics), table.offered(family, config, dataset, judge), how, f"{family.__name__.rpartition('.')[2]} on {dataset.name}")
     opened = _network(network, chosen, dataset, judge)
-    tasks = make_tasks(family, config, dataset, samples, seed, {} if truncation is None else {"truncation": truncation})
+    tasks = make_tasks(family, config, dataset, samples, seed, {} if truncation is None else {"truncation": truncation}, made)
     _require_enough(chosen, tasks, dataset, opened, judge)
     ground = Ground(dataset, train, opened, chosen, samples, judge, looks, copies=how in ("none", "class"), seed=seed)
     common = {"split": split, "seed": seed, "truncation": truncation, "data": dataset.name, "fingerprint": dataset.fingerprint}

@@ -5,9 +5,9 @@ N images are made in parts of n. Programs are compiled once for a data set and s
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxgan.data.dataset import Dataset
 from jaxgan.data.prepare import normalise
-from jaxgan.errors import NonFiniteError
+from jaxgan.errors import NonFiniteError, require
 from jaxgan.families.attributes import group_columns, target_domains
 from jaxgan.metrics import real, table
 from jaxgan.metrics.real import Rows
@@ -30,7 +30,7 @@ PART_PIXELS, PART_MOST = 1 << 18, 128
 Make = Callable[[State], Iterator[np.ndarray]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Task:
     """Images to make, and the real ones that they should be like.
 
@@ -87,17 +87,28 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arra
     return jax.jit(program)
 
 
-def make_tasks(family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any]) -> list[Task]:
+def make_tasks(
+    family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any], made: dict[str, np.ndarray] | None = None
+) -> list[Task]:
     """Every task of a model on these real images.
 
     Args:
       samples: images to make, at most; a translator makes one for each real image, of so many, evenly spread.
       seed: key of `sample` and `translate` is `jax.random.key(seed)`.
       options: of the family's `sample`.
+      made: by subject, images that are there already, in place of the model's; see `measure.evaluator`. Raises ValueError where they are not those asked for.
     """
     how = table.mode(family, config, dataset)
     between = {"paired": _between_domains, "unpaired": _between_domains, "domains": _to_domains, "layout": _of_maps}
-    return between.get(how, _from_noise)(family, config, dataset, samples, seed, options)
+    tasks = between.get(how, _from_noise)(family, config, dataset, samples, seed, options)
+    return tasks if made is None else [_made(task, made) for task in tasks]
+
+
+def _made(task: Task, made: dict[str, np.ndarray]) -> Task:
+    """The task with its images from `made`."""
+    images = made.get(task.subject, np.empty(0))
+    require(len(images) == task.count, f"{task.count} images of {task.subject or 'the model'} are asked for, there are {len(images)}")
+    return dataclasses.replace(task, make=file_task(images).make, back=None, origin=None)
 
 
 # --------------------------------------------------------------------------------------------------------------- from noise
