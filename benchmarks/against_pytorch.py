@@ -10,7 +10,7 @@ Both have all cores, or `--cores`. On a CPU, PyTorch's threads wait for each oth
 may be a little faster, on a busy machine it is tens of times slower. A round is as many steps of each kind as make 0.3 s (at most 200), weighted as lazy
 regularisation has them. The ratio is the fastest PyTorch's time over ours: above 1, jaxgan is faster. `first_s` is the first step's additional time, in
 which a side compiles or chooses its algorithms. On GPUs float32 is computed in TF32 by both. Nothing is read back between steps. Appends to
-benchmarks/results/against_pytorch.jsonl.
+benchmarks/results/against_pytorch.jsonl; with --profile to against_pytorch_layers.jsonl.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from jaxgan import cgan, cyclegan, dcgan, pix2pix, spade, stargan, stylegan
 from jaxgan.errors import JaxganError, require
 from jaxgan.optim import Optimizer
 
-NAME = "against_pytorch"
+NAME, LAYERS = "against_pytorch", "against_pytorch_layers"
 TOLERANCE = 1e-3
 """Largest relative difference of a loss in three rounds."""
 
@@ -119,11 +119,14 @@ class Rival:
     def close(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
 
 
 def sides_of(case: Case, device: str, compiled: bool) -> list[str]:
@@ -190,8 +193,8 @@ def row(line: dict[str, Any]) -> str:
     return f"{text}{mine['repetitions']:>4}  {line['fastest']}; {', '.join(others) or '-'}; {mine['first_s']:.1f}, {best['first_s']:.1f}"
 
 
-def profile(case: Case, sides: Sequence[str], device: str, dtype: str, cores: int = 0, repetitions: int = 3) -> str:
-    """A table of the convolutions of one step: each forward with both gradients, alone, on both sides; the largest difference first."""
+def profile(case: Case, sides: Sequence[str], device: str, dtype: str, cores: int = 0, repetitions: int = 5) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(a record for each kind of convolution in a step, where): one forward pass with both gradients, alone, on both sides; the largest difference first."""
     from benchmarks.rivals import operations
 
     chosen = [side for side in sides if side in ("jaxgan", "pytorch", "pytorch-contiguous")]
@@ -200,19 +203,30 @@ def profile(case: Case, sides: Sequence[str], device: str, dtype: str, cores: in
         rivals += [Rival(side, case, device, dtype, cores) for side in chosen]
         layers = rivals[1].ask(layers=None)["layers"]
         times = {rival.side: rival.ask(layers=layers, repetitions=repetitions)["seconds"] for rival in rivals}
+        where = rivals[0].provenance | {"torch": rivals[1].provenance["torch"]}
     finally:
         for rival in rivals:
             rival.close()
-    rows = []
+    lines = []
     for i, layer in enumerate(layers):
-        mine, best = times["jaxgan"][i], min(times[side][i] for side in chosen[1:])
-        done, (batch, inputs, height, width), count = 3 * operations(layer) / 1e9, layer["x"], layer["count"]
+        mine, theirs = times["jaxgan"][i], min(times[side][i] for side in chosen[1:])
+        done, (batch, inputs, height, width) = 3 * operations(layer), layer["x"]
         what = f"{'up' if layer['transposed'] else ''}conv {layer['kernel'][0]}x{layer['kernel'][1]}/{layer['stride']} {inputs}>{layer['outputs']}"
-        shape = f"{batch}x{height}x{width}"
-        text = f"{what:<26}{shape:>14}{count:>4}{1e3 * mine:>10.2f}{1e3 * best:>10.2f}{done / mine:>8.0f}{done / best:>8.0f}"
-        rows.append((count * (mine - best), f"{text}{1e3 * count * (mine - best):>10.1f}"))
+        line = {"name": case.name, "layer": what, "input": f"{batch}x{height}x{width}", "count": layer["count"], "flops": done}
+        seconds = {"jaxgan_ms": 1e3 * mine, "pytorch_ms": 1e3 * theirs, "difference_ms": 1e3 * layer["count"] * (mine - theirs), "ratio": theirs / mine}
+        lines.append(line | seconds | {"jaxgan_flops_per_s": done / mine, "pytorch_flops_per_s": done / theirs})
+    return sorted(lines, key=lambda line: -line["difference_ms"]), where
+
+
+def profile_table(lines: Sequence[dict[str, Any]]) -> str:
+    """What `profile` found, as text."""
     head = f"{'':<26}{'batch x size':>14}{'n':>4}{'jaxgan ms':>10}{'PyTorch':>10}{'GF/s':>8}{'PyTorch':>8}{'n x diff':>10}"
-    return "\n".join([head, *(text for _, text in sorted(rows, reverse=True))])
+    rows = [
+        f"{line['layer']:<26}{line['input']:>14}{line['count']:>4}{line['jaxgan_ms']:>10.2f}{line['pytorch_ms']:>10.2f}"
+        f"{line['jaxgan_flops_per_s'] / 1e9:>8.0f}{line['pytorch_flops_per_s'] / 1e9:>8.0f}{line['difference_ms']:>10.1f}"
+        for line in lines
+    ]
+    return "\n".join([head, *rows])
 
 
 def check() -> None:
@@ -273,7 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for case in cases:
             sides = sides_of(case, options.device, options.compiled)
             if options.profile:
-                print(f"{case.name}\n{profile(case, sides, options.device, options.dtype, options.cores)}", flush=True)
+                lines, where = profile(case, sides, options.device, options.dtype, options.cores)
+                for one in lines:
+                    record.append(LAYERS, one, where, options.out)
+                print(f"{case.name}\n{profile_table(lines)}", flush=True)
                 continue
             line, where = measure(case, sides, options.device, options.dtype, options.seconds, options.cores)
             record.append(NAME, line, where, options.out)

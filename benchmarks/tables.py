@@ -202,6 +202,20 @@ slower. *first*: what the first step took longer than later ones.""",
         *(number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch")),
     ),
 )
+LAYERS = Table(
+    "against_pytorch_layers",
+    "Convolutions of a step, against PyTorch",
+    """Each kind of convolution in a step alone, with both gradients, the fastest of five; the difference is for all of that kind. They are most of
+the step of a network of convolutions, so that this says where its time goes. PyTorch is the faster of channels last and channels first.""",
+    ("python -m benchmarks.against_pytorch --profile    # needs PyTorch",),
+    ("name", "layer", "input", "provenance.dtype"),
+    (
+        *(text("name", "game"), text("layer"), text("input", "batch x size"), number("count", "d", head="n"), number("flops", head="GFLOP", scale=1e-9)),
+        *(number("jaxgan_ms", head="jaxgan, ms"), number("pytorch_ms", head="PyTorch, ms"), number("ratio", ".2f", head="PyTorch / jaxgan")),
+        number("jaxgan_flops_per_s", head="jaxgan, GFLOP/s", scale=1e-9),
+        *(number("pytorch_flops_per_s", head="PyTorch, GFLOP/s", scale=1e-9), number("difference_ms", ".1f", head="n x difference, ms"), _where("torch")),
+    ),
+)
 SOURCES = Table(
     "input_pipeline",
     "Sources of data",
@@ -224,7 +238,7 @@ WAITS = Table(
     ),
     chosen=lambda line: "wait_share" in line,
 )
-TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, SOURCES, WAITS, CONV)
+TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, LAYERS, SOURCES, WAITS, CONV)
 
 
 def generic(name: str, lines: list[Line]) -> Table:

@@ -173,6 +173,19 @@ def test_sides_are_timed_in_turns_and_recorded(tmp_path):
     assert line["name"] in done.stdout
 
 
+@pytest.mark.slow
+def test_convolutions_are_timed_alone_and_recorded(tmp_path, capsys):
+    against_pytorch.main(["--families", "dcgan", "--size", "32", "--batch", "2", "--profile", "--out", str(tmp_path)])
+    lines = [json.loads(line) for line in (tmp_path / "against_pytorch_layers.jsonl").read_text().splitlines()]
+    assert {line["name"] for line in lines} == {"dcgan-32-batch-2"}
+    assert [line["difference_ms"] for line in lines] == sorted((line["difference_ms"] for line in lines), reverse=True)
+    first = next(line for line in lines if line["layer"] == "conv 4x4/2 3>64")
+    assert first["flops"] == 3 * 2 * 2 * 16 * 16 * 4 * 4 * 3 * 64  # forward and both gradients, 16x16 pixels of two images, 48 products for each of 64
+    assert first["jaxgan_flops_per_s"] == pytest.approx(1e3 * first["flops"] / first["jaxgan_ms"])
+    assert first["provenance"]["torch"] == torch.__version__
+    assert "upconv 4x4/2" in capsys.readouterr().out
+
+
 def test_unknown_families_are_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         against_pytorch.main(["--families", "acgan"])
