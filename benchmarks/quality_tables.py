@@ -139,7 +139,7 @@ def _notes(lines: list[Line]) -> list[str]:
     networks = sorted({f"{line['network']} ({line['checksum']})" for line in lines if line["network"] and line["network"] != "judge"})
     counts = sorted({(line["real"], line["generated"]) for line in lines if line["which"] in SCORED})
     models = [line for line in lines if line["which"] in SCORED]
-    places = sorted({f"jax {line['versions'].get('jax', '?')}, {line['device']}, {line['cores']} cores" for line in models})
+    places = sorted({f"jax {line['versions'].get('jax', '?')}, {line['device']}, {line['cores']} core{'s' * (line['cores'] > 1)}" for line in models})
     text = [f"{'; '.join(places)}. Real and generated images: {', '.join(f'{a:,} and {b:,}' for a, b in counts)}."]
     text += [f"Features: {', '.join(networks)}."] if networks else []
     commands = list(dict.fromkeys(line["command"] for line in models))
