@@ -48,7 +48,10 @@ def numbers(directory: Path) -> list[int]:
 
 
 def newest(directory: Path, targets: Any, set_aside: bool, only: int | None = None) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
-    """(items, meta) of the newest undamaged checkpoint, or of the number `only`; None if there is none at all. `targets`: by item, or meta -> that."""
+    """(items, meta) of the newest undamaged checkpoint, or of the number `only`; None if there is none at all.
+
+    targets: by item, or meta -> that. set_aside: damaged ones are renamed, by all processes together, which agree on the checkpoint.
+    """
     passed: dict[int, str] = {}
     while waiting := [number for number in numbers(directory) if number not in passed and only in (None, number)]:
         number, problem, found = waiting[-1], "", None
@@ -56,7 +59,7 @@ def newest(directory: Path, targets: Any, set_aside: bool, only: int | None = No
             found = _read(directory / str(number), targets)
         except _Damaged as error:
             problem = str(error)
-        if _everywhere(found is not None) and found is not None:
+        if (not set_aside or _everywhere(found is not None)) and found is not None:
             return found
         passed[number] = problem or "another process found it damaged"
         place = _set_aside(directory, number) if set_aside else "left in place"
@@ -108,11 +111,18 @@ def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
     return items, meta
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """This process reads for itself and waits for no other: `checkpoint.load` may be called in one of them, for which the rest would never come."""
+    here = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}")
+
+
 def _read_meta(path: Path) -> dict[str, Any]:
     _check_files(path, "meta")
 
     def read():
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        options = _alone()
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options) as reader:
             meta = reader.restore(path / "meta")
         return meta, meta.pop("crc32")
 
@@ -130,7 +140,7 @@ def _read_item(path: Path, name: str, target: PyTree) -> PyTree:
     host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
 
     def read():
-        with ocp.StandardCheckpointer() as reader:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as reader:
             return reader.restore(path / name, host)
 
     item, reason = guarded(read, path)

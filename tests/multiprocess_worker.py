@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from jaxgan import data, log, train
+from jaxgan import checkpoint, data, log, train
 from jaxgan.families.attributes import group_columns
 from jaxgan.optim import Optimizer
 from tests import tiny_family
@@ -83,5 +83,7 @@ if __name__ == "__main__":
     assert jax.process_count() == settings["processes"]
     options = {**settings["options"], "augment": data.Augment(**settings["options"]["augment"])}
     state = train.run(*of_case(settings["case"]), settings["run"], progress=False, **options)
+    if jax.process_index() == 0:  # alone, as what is done once after training
+        assert int(checkpoint.load(settings["run"])[2].images) == int(state.images)
     leaves = [float(np.abs(np.asarray(leaf.addressable_data(0), np.float64)).sum()) for leaf in jax.tree.leaves(state)]
     print("RESULT " + json.dumps({"images": int(state.images), "leaves": leaves}), flush=True)
