@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from experiments import memory
 from jaxgan.data import Augment
 from jaxgan.errors import JaxganError, require
 
@@ -141,8 +140,6 @@ def main(
       after: called once training is complete.
       before: called with the options and the final config before training begins.
     """
-    if arguments is None:  # a program of its own
-        memory.keep_freed()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with one_sentence_errors():
         preset, options, config = parse(family, presets, description, arguments)
