@@ -17,6 +17,7 @@ from math import prod
 from typing import Any
 
 from benchmarks import record
+from experiments.memory import keep_freed
 
 SIDES = ("jaxgan", "pytorch", "pytorch-contiguous", "pytorch-compiled", "pytorch-grouped", "pytorch-spinning")
 Run = Callable[[int | None, int], float]
@@ -186,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # before either library counts them
+    keep_freed()  # as the experiments do, and for PyTorch too, which gains by it as well
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed goes to stderr
     from benchmarks.against_pytorch import config_of

@@ -20,6 +20,7 @@ import jax
 
 from benchmarks import cases, peaks, record, timing
 from experiments.common import one_sentence_errors
+from experiments.memory import keep_freed
 from jaxgan.errors import require
 
 NAME = "step_time"
@@ -145,6 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=0, help="timed calls; 0 for 30, or 10 where a call takes over 2 s")
     parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
     options = parser.parse_args(arguments)
+    keep_freed()  # as the experiments do
     with one_sentence_errors():
         require(options.repetitions >= 0 and options.steps_per_call >= 0, "--repetitions and --steps-per-call must be at least 1")
         wanted = chosen(options)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from experiments import memory
 from jaxgan.data import Augment
 from jaxgan.errors import JaxganError, require
 
@@ -140,6 +141,8 @@ def main(
       after: called once training is complete.
       before: called with the options and the final config before training begins.
     """
+    if arguments is None:  # a program of its own
+        memory.keep_freed()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with one_sentence_errors():
         preset, options, config = parse(family, presets, description, arguments)
@@ -199,7 +202,12 @@ def parse(family: ModuleType, presets: dict[str, Preset], description: str | Non
     program = f"python -m experiments.{short_name(family)}"
     parsed = tyro.cli(command, default=default, args=list(arguments), prog=program, description=(description or "").strip())
     options = Options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)})
-    return preset, options, parsed.config
+    return preset, dataclasses.replace(options, metrics=names(options.metrics)), parsed.config
+
+
+def names(words: Sequence[str]) -> tuple[str, ...]:
+    """Names with commas or blanks between them, as "fid,kid precision"."""
+    return tuple(name for word in words for name in word.split(",") if name)
 
 
 def connect(options: Options) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.common import one_sentence_errors
+from experiments.common import names, one_sentence_errors
 from jaxgan.errors import DataError, RunError, require
 
 RESIZES = ("cover", "stretch", "width")
@@ -62,7 +62,7 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     data.check(dataset, family.batch_spec(config, 1), classes=getattr(config, "classes", None) or None, crop=crop, **_told(config))
     train = data.open(spec, split="train", **form) if split not in ("train", "all") and real.has_split(spec, "train") else None
     settings = {name: getattr(options, name) for name in ("network", "samples", "seed", "truncation", "judge")}
-    return evaluator(family, config, dataset, options.metrics, split=split, train=train, **settings)(state)
+    return evaluator(family, config, dataset, names(options.metrics), split=split, train=train, **settings)(state)
 
 
 def _as_trained(run: Path, spec: str, fingerprint: str | None, form: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def of_files(options: argparse.Namespace) -> list[Any]:
 
     size = None if options.image_size is None else tuple(options.image_size)
     real, fake = (_open(data, name, size, options) for name in options.images)
-    return evaluate_files(fake, real, options.metrics, network=options.network)
+    return evaluate_files(fake, real, names(options.metrics), network=options.network)
 
 
 def _open(data: Any, name: str, size: Any, options: argparse.Namespace) -> Any:

@@ -112,6 +112,11 @@ def test_what_cannot_be_parsed_ends_with_status_2(arguments, message, capsys):
     assert "Traceback" not in printed.out + printed.err
 
 
+@pytest.mark.parametrize("words", [["fid", "kid", "precision"], ["fid,kid,precision"], ["fid,", "kid", ",precision"]])
+def test_metrics_are_named_with_commas_or_blanks(words):
+    assert parse("--metrics", *words)[1].metrics == ("fid", "kid", "precision")
+
+
 def test_given_knows_both_spellings():
     assert common.given(["--config.image-size", "8", "8"], "config.image-size")
     assert common.given(["--config.image_size=8"], "config.image-size")
