@@ -215,7 +215,9 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
         return slopes.reshape(*window, *slopes.shape[1:])
     # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding.
     wide = min(geometry.output_size) >= max(window)
-    if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], 8):
+    # Few images leave the other form little to add up in order: measured on one core, up to 16 outputs are then 1.2 to 9 times faster this way.
+    most = 16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8
+    if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], most):
         return _turn(geometry, _kernel_gradient_few(geometry, _pad(x, pads), g))
     # A convolution of x as [I, H, W, B] with g as a kernel [H', W', B, O], transposed by hand to the one fast form.
     x, g = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
