@@ -1,6 +1,6 @@
 """Write `benchmarks/README.md` from the results files: `python -m benchmarks.tables`.
 
-Of measurements of the same thing on the same device the newest is shown. What a table has no figure for is named below it.
+Of measurements of the same thing on the same device the newest is shown, by version of JAX where that decides the time. What a table has no figure for is named below it.
 """
 
 from __future__ import annotations
@@ -126,13 +126,13 @@ STEP_TIME = Table(
 multiplications with padding left out; *compiled*: how many times as many the compiled step has. *of peak*: those asked for, as a share of a large
 matrix product's rate in the same dtype and process. *bytes*: the least that must move, which is the state read and written, the batch read, operands and
 results of those products once; *moved*: how many times as much the compiler counts. Where regularisation is lazy, images/s is by the mean over whole
-periods and the times are of the usual step.""",
+periods and the times are of the usual step. On a CPU of several cores the newest JAX counts: 0.10.2 computes many convolutions on one of them.""",
     (
         "python -m benchmarks.step_time                                     # digits, all families: 2.5 minutes on two free cores",
         "python -m benchmarks.step_time --parallel scan --family gan cgan   # one minute",
         "python -m benchmarks.step_time --suite recipes --dtype bfloat16    # accelerators: most of it is compiling",
     ),
-    ("name", "parallel", "steps_per_call", "image_size", "images", "provenance.dtype", "provenance.devices"),
+    ("name", "parallel", "steps_per_call", "image_size", "images", "provenance.dtype", "provenance.devices", "provenance.jax"),
     (
         *(NAMED, SIZE, IMAGES, DTYPE, FORM, spread(), number("images_per_s", ",.0f", head="images/s"), number("flops", "", 1e-9, "asked, GFLOP")),
         *(number("flops_ratio", ".2f", head="compiled"), number("flops_per_s", "", 1e-9, "GFLOP/s"), number("peak_share", ".0%", head="of peak")),
@@ -193,7 +193,7 @@ jaxgan's: above 1, jaxgan is faster. A round is up to 200 steps, waited for toge
 theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its default, which on a busy machine is tens of times
 slower. *first*: what the first step took longer than later ones.""",
     ("python -m benchmarks.against_pytorch    # needs PyTorch",),
-    ("name", "image_size", "provenance.batch", "provenance.dtype"),
+    ("name", "image_size", "provenance.batch", "provenance.dtype", "provenance.jax"),
     (
         *(text("name", "game"), SIZE, text("provenance.batch", "batch"), DTYPE, ratio_spread("PyTorch / jaxgan")),
         *(spread("jaxgan, ms (p10 to p90)", "sides.jaxgan."), number("sides.jaxgan.first_s", ".1f", head="first, s")),
