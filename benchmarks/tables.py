@@ -1,6 +1,7 @@
 """Write `benchmarks/README.md` from the results files: `python -m benchmarks.tables`.
 
-Of measurements of the same thing on the same device the newest is shown, by version of JAX where that decides the time. What a table has no figure for is named below it.
+Of measurements of the same thing on the same device the newest is shown, by version of JAX where that decides the time. What a
+table has no figure for is named below it.
 """
 
 from __future__ import annotations
