@@ -131,7 +131,7 @@ class Rival:
 
 def sides_of(case: Case, device: str, compiled: bool) -> list[str]:
     """The sides that take part: jaxgan first."""
-    sides = ["jaxgan", "pytorch"] + ["pytorch-contiguous"] * (case.family != "cgan") + ["pytorch-grouped"] * (case.family == "stylegan")
+    sides = ["jaxgan", "pytorch"] + ["pytorch-contiguous"] * (case.family != "cgan") + ["pytorch-grouped"] * (case.family == "stylegan" and device != "cpu")
     return sides + ["pytorch-spinning"] * (device == "cpu") + ["pytorch-compiled"] * compiled
 
 

@@ -118,6 +118,7 @@ def test_how_threads_wait_is_a_side_of_its_own(monkeypatch):
     """Spinning, PyTorch's default, on a busy CPU is tens of times slower than asleep: such a ratio would say nothing of the libraries."""
     cases = {case.family: case for case in against_pytorch.SUITES["cpu"]}
     assert against_pytorch.sides_of(cases["cgan"], "cpu", False) == ["jaxgan", "pytorch", "pytorch-spinning"]
+    assert "pytorch-grouped" not in against_pytorch.sides_of(cases["stylegan"], "cpu", True)
     assert "pytorch-spinning" not in against_pytorch.sides_of(cases["stylegan"], "cuda", True)
     policies = {}
 
