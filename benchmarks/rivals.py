@@ -1,8 +1,8 @@
 """One side of a comparison in a process of its own: `python -m benchmarks.rivals SIDE FAMILY ...`, driven by lines of JSON; see `benchmarks.against_pytorch`.
 
 Sides: "jaxgan"; "pytorch" (channels last); "pytorch-contiguous" (channels first); "pytorch-compiled" (channels last, torch.compile); "pytorch-grouped"
-(StyleGAN2 with grouped convolutions, on GPUs); "pytorch-spinning" (on a CPU, with OpenMP's own way to wait). A request {"kind": step or null, "count": n} makes n
-steps and is answered by {"seconds": of one}; {"layers": [...]} times convolutions. Each process may use all cores, and sleeps while the other works.
+(StyleGAN2 with grouped convolutions, on GPUs); "pytorch-spinning" (on a CPU, with OpenMP's own way to wait). A request {"kind": step or null, "count": n} makes
+n steps and is answered by {"seconds": of one}; {"layers": [...]} times convolutions. Each process may use all cores, and sleeps while the other works.
 """
 
 from __future__ import annotations

@@ -205,6 +205,16 @@ def _many_channels(geometry: Geometry, batch: Any, inputs: int, outputs: int) ->
     return inputs >= 128 and pixels <= 16 * outputs and 4 * prod(geometry.kernel_size) * pixels * inputs <= 64 << 20
 
 
+def _many_of_both(geometry: Geometry, batch: Any, inputs: int) -> bool:
+    """Whether pixels and channels are so many that the same is better made by one product after the other, whose copies of x take less memory.
+
+    Measured on two cores, 3x3 kernels: 1.3 to 2 times faster than a convolution, whose transposes of images with power-of-two sides, as StyleGAN's, can come
+    to that again. The last condition bounds the memory, in bytes.
+    """
+    known = isinstance(batch, int)  # not where a program is exported
+    return known and inputs >= 256 and 4 * prod(geometry.kernel_size) * batch * prod(geometry.output_size) * inputs <= 160 << 20
+
+
 def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """As `lax_kernel_gradient`, by the fastest form for these sizes on CPU."""
     window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
@@ -219,6 +229,8 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     most = 16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8
     if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], most):
         return _turn(geometry, _kernel_gradient_few(geometry, _pad(x, pads), g))
+    if strides == (1, 1) and _many_of_both(geometry, x.shape[0], x.shape[3]):
+        return _tap_by_tap(geometry, x, g)
     # A convolution of x as [I, H, W, B] with g as a kernel [H', W', B, O], transposed by hand to the one fast form.
     x, g = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
     slopes = lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=strides, dimension_numbers=_CANONICAL).transpose(1, 2, 0, 3)
@@ -234,9 +246,21 @@ def _kernel_gradient_few(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.
     return (x.reshape(-1, inputs).T @ columns).reshape(inputs, kh, kw, outputs).transpose(1, 2, 0, 3)
 
 
+def _tap_by_tap(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """The gradient of the kernel by one matrix product after the other."""
+    flat = g.reshape(-1, g.shape[3])
+    slopes = jnp.stack([flat.T @ seen if geometry.turned else seen.T @ flat for seen in _each_tap(geometry, x)])
+    return slopes.reshape(*geometry.kernel_size, *slopes.shape[1:])
+
+
 def _seen_by_taps(geometry: Geometry, x: jax.Array) -> jax.Array:
     """x [B, H, W, I] -> [kh kw, B H' W', I]: what each tap of the kernel meets at every output pixel."""
+    return jnp.stack(_each_tap(geometry, x))
+
+
+def _each_tap(geometry: Geometry, x: jax.Array) -> list[jax.Array]:
+    """For each tap, in order, what it meets: [B H' W', I]."""
     (kh, kw), (sh, sw), (rows, columns) = geometry.kernel_size, geometry.strides, geometry.output_size
     x = _pad(x, geometry.trimmed_padding())
     parts = [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
-    return jnp.stack([part.reshape(-1, x.shape[3]) for part in parts])
+    return [part.reshape(-1, x.shape[3]) for part in parts]
