@@ -81,11 +81,11 @@ class Options:
     steps_per_call: int = 1
     """Steps per dispatch; more is faster for small networks."""
     log_every: int = 0
-    """Images between log lines; 0 for about 500 lines in all."""
+    """Images between log lines; 0 for about 500 lines in all, and one in 10,000 images at least."""
     sample_every: int = 0
-    """Images between sample grids; 0 for 20 grids in all."""
+    """Images between sample grids; 0 for 20 grids in all, and one in 100,000 images at least."""
     checkpoint_every: int = 0
-    """Images between checkpoints; 0 for 10 in all."""
+    """Images between checkpoints; 0 for 10 in all, and one in 200,000 images at least."""
     keep: int = 3
     """Newest checkpoints kept."""
     evaluate_every: int = 0
@@ -301,8 +301,8 @@ def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Opti
     require(options.images > 0, "--images must be at least 1")
     call = options.steps_per_call * options.batch_size * getattr(getattr(config, "stabilisers", None), "critic_steps", 1)
     images = options.images if given(arguments, "images") else _round_up(options.images, call)
-    shares = {"log_every": 500, "sample_every": 20, "checkpoint_every": 10}
-    cadences: dict[str, Any] = {name: getattr(options, name) or _round_up(images // share, call) for name, share in shares.items()}
+    shares = {"log_every": (500, 10_000), "sample_every": (20, 100_000), "checkpoint_every": (10, 200_000)}
+    cadences: dict[str, Any] = {name: getattr(options, name) or _round_up(min(images // share, most), call) for name, (share, most) in shares.items()}
     return dataclasses.replace(options, images=images, **cadences)
 
 

@@ -130,6 +130,8 @@ def test_counts_not_given_are_rounded_up_to_whole_calls():
     assert (options.log_every, options.sample_every, options.checkpoint_every) == (640, 640, 1280)
     config = dataclasses.replace(config, stabilisers=Stabilisers(critic_steps=2))  # a call is 1,280 images
     assert common.whole_calls(options, config, []).images == 8 * 1280
+    long = common.whole_calls(dataclasses.replace(options, images=25_000_000, log_every=0, sample_every=0, checkpoint_every=0), Config(), [])
+    assert (long.log_every, long.sample_every, long.checkpoint_every) == (16 * 640, 157 * 640, 313 * 640)  # not 50,000 and 2,500,000
 
 
 def test_counts_given_are_left_for_training_to_judge():
