@@ -24,18 +24,18 @@ def step(x):  # a buffer of 64 MB between x and what comes of it
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-x = jnp.ones(4096)
-for _ in range(3):
+x, counts = jnp.ones(4096), []
+for _ in range(16):
+    before = faults()
     x = jax.block_until_ready(step(x))
-before = faults()
-for _ in range(4):
-    x = jax.block_until_ready(step(x))
-print((faults() - before) / 4)
+    counts.append(faults() - before)
+print(sorted(counts[4:])[6])
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
 def test_buffers_of_a_step_are_not_mapped_anew():
+    """The median of calls, once the heap has settled, which takes up to four of them."""
     found = {}
     for keep in (False, True):
         ran = subprocess.run([sys.executable, "-c", COUNT.format(keep=keep)], capture_output=True, text=True, cwd=ROOT)
