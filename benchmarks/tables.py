@@ -127,7 +127,8 @@ STEP_TIME = Table(
 multiplications with padding left out; *compiled*: how many times as many the compiled step has. *of peak*: those asked for, as a share of a large
 matrix product's rate in the same dtype and process. *bytes*: the least that must move, which is the state read and written, the batch read, operands and
 results of those products once; *moved*: how many times as much the compiler counts. Where regularisation is lazy, images/s is by the mean over whole
-periods and the times are of the usual step. On a CPU of several cores the newest JAX counts: 0.10.2 computes many convolutions on one of them.""",
+periods and the times are of the usual step. On a CPU of several cores the newest JAX counts: 0.10.2 computes many convolutions on one of them,
+while very small steps are faster with it.""",
     (
         "python -m benchmarks.step_time                                     # digits, all families: 2.5 minutes on two free cores",
         "python -m benchmarks.step_time --parallel scan --family gan cgan   # one minute",

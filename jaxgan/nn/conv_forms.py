@@ -208,7 +208,7 @@ def _many_channels(geometry: Geometry, batch: Any, inputs: int, outputs: int) ->
 def _many_of_both(geometry: Geometry, batch: Any, inputs: int) -> bool:
     """Whether pixels and channels are so many that the same is better made by one product after the other, whose copies of x take less memory.
 
-    Measured on two cores, 3x3 kernels: 1.3 to 2 times faster than a convolution, whose transposes of images with power-of-two sides, as StyleGAN's, can come
+    Measured on two cores, 3x3 kernels: 1.2 to 2 times faster than a convolution, whose transposes of images with power-of-two sides, as StyleGAN's, can come
     to that again. The last condition bounds the memory, in bytes.
     """
     known = isinstance(batch, int)  # not where a program is exported
@@ -225,7 +225,7 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
         return slopes.reshape(*window, *slopes.shape[1:])
     # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding.
     wide = min(geometry.output_size) >= max(window)
-    # Few images leave the other form little to add up in order: measured on one core, up to 16 outputs are then 1.2 to 9 times faster this way.
+    # Few images leave the other form little to add up in order: measured on one core, up to 16 outputs are then 1.1 to 7 times faster this way.
     most = 16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8
     if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], most):
         return _turn(geometry, _kernel_gradient_few(geometry, _pad(x, pads), g))
