@@ -61,7 +61,7 @@ def test_eight_devices_equal_one(kind, name):
     assert_same_run(play(family, config, mapped_step(kind, family, config)), sgd_run(name))
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", [name if name in ("gan", "dcgan") else pytest.param(name, marks=pytest.mark.slow) for name in EVERY])
 def test_eight_devices_equal_one_with_the_default_optimizer(name):
     family, config = EVERY[name].family, setting(name, "default")
     eight = play(family, config, mapped_step("pmap", family, config))
