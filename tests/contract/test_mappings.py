@@ -110,6 +110,17 @@ def test_a_forgotten_mean_is_seen(name, monkeypatch):
         assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))
 
 
+def proved(family, config):
+    """Whether tracing finds the state and metrics of a step the same on every device."""
+    try:
+        jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
+    except ValueError as error:
+        if "out_specs" in str(error):
+            return False
+        raise
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("name", EVERY)
@@ -119,10 +130,7 @@ def test_each_forgotten_mean_is_seen(name, module, monkeypatch):
         pytest.skip("nothing is averaged there in this family")
     family, config = EVERY[name].family, setting(name, "sgd")
     dropped(monkeypatch, module)
-    try:
-        jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
-    except ValueError as error:
-        assert "out_specs" in str(error)
+    if not proved(family, config):
         return
     with pytest.raises(AssertionError):
         assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))
