@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import chex
@@ -204,7 +205,7 @@ def _generate(config: Config, params: PyTree, image: jax.Array, condition: jax.A
 def _discriminator_step(
     config: Config, discriminator: Player, real: Batch, fake: jax.Array, draws: Draws, images: jax.Array, axis_name: str | None
 ) -> tuple[Player, Metrics]:
-    """One step of the discriminator on real and on translated images, in separate passes."""
+    """One step of the discriminator on real and on translated images."""
 
     def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         return _discriminator_loss(config, params, discriminator.stats, real, fake, draws, images, axis_name)
@@ -218,12 +219,17 @@ def _discriminator_step(
 def _discriminator_loss(
     config: Config, params: PyTree, stats: PyTree, real: Batch, fake: jax.Array, draws: Draws, images: jax.Array, axis_name: str | None
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-    """The adversarial loss, the attributes' loss of the real images, and the penalties (eq. 5); statistics after both passes; metrics."""
-    s = config.stabilisers
-    judge = _judge(config, params, draws["keys"], images)
+    """The adversarial loss, the attributes' loss of the real images, and the penalties (eq. 5); statistics after the pass; metrics.
+
+    Nothing in this critic depends on the other images of a batch. So one pass judges real and translated ones: at small batches its weights, 45 million at
+    128x128, are most of what a step reads and writes.
+    """
+    s, noise = config.stabilisers, partial(translation.instance_noise, config, draws["keys"], images)
+    judge = _judge(config, params)
     change_real, change_fake = (augmentation(s, draws, "d", of, fake.shape) for of in ("real", "fake"))
-    real_logits, classes, stats = judge(stats, change_real(real["image"]), "real")
-    fake_logits, _, stats = judge(stats, change_fake(fake), "fake")
+    shown = jnp.concatenate([noise("real")(change_real(real["image"])), noise("fake")(change_fake(fake))])
+    logits, classes, stats = judge(stats, shown)
+    (real_logits, fake_logits), (classes, _) = jnp.split(logits, 2), jnp.split(classes, 2)
     adversarial = losses.discriminator_loss(config.loss, real_logits, fake_logits, s.real_target, s.fake_target, axis_name=axis_name)
     class_loss, class_accuracy = vectors.class_loss(config, classes, real["attributes"], real.get("set"))
     edge = losses.decision_boundary(config.loss)
@@ -239,7 +245,7 @@ def _discriminator_loss(
     }
 
     def critic(change: Callable) -> Callable[[jax.Array], jax.Array]:
-        return lambda x: judge(stats, change(x), None)[0]
+        return lambda x: judge(stats, change(x))[0]
 
     penalty, penalty_metrics = penalties(s, critic(change_real), critic(change_fake), real["image"], fake, draws["alpha"])
     return adversarial + config.class_weight * class_loss + penalty, (stats, metrics | penalty_metrics)
@@ -257,12 +263,14 @@ def _generator_loss(
     axis_name: str | None,
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The adversarial loss, the attributes' loss against the targets, and the reconstruction loss (eq. 6); the discriminator's statistics; metrics."""
-    judge, s = _judge(config, discriminator.params, draws["keys"], images), config.stabilisers
-    logits, classes, stats = judge(discriminator.stats, augmentation(s, draws, "d", "fooling", fake.shape)(fake), "fooling")
+    s, noise = config.stabilisers, partial(translation.instance_noise, config, draws["keys"], images)
+    judge = _judge(config, discriminator.params)
+    change = augmentation(s, draws, "d", "fooling", fake.shape)
+    logits, classes, stats = judge(discriminator.stats, noise("fooling")(change(fake)))
     real_logits = None
     if config.loss in losses.RELATIVISTIC:
         change = augmentation(s, draws, "d", "fooling real", fake.shape)
-        real_logits, _, stats = judge(stats, change(real["image"]), "fooling real")
+        real_logits, _, stats = judge(stats, noise("fooling real")(change(real["image"])))
     adversarial = losses.generator_loss(config.loss, logits, real_logits, axis_name=axis_name)
     class_loss, class_accuracy = vectors.class_loss(config, classes, target, real.get("set"))
     back = _generate(config, params, fake, vectors.condition(config, real["attributes"], real.get("set")))
@@ -272,13 +280,12 @@ def _generator_loss(
     return loss, (stats, metrics | {"fake_class_accuracy": class_accuracy})
 
 
-def _judge(config: Config, params: PyTree, keys: jax.Array, images: jax.Array) -> Callable[..., tuple[jax.Array, jax.Array, PyTree]]:
-    """(statistics, images, name of the pass) -> patches' logits [B, h, w], attributes' logits [B, K], statistics after; no noise in a pass without name."""
+def _judge(config: Config, params: PyTree) -> Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array, PyTree]]:
+    """(statistics, images) -> patches' logits [B, h, w], attributes' logits [B, K], statistics after."""
     _, network = _networks(config)
 
-    def judge(stats: PyTree, shown: jax.Array, name: str | None) -> tuple[jax.Array, jax.Array, PyTree]:
-        noise: Callable = (lambda x: x) if name is None else translation.instance_noise(config, keys, images, name)
-        (logits, classes), own = translation.judge(network, config, params["d"], translation.variables_of(stats, "d"), shown, noise)
+    def judge(stats: PyTree, shown: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
+        (logits, classes), own = translation.judge(network, config, params["d"], translation.variables_of(stats, "d"), shown, lambda x: x)
         return logits, classes, translation.with_stats(stats, "d", own)
 
     return judge
