@@ -54,7 +54,8 @@ class StarGANGame:
 
     def _critic_step(self, real: torch.Tensor, attributes: torch.Tensor, fake: torch.Tensor, alpha: torch.Tensor) -> Tensors:
         with autocast(self.options):
-            (real_logits, classes), (fake_logits, _) = self.d(real), self.d(fake)
+            logits, classes = self.d(torch.cat([real, fake]))
+            (real_logits, fake_logits), classes = logits.chunk(2), classes[: len(real)]
         class_loss, adversarial = _class_loss(classes, attributes), critic_loss(self.config.loss, real_logits, fake_logits)
         penalty = self._gradient_penalty(real, fake, alpha)
         d_loss = adversarial + self.config.class_weight * class_loss + self.config.stabilisers.gradient_penalty * penalty
