@@ -148,8 +148,8 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
       batch: as `batch_spec`; this device's part when mapped over `axis_name`. Attributes may be of any number type.
       key: the run's key, the same at every step and not consumed; draws depend on (key, state.step, example).
 
-    Source: Choi et al. 2018, section 3, in the order of yunjey/stargan. Deviation: with several data sets a batch mixes them, where the
-    reference takes a batch of each in turn.
+    Source: Choi et al. 2018, section 3, in the order of yunjey/stargan. Deviations: with several data sets a batch mixes them, where the
+    reference takes a batch of each in turn; the critic judges real and translated images in one pass, which gives the same.
     """
     return _round(config, state, batch, _draw(state, key, batch["image"].shape[0], axis_name), axis_name)
 
