@@ -62,7 +62,7 @@ def test_no_two_draws_share_a_key(name):
     kernels = sum(leaf.ndim > 1 for leaf in jax.tree.leaves(jax.eval_shape(functools.partial(family.init, config), KEY).ema["params"]))
     assert len(init) >= kernels  # one draw for each kernel, or the collection does not work
     assert len(first) >= 4  # one for each example
-    lazy = max(getattr(config, "r1_interval", 1), getattr(config, "path_length_interval", 1)) > 1
+    lazy = getattr(config, "r1_interval", 1) > 1 or (getattr(config, "path_length_weight", 0.0) > 0 and config.path_length_interval > 1)
     assert 4 <= len(second) < len(first) if lazy else len(second) == len(first)  # a lazy penalty is due in the first round alone
     every = [*init, *first, *second]
     assert len(set(every)) == len(every)
