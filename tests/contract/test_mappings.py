@@ -111,11 +111,11 @@ def test_a_forgotten_mean_is_seen(name, monkeypatch):
 
 
 def proved(family, config):
-    """Whether tracing finds the state and metrics of a step the same on every device."""
+    """Whether tracing finds the state and metrics of a step the same on every device, and whatever else has to be."""
     try:
         jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
-    except ValueError as error:
-        if "out_specs" in str(error):
+    except (TypeError, ValueError) as error:
+        if "out_specs" in str(error) or f"{{V:{parallel.AXIS}}}" in str(error):  # JAX's sign for "differs along this axis"
             return False
         raise
     return True
