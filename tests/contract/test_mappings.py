@@ -179,11 +179,15 @@ def test_scan_equals_single_steps(name):
     assert_same_run(Played([state], metrics), sgd_run(name))
 
 
+OTHER_SEEDS = {"dcgan resnet": (0, 2, 3)}
+"""Its seed 1 puts a unit on the edge of a ReLU or of the hinge: there a change of every weight by 1e-7 moves the loss after one step by 1e-3, too."""
+
+
 @pytest.mark.parametrize("name", LONG)
 def test_vmap_over_seeds_equals_one_by_one(name):
     family, config = EVERY[name].family, setting(name, "sgd")
     batch, step = make_batch(family, config), step_with(family, config)
-    states = [initial_state(family, config, seed) for seed in range(3)]
+    states = [initial_state(family, config, seed) for seed in OTHER_SEEDS.get(name, range(3))]
     keys = jax.random.split(KEY, 3)
     single = [jax.device_get(step(state, batch, key)) for state, key in zip(states, keys, strict=True)]
     together = jax.jit(jax.vmap(functools.partial(family.train_step, config), in_axes=(0, None, 0)))
