@@ -262,7 +262,7 @@ def test_every_loss(loss):
     for name, player in run.final.players.items():
         for new, old in zip(jax.tree.leaves(player), jax.tree.leaves(run.states[0].players[name]), strict=True):
             assert np.isfinite(new).all()
-            assert np.any(new != old), name
+            assert np.any(new != old) or new.size == 1, name  # the bias of the logits cancels in losses of differences
 
 
 # ------------------------------------------------------------------------------------------------------------------ codes
