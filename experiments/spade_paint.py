@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def serve(server: Server) -> None:
     """Print where the page is, and serve it until ctrl-C."""
-    print(f"paint at {server.url} (ctrl-C ends)", flush=True)
     try:
+        print(f"paint at {server.url} (ctrl-C ends)", flush=True)
         server.serve_forever()
     except KeyboardInterrupt:
         print("\nended")

@@ -371,8 +371,10 @@ def test_a_missing_run_is_one_sentence(tmp_path, capsys):
 # ------------------------------------------------------------------------------------------------------------- the real thing
 
 INTERRUPTED = """
+import signal
 import numpy as np
 from experiments import paint_server, spade_paint
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
 studio = paint_server.Studio(lambda layouts, *, seed, style: np.zeros((1, 4, 4, 3), np.float32), "x", (4, 4), 3, ("a",))
 with paint_server.Server(studio, 0) as server:
     spade_paint.serve(server)
