@@ -149,7 +149,8 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
       key: the run's key, the same at every step and not consumed; draws depend on (key, state.step, example).
 
     Source: Choi et al. 2018, section 3, in the order of yunjey/stargan. Deviations: with several data sets a batch mixes them, where the
-    reference takes a batch of each in turn; the critic judges real and translated images in one pass, which gives the same.
+    reference takes a batch of each in turn; the critic judges real and translated images in one pass, which gives the same, except that
+    spectral norm's vectors are renewed once a step instead of twice.
     """
     return _round(config, state, batch, _draw(state, key, batch["image"].shape[0], axis_name), axis_name)
 
