@@ -42,7 +42,7 @@ CASES = {
     "acgan": Case(acgan, acgan.Config((16, 16), 1, 10, 8, generator_widths=(8, 6, 4), discriminator_widths=(4, 4, 8), stabilisers=EMA)),
     "pix2pix": Case(pix2pix, pix2pix.Config((8, 8), 3, 1, depth=2, **SMALL, stabilisers=EMA), "paired:digits"),
     "cyclegan": Case(cyclegan, cyclegan.Config((16, 16), 1, 1, blocks=1, dropout=0.3, **SMALL, stabilisers=POOL), "unpaired:digits", 2e-5),
-    "stargan": Case(stargan, stargan.Config((8, 8), blocks=1, **INKS, **SMALL, stabilisers=CRITIC), "attributes:digits", 0.0005),
+    "stargan": Case(stargan, stargan.Config((8, 8), blocks=1, **INKS, **SMALL, stabilisers=CRITIC), "attributes:digits", 0.0002),
     "spade": Case(spade, spade.Config((8, 8), classes=4, **TINY_SPADE, stabilisers=NOISE), "layout:digits", 0.002),
     "stylegan": Case(stylegan, stylegan.Config((8, 8), 1, **MAPPED, **LAZY), rate=0.002),
     "vaegan": Case(vaegan, vaegan.Config((8, 8), 1, 8, depth=1, gamma=0.02, **WIDTHS, stabilisers=EMA), rate=0.005),

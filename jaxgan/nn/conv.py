@@ -22,21 +22,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxgan.nn.conv_forms import (
-    Geometry,
-    Pair,
-    cpu_forward,
-    cpu_input_gradient,
-    cpu_kernel_gradient,
-    lax_forward,
-    lax_input_gradient,
-    lax_kernel_gradient,
-)
+from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient, cpu_kernel_gradient, lax_forward, lax_input_gradient, lax_kernel_gradient
+from jaxgan.nn.geometry import Geometry, Pair
 
 Arrays = tuple[jax.Array, ...]
 IntOrPair = int | Sequence[int]
 IntOrPairs = int | Sequence[IntOrPair]
 Operation = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
+
+SCOPE = "convolution"
+"""What a profile calls all that belongs to a convolution or its gradients on CPU."""
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding: IntOrPairs = ((0, 0), (0, 0))) -> jax.Array:
@@ -165,7 +160,8 @@ def _by_platform(cpu: Operation, plain: Operation, batch_is_first: bool, geometr
     wide = jnp.promote_types(a.dtype, jnp.float32)
 
     def on_cpu(a: jax.Array, b: jax.Array) -> jax.Array:
-        return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(wide), b.astype(wide)).astype(a.dtype)
+        with jax.named_scope(SCOPE):
+            return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(wide), b.astype(wide)).astype(a.dtype)
 
     return lax.platform_dependent(a, b, cpu=on_cpu, default=partial(plain, geometry))
 

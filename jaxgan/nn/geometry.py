@@ -1,0 +1,43 @@
+"""The sizes of a convolution, and zeros around images: what `jaxgan.nn.conv_forms` and `jaxgan.nn.winograd` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """The static side of one (mirrored) convolution: sizes of its input [H, W], its output and its kernel."""
+
+    input_size: Pair
+    output_size: Pair
+    kernel_size: Pair
+    strides: Pair
+    padding: tuple[Pair, Pair]
+    turned: bool = False
+    """Whether kernels are held as [kh, kw, O, I]: those of transposed convolutions, which would have to be turned in memory otherwise."""
+
+    def spread_padding(self) -> list[Pair]:
+        """Padding around g, spread out by the strides, for which a convolution with the flipped kernel has the input's size. Can be negative."""
+        return [(k - 1 - low, n + low - (m - 1) * s - 1) for n, m, k, s, (low, _) in zip(*self[:5])]
+
+    def trimmed_padding(self) -> list[Pair]:
+        """Padding around x without the rows that no output reads, so that strides divide the rest. Can be negative."""
+        return [(low, k + (m - 1) * s - n - low) for n, m, k, s, (low, _) in zip(*self[:5])]
+
+
+def turn(geometry: Geometry, kernel: jax.Array) -> jax.Array:
+    """From the way kernels are held to [kh, kw, I, O], or back."""
+    return kernel.swapaxes(2, 3) if geometry.turned else kernel
+
+
+def pad(x: jax.Array, pads: Sequence[Pair], strides: Pair = (1, 1)) -> jax.Array:
+    """Zeros around (or, where negative, cropping of) rows and columns of x [B, H, W, C], and strides - 1 zeros between them."""
+    rows, columns = ((low, high, s - 1) for (low, high), s in zip(pads, strides))
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))
