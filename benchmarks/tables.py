@@ -218,6 +218,49 @@ the step of a network of convolutions, so that this says where its time goes. Py
         *(number("pytorch_flops_per_s", head="PyTorch, GFLOP/s", scale=1e-9), number("difference_ms", ".1f", head="n x difference, ms"), _where("torch")),
     ),
 )
+PROFILE = Table(
+    "step_profile",
+    "Where a step's time goes",
+    """The share of a step, under JAX's profiler, in which convolutions or matrix products run (beside other work or not); in which these or what belongs to
+a convolution does, as laying images out for it and Winograd's transforms; and in which any kernel runs. The profiler sees only the start of convolutions that
+XLA runs in the background, which are most of what is missing. *others*: the longest kernels that are no products, by XLA's names. Lazy regularisation is
+weighted.""",
+    ("python -m benchmarks.step_profile",),
+    ("name", "provenance.batch", "provenance.jax"),
+    (
+        *(text("name", "game"), number("ms", head="step, ms"), number("watched_ms", head="under the profiler, ms")),
+        *(number("product_share", ".0%", head="products"), number("convolution_share", ".0%", head="convolutions"), number("busy_share", ".0%", head="any")),
+        Column("others, ms", lambda line: ", ".join(f"{name} {digits(ms)}" for name, ms in line["others_ms"].items())),
+    ),
+)
+KERNELS = Table(
+    "step_kernels",
+    "Convolutions and matrix products of a step",
+    """Every kind that takes at least a hundredth of the step's products. Images are [batch, height, width, channels]; *4x4/2* is a kernel with stride 2,
+*~2* one spread by 2 (a gradient of kernels, whose images are [channels, height, width, batch]). Operations with padding counted. Where two run beside each
+other, each has one core.""",
+    ("python -m benchmarks.step_profile",),
+    ("name", "kernel", "provenance.batch", "provenance.jax"),
+    (
+        *(text("name", "game"), text("kernel"), number("count", ".3g", head="n"), number("ms", head="ms of all")),
+        *(number("flops", head="GFLOP of one", scale=1e-9), number("flops_per_s", head="GFLOP/s", scale=1e-9)),
+    ),
+    chosen=lambda line: line["share"] >= 0.01,
+)
+CANDIDATES = Table(
+    "conv_candidates",
+    "Convolutions of a step, in every form tried",
+    """Every convolution of a step and every gradient of one that makes up at least a hundredth of its operations, alone, the fastest of seven calls in turns:
+in the form that jaxgan chooses for these sizes, and in all others that can compute it (said in `benchmarks.conv_candidates`). *best other*: the fastest
+other form's time over jaxgan's. *n*: of a step with all of its lazy penalties.""",
+    ("python -m benchmarks.conv_candidates",),
+    ("name", "operation", "what", "provenance.batch", "provenance.jax"),
+    (
+        *(text("name", "game"), text("operation"), text("what", "kernel, images"), number("count", "d", head="n"), number("ms")),
+        *(number("flops", head="GFLOP", scale=1e-9), number("flops_per_s", head="GFLOP/s", scale=1e-9), number("best_other", ".2f", head="best other")),
+        Column("other forms, ms", lambda line: ", ".join(f"{name} {digits(ms)}" for name, ms in line["others_ms"].items())),
+    ),
+)
 SOURCES = Table(
     "input_pipeline",
     "Sources of data",
@@ -240,7 +283,7 @@ WAITS = Table(
     ),
     chosen=lambda line: "wait_share" in line,
 )
-TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, LAYERS, SOURCES, WAITS, CONV)
+TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, LAYERS, PROFILE, KERNELS, CANDIDATES, SOURCES, WAITS, CONV)
 
 
 def generic(name: str, lines: list[Line]) -> Table:

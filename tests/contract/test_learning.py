@@ -96,4 +96,6 @@ def test_pinned_metrics(name):
     assert name in pins, f"{name} has no pinned metrics yet: write them by {PIN_COMMAND}"
     assert set(metrics) == set(pins[name]), explanation
     for metric, pinned in pins[name].items():
-        np.testing.assert_allclose(metrics[metric], pinned, rtol=1e-3, atol=1e-5, err_msg=f"{metric}: {explanation}")
+        # An accuracy counts logits above zero. Of a patch critic's 576, one lies so near it that the rounding of another processor moves it across.
+        atol = 2.5 / 576 if metric.endswith("accuracy") else 1e-5
+        np.testing.assert_allclose(metrics[metric], pinned, rtol=1e-3, atol=atol, err_msg=f"{metric}: {explanation}")
