@@ -75,7 +75,7 @@ def _many_channels(geometry: Geometry, batch: Any, inputs: int, outputs: int) ->
     Measured on two cores, 4x4 kernels: 1.1 to 2.5 times faster, most for the fewest pixels. The last condition bounds the memory, in bytes.
     """
     depth = prod(geometry.kernel_size) * inputs
-    return depth >= 2048 and outputs >= 256 and 4 * depth * _pixels(geometry, batch) <= 64 << 20
+    return depth >= 4096 and outputs >= 256 and 4 * depth * _pixels(geometry, batch) <= 64 << 20
 
 
 def _pixels(geometry: Geometry, batch: Any) -> int:
@@ -150,8 +150,9 @@ def cpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> j
     if inputs >= 256 and _many_channels(*sizes):
         return _input_gradient_taps(geometry, g, kernel)
     if strides == (1, 1):
-        kernel = turn(geometry, kernel)
-        return _dense_convolution(pad(g, geometry.spread_padding()), kernel[::-1, ::-1].swapaxes(2, 3), ((0, 0), (0, 0)))
+        kernel, pads = turn(geometry, kernel)[::-1, ::-1].swapaxes(2, 3), geometry.spread_padding()
+        cropped = min(map(min, pads)) < 0
+        return _dense_convolution(pad(g, pads) if cropped else g, kernel, ((0, 0), (0, 0)) if cropped else pads)
     # All phases from one convolution meet zero taps where strides do not divide the kernel, and a row and a column too many, which is much of a small
     # image. A convolution for each phase meets neither, but has fewer channels to fill the vector units. Measured on two cores: apart, 3x3 and 5x5 kernels
     # are 2 to 5 times faster than together or than one convolution of g with zeros between its elements; 4x4 kernels 1.0 to 1.5 times up to 8x8 pixels.

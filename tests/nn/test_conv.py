@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -295,6 +296,18 @@ def test_many_channels_multiply_less(function, case):
         compiled = jax.jit(jax.grad(lambda x, k, conv=conv: jnp.sum(conv(x, k) ** 2), (0, 1))).lower(x, kernel).compile()
         counts.append(compiled.cost_analysis()["flops"])
     assert counts[0] < 0.75 * counts[1]
+
+
+@pytest.mark.parametrize(("function", "case"), [*MANY, (conv2d, PLAIN[-1])])
+def test_any_number_of_images_in_an_exported_program(function, case):
+    """The form is chosen without knowing how many there are; two or five give what they give here."""
+    conv = jax.jit(pair(function, case)[0])
+    (count,) = jax.export.symbolic_shape("count")
+    shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays(case)]
+    program = jax.export.export(conv, platforms=("cpu",))(jax.ShapeDtypeStruct((count, *shapes[0].shape[1:]), shapes[0].dtype), shapes[1])
+    for batch in (2, 5):
+        x, kernel = arrays(case, batch)
+        close(program.call(x, kernel), conv(x, kernel))
 
 
 GUARDED = [
