@@ -7,7 +7,8 @@ place, and convolutions with few output channels.
 How it works: a convolution is linear in the images and in the kernel, so with a third array `g` of the output's shape, sum(g * conv(x, kernel)) is trilinear.
 Its gradients in g, x and kernel are the three operations below: `_forward`, `_input_gradient`, `_kernel_gradient`. The derivative of each is made of the other
 two, so that derivatives of any order are these three again. A transposed convolution is `_input_gradient` called forwards. How to compute them is said in
-`jaxgan.nn.conv_forms`, which is never differentiated: `cpu_*` on CPU, and plain `lax` convolutions, as `lax` itself would differentiate them, elsewhere.
+`jaxgan.nn.conv_forms`, which is never differentiated: `cpu_*` on CPU, where many channels meet in fewer products than a direct convolution takes
+(`jaxgan.nn.winograd`), and plain `lax` convolutions, as `lax` itself would differentiate them, elsewhere.
 
 Reverse mode works to any order; forward mode (`jax.jvp`, `jax.jacfwd`) does not, because the rules are `jax.custom_vjp`.
 """

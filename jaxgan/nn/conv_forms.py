@@ -19,6 +19,9 @@ from jaxgan.nn.winograd import fits, winograd_forward, winograd_input_gradient, 
 
 _CANONICAL = ("NHWC", "HWIO", "NHWC")
 
+_DENSE, _STRIDED, _KERNEL = 112, 200, 16
+"""Mean channels from which on `_winograd` pays: in a convolution with stride 1 or its gradient in the images, in strided ones, and in gradients of kernels."""
+
 
 def lax_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution [B, H', W', O]."""
@@ -62,7 +65,9 @@ def _few_pixels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bo
 def _winograd(geometry: Geometry, batch: Any, inputs: int, outputs: int, least: int) -> bool:
     """Whether what `jaxgan.nn.winograd` saves in products, which grows with the channels, is worth its additions and its larger kernel.
 
-    Measured on one core: 1.1 to 1.9 times faster. least: the harmonic mean of the channels, those of a folded square of pixels counted, from which on it is.
+    least: the harmonic mean of the channels, those of a folded square of pixels counted, from which on it is. Measured on one and two cores, 1.1 to 1.9 times
+    faster from there on: 3x3 kernels gain with 128 channels and lose with 64; with strides other forms are good, and the transforms cost more, up to about
+    200; gradients of kernels are slow in every other form and gain with 16 channels already.
     """
     squares = prod(geometry.strides)
     pixels, inputs = _pixels(geometry, batch), squares * inputs
@@ -89,7 +94,7 @@ def cpu_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
     sizes = (geometry, x.shape[0], inputs, outputs)
     if _few_pixels(*sizes):
         return _forward_taps(geometry, x, kernel)
-    if _winograd(*sizes, least=112 if geometry.strides == (1, 1) else 200):
+    if _winograd(*sizes, least=_DENSE if geometry.strides == (1, 1) else _STRIDED):
         return winograd_forward(geometry, x, kernel)
     if _many_channels(*sizes):
         return _gathered(geometry, x, kernel)
@@ -145,7 +150,7 @@ def cpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> j
     sizes = (geometry, g.shape[0], inputs, outputs)
     if _few_pixels(*sizes):
         return _input_gradient_taps(geometry, g, kernel)
-    if _winograd(*sizes, least=112 if strides == (1, 1) else 200):
+    if _winograd(*sizes, least=_DENSE if strides == (1, 1) else _STRIDED):
         return winograd_input_gradient(geometry, g, kernel)
     if inputs >= 256 and _many_channels(*sizes):
         return _input_gradient_taps(geometry, g, kernel)
@@ -246,7 +251,7 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
     few_images = geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4)
     sizes = (geometry, x.shape[0], x.shape[3], g.shape[3])
-    if window != (1, 1) and not _few_pixels(*sizes) and _winograd(*sizes, least=16):
+    if not _few_pixels(*sizes) and _winograd(*sizes, least=_KERNEL):
         return winograd_kernel_gradient(geometry, x, g)
     if strides != (1, 1) and x.shape[3] <= 4:
         return _kernel_gradient_gathered(geometry, x, g)
