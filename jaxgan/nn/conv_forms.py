@@ -45,8 +45,8 @@ def lax_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
 def _few(kernel_size: Pair, inputs: int, outputs: int, most: int, widest: int) -> bool:
     """Whether outputs are so few that all taps at once (kh kw outputs columns of intermediate result) beat a convolution.
 
-    Measured on two cores with up to 16 outputs, forward: 1.1 to 14 times faster where those columns are no more than twice the inputs; slower, up to twice,
-    where they are many more. widest: columns for each input.
+    Measured on two cores with up to 16 outputs, forward: 1.1 to 14 times faster where those columns are no more than twice the inputs, or take a few MiB;
+    in large images slower, up to twice, where they are many more. widest: columns for each input.
     """
     taps = kernel_size[0] * kernel_size[1]
     return taps > 1 and outputs <= most and taps * outputs <= widest * inputs
@@ -119,10 +119,11 @@ def _gathered(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _dense_convolution(x: jax.Array, kernel: jax.Array, pads: Sequence[Pair]) -> jax.Array:
     """Convolution with stride 1: as one matrix product for all taps and shifted sums where the output channels are few."""
     kh, kw, inputs, outputs = kernel.shape
-    if not _few((kh, kw), inputs, outputs, 16, widest=2):
+    count = x.shape[0] if isinstance(x.shape[0], int) else 1  # any number, where a program is exported
+    small = count * prod(x.shape[1:3]) * kh * kw * outputs * 4 <= 8 << 20
+    if not _few((kh, kw), inputs, outputs, 16, widest=16 if small else 2):
         # XLA lays large unpadded images out tap by tap in memory; with a column of padding, made and cut off again, it does not. Measured on two
         # cores: 1.4 to 6 times faster where that would take 8 MiB or more; below there is nothing to gain.
-        count = x.shape[0] if isinstance(x.shape[0], int) else 1  # any number, where a program is exported
         if kh * kw > 1 and not any(map(any, pads)) and count * prod(x.shape[1:]) * kh * kw * 4 > 8 << 20:
             return _with_column(x, kernel)
         return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=_CANONICAL)
