@@ -9,11 +9,9 @@ call of each form counts. Those that make up less than `--least` of the step's o
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -22,11 +20,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks import cases, flops, record, timing
-from benchmarks.against_pytorch import SUITES, Case, config_of
-from benchmarks.step_profile import FAMILIES
+from benchmarks.against_pytorch import chosen, config_of
+from benchmarks.step_profile import FAMILIES, case_options
 from experiments.common import one_sentence_errors
 from experiments.memory import keep_freed
-from jaxgan.errors import require, require_choice
+from jaxgan.errors import require
 from jaxgan.nn import conv, conv_forms, winograd
 from jaxgan.nn.geometry import Geometry, pad, turn
 
@@ -244,21 +242,14 @@ def row(line: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse options, measure, print, append to the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES), help="only these")
-    parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
-    parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")
+    parser = case_options(__doc__, 7)
     parser.add_argument("--least", type=float, default=0.01, help="share of the operations of a step's convolutions from which on a kind is timed")
-    parser.add_argument("--repetitions", type=int, default=7, help="calls of each form")
-    parser.add_argument("--out", type=Path, help="folder of the results, instead of benchmarks/results")
     options = parser.parse_args(arguments)
     with one_sentence_errors():
-        for name in options.families:
-            require_choice("family", name, FAMILIES)
+        cases_to_time = chosen(options)
         require(options.repetitions > 0, "--repetitions must be above 0")
         keep_freed()
-        wanted = [case for case in SUITES["cpu"] if case.family in options.families]
-        for case in dict.fromkeys(Case(case.family, options.size or case.size, options.batch or case.batch) for case in wanted):
+        for case in cases_to_time:
             config = config_of(case.family, case.size)
             found = operations_of(FAMILIES[case.family], config, case.batch)
             total = sum(count * operation.flops for operation, count in found.items())

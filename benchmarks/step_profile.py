@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import kernels, record, timing
-from benchmarks.against_pytorch import SUITES, Case, config_of, kinds
+from benchmarks.against_pytorch import Case, chosen, config_of, kinds
 from benchmarks.kernels import Interval, Product
 from experiments.common import one_sentence_errors
 from experiments.memory import keep_freed
 from jaxgan import cgan, cyclegan, dcgan, parallel, pix2pix, spade, stargan, stylegan
-from jaxgan.errors import require, require_choice
+from jaxgan.errors import require
 from jaxgan.nn.conv import SCOPE
 
 NAME, KERNELS = "step_profile", "step_kernels"
@@ -125,23 +125,27 @@ def table(told: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], most: int
     return "\n".join([head, *rows])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse options, measure, print, append to the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES), help="only these")
+def case_options(text: str | None, repetitions: int) -> argparse.ArgumentParser:
+    """The options of a command that measures games of `benchmarks.against_pytorch` on a CPU: those of its `chosen`, and how often."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(suite="cpu")
+    parser.add_argument("--families", nargs="+", default=[], help="only these")
     parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
     parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")
-    parser.add_argument("--repetitions", type=int, default=5, help="runs with the profiler, and as many without")
+    parser.add_argument("--repetitions", type=int, default=repetitions, help="how often each thing is timed")
     parser.add_argument("--out", type=Path, help="folder of the results, instead of benchmarks/results")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse options, measure, print, append to the results."""
+    options = case_options(__doc__, 5).parse_args(arguments)
     with one_sentence_errors():
-        for name in options.families:
-            require_choice("family", name, FAMILIES)
+        cases = chosen(options)
         require(options.repetitions > 0, "--repetitions must be above 0")
         keep_freed()
         require(jax.default_backend() == "cpu", "kernels are told by the names that they have on a CPU: set JAX_PLATFORMS=cpu")
-        cases = [case for case in SUITES["cpu"] if case.family in options.families]
-        for case in dict.fromkeys(Case(case.family, options.size or case.size, options.batch or case.batch) for case in cases):
+        for case in cases:
             told, lines, where = profile(case, options.repetitions)
             record.append(NAME, told, where, options.out)
             for line in lines:

@@ -251,7 +251,7 @@ other, each has one core.""",
 CANDIDATES = Table(
     "conv_candidates",
     "Convolutions of a step, in every form tried",
-    """Every convolution of a step and every gradient of one that makes up at least a hundredth of its operations, alone, the fastest of seven calls in turns:
+    """Every convolution of a step and every gradient of one that makes up at least a hundredth of its operations, alone, the fastest of several calls in turns:
 in the form that jaxgan chooses for these sizes, and in all others that can compute it (said in `benchmarks.conv_candidates`). *best other*: the fastest
 other form's time over jaxgan's. *n*: of a step with all of its lazy penalties.""",
     ("python -m benchmarks.conv_candidates",),
