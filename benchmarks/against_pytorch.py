@@ -16,18 +16,13 @@ benchmarks/results/against_pytorch.jsonl; with --profile to against_pytorch_laye
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import record, timing
+from benchmarks.sides import Rival, rounds, started, started_together
 from experiments.common import one_sentence_errors
 from jaxgan import cgan, cyclegan, dcgan, pix2pix, spade, stargan, stylegan
 from jaxgan.errors import JaxganError, require
@@ -86,47 +81,7 @@ def kinds(config: Any) -> list[tuple[int | None, int]]:
     return [(steps[0], len(steps)) for steps in found.values()] if len(found) > 1 else [(None, 1)]
 
 
-# -------------------------------------------------------------------------------------------------------------------- rivals
-
-
-class Rival:
-    """A process of `benchmarks.rivals`: one side, ready to work when asked."""
-
-    def __init__(self, side: str, case: Case, device: str, dtype: str, cores: int = 0):
-        self.side = side
-        command = [sys.executable, "-m", "benchmarks.rivals", side, case.family, "--size", str(case.size), "--batch", str(case.batch)]
-        environment = {**os.environ, "JAX_PLATFORMS": device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_WAIT_POLICY": "PASSIVE"}
-        if side == "pytorch-spinning":
-            del environment["OMP_WAIT_POLICY"]
-        command += ["--device", device, "--dtype", dtype, "--cores", str(cores)]
-        self.process = subprocess.Popen(command, cwd=record.ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.provenance: dict[str, Any] = self._answer()["ready"]
-
-    def ask(self, **request: Any) -> Any:
-        """The answer to a request."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died: `_answer` says so
-            print(json.dumps(request), file=self.process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise JaxganError(f"the process of {self.side} stopped with status {self.process.wait()}: what it printed above says why")
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
+# ----------------------------------------------------------------------------------------------------------------- measuring
 
 
 def sides_of(case: Case, device: str, compiled: bool) -> list[str]:
@@ -135,48 +90,16 @@ def sides_of(case: Case, device: str, compiled: bool) -> list[str]:
     return sides + ["pytorch-spinning"] * (device == "cpu") + ["pytorch-compiled"] * compiled
 
 
-def measure(case: Case, sides: Sequence[str], device: str, dtype: str, seconds: float, cores: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the results file holds of a case, and its provenance.
-
-    Args:
-      seconds: no new round begins after so long, but three at least are made.
-      cores: that both sides are confined to; 0 for all.
-    """
-    config = config_of(case.family, case.size, dtype)
-    rivals: list[Rival] = []
-    try:
-        rivals += [Rival(side, case, device, dtype, cores) for side in sides]
-        first, times, counts = _rounds(rivals, kinds(config), seconds)
-        where = rivals[0].provenance | {"command": record.command()} | rivals[1].provenance
-    finally:
-        for rival in rivals:
-            rival.close()
+def measure(case: Case, rivals: Sequence[Rival], dtype: str, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the results file holds of a case, and its provenance. rivals: its sides, jaxgan first. seconds: see `sides.rounds`."""
+    times = rounds(rivals, kinds(config_of(case.family, case.size, dtype)), seconds)
+    where = rivals[0].provenance | {"command": record.command()} | rivals[1].provenance
     per_step = {side: timing.summary(own) for side, own in times.items()}
     fastest = min((side for side in times if side != "jaxgan"), key=lambda side: per_step[side]["median_ms"])
     line: dict[str, Any] = {"name": case.name, "family": case.family, "image_size": [case.size, case.size], "fastest": fastest}
     line |= timing.ratio(times[fastest], times["jaxgan"])
-    line["sides"] = {side: {"first_s": round(first[side], 2), "steps_per_call": counts[side], **own} for side, own in per_step.items()}
+    line["sides"] = {rival.side: {"first_s": round(rival.first_s, 2), "steps_per_call": rival.count, **per_step[rival.side]} for rival in rivals}
     return line, where
-
-
-def _rounds(rivals: list[Rival], of: list[tuple[int | None, int]], seconds: float) -> tuple[dict[str, float], dict[str, list[float]], dict[str, int]]:
-    """By side: seconds that the first steps took longer than later ones; seconds of a mean step, round by round; steps in a request."""
-    first: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    for rival in rivals:
-        first[rival.side] = sum(rival.ask(kind=kind, count=1)["seconds"] for kind, _ in of)
-        again = [rival.ask(kind=kind, count=1)["seconds"] for kind, _ in of]
-        first[rival.side] = max(0.0, first[rival.side] - sum(again))
-        counts[rival.side] = max(1, min(200, round(0.3 / max(again))))
-    total = sum(weight for _, weight in of)
-    times: dict[str, list[float]] = {rival.side: [] for rival in rivals}
-    begin, done = time.perf_counter(), 0
-    while done < 3 or (done < timing.REPETITIONS and time.perf_counter() - begin < seconds):
-        for rival in rivals:
-            mean = sum(weight * rival.ask(kind=kind, count=counts[rival.side])["seconds"] for kind, weight in of) / total
-            times[rival.side].append(mean)
-        done += 1
-    return first, times, counts
 
 
 # ------------------------------------------------------------------------------------------------------------------- screens
@@ -198,15 +121,10 @@ def profile(case: Case, sides: Sequence[str], device: str, dtype: str, cores: in
     from benchmarks.rivals import operations
 
     chosen = [side for side in sides if side in ("jaxgan", "pytorch", "pytorch-contiguous")]
-    rivals: list[Rival] = []
-    try:
-        rivals += [Rival(side, case, device, dtype, cores) for side in chosen]
+    with started(chosen, case, device, dtype, cores) as rivals:
         layers = rivals[1].ask(layers=None)["layers"]
         times = {rival.side: rival.ask(layers=layers, repetitions=repetitions)["seconds"] for rival in rivals}
         where = rivals[0].provenance | {"torch": rivals[1].provenance["torch"]}
-    finally:
-        for rival in rivals:
-            rival.close()
     lines = []
     for i, layer in enumerate(layers):
         mine, theirs = times["jaxgan"][i], min(times[side][i] for side in chosen[1:])
@@ -241,6 +159,30 @@ def check() -> None:
             raise JaxganError(f"{name}: jaxgan and PyTorch differ by {difference:.1e}, more than {TOLERANCE:.0e}: they do not play the same game")
 
 
+def profile_all(cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """`profile` of each case: printed, and appended to the results."""
+    for case in cases:
+        lines, where = profile(case, sides_of(case, options.device, options.compiled), options.device, options.dtype, options.cores)
+        for one in lines:
+            record.append(LAYERS, one, where, options.out)
+        print(f"{case.name}\n{profile_table(lines)}", flush=True)
+
+
+def ready(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[tuple[Case, list[Rival]]]:
+    """Each case with its processes: started for it, or all of them beside each other before the first. They end when the next case is asked for."""
+    wanted = [(case, sides_of(case, options.device, options.compiled), kinds(config_of(case.family, case.size))) for case in cases]
+    if not options.together:
+        for case, sides, _ in wanted:
+            with started(sides, case, options.device, options.dtype, options.cores) as rivals:
+                yield case, rivals
+        return
+    with started_together(wanted, options.device, options.dtype, options.together, options.patience) as found:
+        for case in cases:
+            yield case, found[case]
+            for rival in found[case]:
+                rival.close()
+
+
 def require_pytorch() -> None:
     """Raise `JaxganError` unless PyTorch is installed."""
     try:
@@ -272,6 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks: bfloat16 is autocast in PyTorch")
     parser.add_argument("--cores", type=int, default=0, help="confine both sides to the first so many cores; 0 for all")
     parser.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes minutes to compile")
+    parser.add_argument("--together", type=int, default=0, metavar="N", help="start the processes of all cases first, N beside each other")
+    parser.add_argument("--patience", type=float, default=0.0, help="with --together: sides not ready after so many seconds are left out")
+    parser.add_argument("--trace", type=Path, metavar="FOLDER", help="keep there what JAX's profiler sees of one step of each kind, after the timing")
     parser.add_argument("--profile", action="store_true", help="time each convolution of a step alone, instead of steps")
     parser.add_argument("--check", action="store_true", help="compare losses, instead of times")
     parser.add_argument("--out", type=Path, help="folder of the results, instead of benchmarks/results")
@@ -283,18 +228,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.check:
             check()
             return
-        print("" if options.profile else HEAD)
-        for case in cases:
-            sides = sides_of(case, options.device, options.compiled)
-            if options.profile:
-                lines, where = profile(case, sides, options.device, options.dtype, options.cores)
-                for one in lines:
-                    record.append(LAYERS, one, where, options.out)
-                print(f"{case.name}\n{profile_table(lines)}", flush=True)
+        if options.profile:
+            profile_all(cases, options)
+            return
+        print(HEAD)
+        for case, rivals in ready(cases, options):
+            if len(rivals) < 2 or rivals[0].side != "jaxgan":
+                print(f"{case.name}: not measured, because a side is missing", flush=True)
                 continue
-            line, where = measure(case, sides, options.device, options.dtype, options.seconds, options.cores)
-            record.append(NAME, line, where, options.out)
+            line, where = measure(case, rivals, options.dtype, options.seconds)
+            record.append(NAME, line | ({"together": options.together} if options.together else {}), where, options.out)
             print(row(line), flush=True)
+            if options.trace:
+                rivals[0].ask(trace=str(options.trace / case.name), kinds=[kind for kind, _ in kinds(config_of(case.family, case.size))])
 
 
 if __name__ == "__main__":

@@ -115,12 +115,14 @@ OLD_FIELDS = ("jax", "jaxlib", "python", "device", "cores", "load", "dtype")
 
 @functools.cache
 def commit() -> str:
-    """12 digits of the commit in use, with "+" if tracked files (results aside) differ from it; "unknown" outside a clone."""
+    """12 digits of the commit in use, with "+" if tracked files (results aside) differ from it. Outside a clone what the environment's JAXGAN_COMMIT says,
+    for a copy of one on another machine, or "unknown".
+    """
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!benchmarks/README.md")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("JAXGAN_COMMIT", "unknown")
     return head + "+" * bool(changed)
 
 

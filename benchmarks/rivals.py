@@ -2,7 +2,8 @@
 
 Sides: "jaxgan"; "pytorch" (channels last); "pytorch-contiguous" (channels first); "pytorch-compiled" (channels last, torch.compile); "pytorch-grouped"
 (StyleGAN2 with grouped convolutions, on GPUs); "pytorch-spinning" (on a CPU, with OpenMP's own way to wait). A request {"kind": step or null, "count": n} makes
-n steps and is answered by {"seconds": of one}; {"layers": [...]} times convolutions. Each process may use all cores, and sleeps while the other works.
+n steps and is answered by {"seconds": of one}; {"layers": [...]} times convolutions; {"trace": folder, "kinds": [...]} keeps a profile of jaxgan's steps. Each
+process may use all cores, and sleeps while the other works.
 """
 
 from __future__ import annotations
@@ -72,6 +73,16 @@ def theirs(side: str, name: str, family: Any, config: Any, batch_size: int, devi
         return (time.perf_counter() - begin) / count
 
     return run, (game, batch)
+
+
+def traced(run: Run, folder: str, kinds: Sequence[int | None]) -> float:
+    """Seconds of one step of each kind, watched by JAX's profiler, whose files (for TensorBoard or Perfetto) come into `folder`."""
+    import jax
+
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # calls of Python would be most of the file
+    with jax.profiler.trace(folder, profiler_options=options):
+        return sum(run(kind, 1) for kind in kinds)
 
 
 # -------------------------------------------------------------------------------------------------------------- convolutions
@@ -211,6 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         request = json.loads(line)
         if "layers" in request and request["layers"] is None:
             answer({"layers": layers_of(*game)})
+        elif "trace" in request:
+            answer({"seconds": traced(run, request["trace"], request["kinds"])})
         elif "layers" in request:
             last, device, n = options.side != "pytorch-contiguous", options.device, request["repetitions"]
             answer({"seconds": [time_layer_theirs(one, n, last, device) if game else time_layer_ours(one, n) for one in request["layers"]]})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from benchmarks import against_pytorch, record, rivals  # noqa: E402
+from benchmarks import against_pytorch, record, rivals, sides  # noqa: E402
 from benchmarks.torch_models import adversarial, learning  # noqa: E402
 from benchmarks.torch_models.batches import FAMILIES, random_batch, tensors  # noqa: E402
 from benchmarks.torch_models.games import GAMES  # noqa: E402
@@ -127,9 +127,9 @@ def test_how_threads_wait_is_a_side_of_its_own(monkeypatch):
             policies[command[3]] = env.get("OMP_WAIT_POLICY")
             self.stdout = io.StringIO('{"ready": {}}\n')
 
-    monkeypatch.setattr(against_pytorch.subprocess, "Popen", Started)
+    monkeypatch.setattr(sides.subprocess, "Popen", Started)
     for side in ("jaxgan", "pytorch", "pytorch-spinning"):
-        against_pytorch.Rival(side, cases["cgan"], "cpu", "float32")
+        sides.Rival(side, cases["cgan"], "cpu", "float32")
     assert policies == {"jaxgan": "PASSIVE", "pytorch": "PASSIVE", "pytorch-spinning": None}
 
 
@@ -175,6 +175,26 @@ def test_sides_are_timed_in_turns_and_recorded(tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_started_beside_each_other_are_timed_and_a_dead_one_is_left_out(tmp_path, capfd, monkeypatch):
+    """On a lent accelerator, one side that does not compile must not cost the measurement."""
+    monkeypatch.setattr(against_pytorch, "sides_of", lambda *_: ["jaxgan", "pytorch", "no-such-side"])
+    options = ["--families", "cgan", "--batch", "4", "--seconds", "0.1", "--together", "2", "--out", str(tmp_path), "--trace", str(tmp_path / "trace")]
+    against_pytorch.main(options)
+    (line,) = record.read(tmp_path / "against_pytorch.jsonl")
+    assert set(line["sides"]) == {"jaxgan", "pytorch"}
+    assert line["together"] == 2
+    assert "cgan-28-batch-4: left out: the process of no-such-side stopped" in capfd.readouterr().err
+    assert list((tmp_path / "trace" / "cgan-28-batch-4").glob("**/*.xplane.pb"))
+
+
+def test_a_side_that_is_never_ready_is_ended(monkeypatch):
+    monkeypatch.setattr(sides.sys, "executable", "/bin/cat")  # waits for its input, for ever
+    monkeypatch.setattr(sides.subprocess, "Popen", lambda command, real=sides.subprocess.Popen, **options: real(command[:1], **options))
+    case = against_pytorch.Case("cgan", 28, 4)
+    with sides.started_together([(case, ["jaxgan"], [(None, 1)])], "cpu", "float32", 1, patience=0.5) as found:
+        assert found == {case: []}
+
+
 def test_convolutions_are_timed_alone_and_recorded(tmp_path, capsys):
     against_pytorch.main(["--families", "dcgan", "--size", "32", "--batch", "2", "--profile", "--out", str(tmp_path)])
     lines = [json.loads(line) for line in (tmp_path / "against_pytorch_layers.jsonl").read_text().splitlines()]
