@@ -159,10 +159,18 @@ def check() -> None:
             raise JaxganError(f"{name}: jaxgan and PyTorch differ by {difference:.1e}, more than {TOLERANCE:.0e}: they do not play the same game")
 
 
+def wanted_sides(case: Case, options: argparse.Namespace) -> list[str]:
+    """`sides_of` a case; of those of PyTorch, the ones asked for. Raises ValueError where none is left."""
+    sides = sides_of(case, options.device, options.compiled)
+    chosen = [side for side in sides if side == "jaxgan" or not options.sides or side in options.sides]
+    require(len(chosen) > 1, f"--sides {' '.join(options.sides)}: {case.name} has {', '.join(sides[1:])} here")
+    return chosen
+
+
 def profile_all(cases: Sequence[Case], options: argparse.Namespace) -> None:
     """`profile` of each case: printed, and appended to the results."""
     for case in cases:
-        lines, where = profile(case, sides_of(case, options.device, options.compiled), options.device, options.dtype, options.cores)
+        lines, where = profile(case, wanted_sides(case, options), options.device, options.dtype, options.cores)
         for one in lines:
             record.append(LAYERS, one, where, options.out)
         print(f"{case.name}\n{profile_table(lines)}", flush=True)
@@ -170,7 +178,7 @@ def profile_all(cases: Sequence[Case], options: argparse.Namespace) -> None:
 
 def ready(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[tuple[Case, list[Rival]]]:
     """Each case with its processes: started for it, or all of them beside each other before the first. They end when the next case is asked for."""
-    wanted = [(case, sides_of(case, options.device, options.compiled), kinds(config_of(case.family, case.size))) for case in cases]
+    wanted = [(case, wanted_sides(case, options), kinds(config_of(case.family, case.size))) for case in cases]
     if not options.together:
         for case, sides, _ in wanted:
             with started(sides, case, options.device, options.dtype, options.cores) as rivals:
@@ -198,6 +206,8 @@ def chosen(options: argparse.Namespace) -> list[Case]:
     unknown = [name for name in options.families if name not in known]
     require(not unknown, f"there is no PyTorch side of {', '.join(unknown)}; there is one of {', '.join(sorted(known))}")
     cases = [case for case in suite if not options.families or case.family in options.families]
+    cases = [case for case in cases if not options.only or any(text in case.name for text in options.only)]
+    require(cases, f"no game of --suite {options.suite} is called {' or '.join(options.only)}: {', '.join(case.name for case in suite)}")
     cases = [Case(case.family, options.size or case.size, options.batch or case.batch) for case in cases]
     return list(dict.fromkeys(cases))
 
@@ -207,12 +217,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", choices=tuple(SUITES), default="cpu", help="sizes and batches for which kind of machine")
     parser.add_argument("--families", nargs="+", default=[], help="only these families")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="only games whose names contain one of these, as stylegan-256")
     parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
     parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each case, after which no new round begins")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks: bfloat16 is autocast in PyTorch")
     parser.add_argument("--cores", type=int, default=0, help="confine both sides to the first so many cores; 0 for all")
+    parser.add_argument("--sides", nargs="+", default=[], help="only these forms of PyTorch: pytorch, pytorch-contiguous, ...")
     parser.add_argument("--compiled", action="store_true", help="also with torch.compile, which takes minutes to compile")
     parser.add_argument("--together", type=int, default=0, metavar="N", help="start the processes of all cases first, N beside each other")
     parser.add_argument("--patience", type=float, default=0.0, help="with --together: sides not ready after so many seconds are left out")

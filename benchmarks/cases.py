@@ -29,7 +29,7 @@ SUITES = {
 
 
 class Case(NamedTuple):
-    """name: "family preset". steps: per call, of the preset."""
+    """name: "family preset", and the augmentation if it is another than the preset's. steps: per call, of the preset."""
 
     name: str
     family: ModuleType
@@ -49,16 +49,22 @@ def presets(family: str) -> dict[str, Any]:
     return importlib.import_module(f"experiments.{family}").PRESETS
 
 
-def case(family: str, preset: str = "digits", batch: int = 0, dtype: str = "", image_size: tuple[int, int] | None = None) -> Case:
-    """A preset with, where given, another batch size, dtype of the networks, or size of the images. Raises `ValueError` where that is impossible."""
+def case(family: str, preset: str = "digits", batch: int = 0, dtype: str = "", image_size: tuple[int, int] | None = None, augment: str = "") -> Case:
+    """A preset with, where given, another batch size, dtype of the networks, size of the images, or kind of augmentation of what discriminators see.
+
+    Raises `ValueError` where that is impossible.
+    """
     found = presets(family)
     require_choice("preset", preset, found)
     require(batch >= 0, f"batch must be at least 1, got {batch}")
     changes: dict[str, Any] = {"dtype": dtype} if dtype else {}
     changes |= {"image_size": tuple(image_size)} if image_size else {}
+    if augment:
+        stabilisers = found[preset].config.stabilisers
+        changes["stabilisers"] = dataclasses.replace(stabilisers, augment=dataclasses.replace(stabilisers.augment, kind=augment))
     module = importlib.import_module(f"jaxgan.families.{family}")
     config = dataclasses.replace(found[preset].config, **changes)
-    return Case(f"{family} {preset}", module, config, batch or found[preset].batch_size, found[preset].steps_per_call)
+    return Case(" ".join(filter(None, (family, preset, augment))), module, config, batch or found[preset].batch_size, found[preset].steps_per_call)
 
 
 def random_batch(case: Case, seed: int = 0) -> dict[str, jax.Array]:

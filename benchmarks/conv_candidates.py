@@ -1,16 +1,20 @@
-"""Every form of computing the convolutions of a step on a CPU that was tried, timed: `python -m benchmarks.conv_candidates`.
+"""Every form of computing the convolutions of a step that was tried, timed: `python -m benchmarks.conv_candidates`.
 
     python -m benchmarks.conv_candidates                          of the games of benchmarks.against_pytorch, at sizes for a CPU
     python -m benchmarks.conv_candidates --families dcgan --batch 32
+    python -m benchmarks.conv_candidates --families cyclegan --size 256 --batch 16 --dtype bfloat16 --least 0.03    # on a GPU
 
 A step is traced for its convolutions and their gradients, of any order; each kind is timed alone, in every form that can compute it, in turns, and the fastest
-call of each form counts. Those that make up less than `--least` of the step's operations are left out. Appends to benchmarks/results/conv_candidates.jsonl.
+call of each form counts; on an accelerator the mean of `CALLS` that are waited for together. Those that make up less than `--least` of the step's operations
+are left out. Appends to benchmarks/results/conv_candidates.jsonl.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 from unittest import mock
@@ -32,6 +36,8 @@ NAME = "conv_candidates"
 Form = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
 LARGEST = 1 << 30
 """Bytes that a form may lay out."""
+CALLS = 20
+"""On an accelerator, where starting one call takes as long as a small convolution."""
 
 
 class Operation(NamedTuple):
@@ -179,7 +185,10 @@ def forms_for(operation: Operation) -> dict[str, Form]:
         left_out.add("winograd")
     if laid_out * channels > LARGEST:
         left_out |= {"taps", "gathered", "folded taps"}
-    return {name: form for name, form in FORMS[operation.kind].items() if name not in left_out}
+    forms = {name: form for name, form in FORMS[operation.kind].items() if name not in left_out}
+    if jax.default_backend() != "cpu":  # where jaxgan leaves it to XLA
+        forms["for a CPU"], forms["jaxgan"] = forms["jaxgan"], forms.pop("lax")
+    return forms
 
 
 # ----------------------------------------------------------------------------------------------------------------- of a step
@@ -221,11 +230,26 @@ def _marked_in(jaxpr: Any, marks: Mapping[str, tuple[str, Geometry]]) -> Counter
     return found
 
 
-def measure(operation: Operation, count: int, repetitions: int) -> dict[str, Any]:
+def compiled(operation: Operation, dtype: str) -> dict[str, Callable[..., jax.Array]]:
+    """The forms of an operation as programs, compiled beside each other."""
+    operands = [jax.ShapeDtypeStruct(shape, dtype) for shape in operation.shapes]
+    forms = forms_for(operation)
+    with ThreadPoolExecutor() as pool:
+        programs = [pool.submit(jax.jit(partial(form, operation.geometry)).lower(*operands).compile) for form in forms.values()]
+        return {name: program.result() for name, program in zip(forms, programs, strict=True)}
+
+
+def measure(operation: Operation, count: int, repetitions: int, dtype: str = "float32") -> dict[str, Any]:
     """What the results file holds of an operation: milliseconds by form, and the rate of jaxgan's."""
-    first, second = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(operation.shapes))
-    forms = {name: jax.jit(lambda a, b, form=form: form(operation.geometry, a, b)) for name, form in forms_for(operation).items()}
-    times = timing.interleave({name: lambda form=form: form(first, second) for name, form in forms.items()}, repetitions, warm_up=2)  # type: ignore[misc]
+    first, second = (jax.random.normal(jax.random.key(i), shape, dtype) for i, shape in enumerate(operation.shapes))
+    calls = 1 if jax.default_backend() == "cpu" else CALLS
+
+    def several(program: Callable[..., jax.Array]) -> list[jax.Array]:
+        return [program(first, second) for _ in range(calls)][-1:]
+
+    programs = compiled(operation, dtype)
+    seconds_of = timing.interleave({name: partial(several, program) for name, program in programs.items()}, repetitions, warm_up=2)
+    times = {name: [seconds / calls for seconds in own] for name, own in seconds_of.items()}
     least = {name: min(own) for name, own in times.items()}
     others = {name: round(1e3 * seconds, 3) for name, seconds in sorted(least.items(), key=lambda pair: pair[1]) if name != "jaxgan"}
     line: dict[str, Any] = {"operation": operation.kind, "what": operation.what, "count": count, "flops": operation.flops, "ms": 1e3 * least["jaxgan"]}
@@ -243,6 +267,7 @@ def row(line: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse options, measure, print, append to the results."""
     parser = case_options(__doc__, 7)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of images and kernels")
     parser.add_argument("--least", type=float, default=0.01, help="share of the operations of a step's convolutions from which on a kind is timed")
     options = parser.parse_args(arguments)
     with one_sentence_errors():
@@ -250,13 +275,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         require(options.repetitions > 0, "--repetitions must be above 0")
         keep_freed()
         for case in cases_to_time:
-            config = config_of(case.family, case.size)
+            config = config_of(case.family, case.size, options.dtype)
             found = operations_of(FAMILIES[case.family], config, case.batch)
             total = sum(count * operation.flops for operation, count in found.items())
             print(f"{case.name}: count, jaxgan's form, fastest other / jaxgan, others in ms", flush=True)
             for operation, count in sorted(found.items(), key=lambda pair: -pair[1] * pair[0].flops):
                 if count * operation.flops >= options.least * total:
-                    line = {"name": case.name, **measure(operation, count, options.repetitions), "share": count * operation.flops / total}
+                    line = {"name": case.name, **measure(operation, count, options.repetitions, options.dtype), "share": count * operation.flops / total}
                     record.append(NAME, line, record.provenance(config, batch=case.batch), options.out)
                     print(row(line), flush=True)
 

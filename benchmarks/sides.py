@@ -37,8 +37,12 @@ class Rival:
             del environment["OMP_WAIT_POLICY"]
         command += ["--device", device, "--dtype", dtype, "--cores", str(cores)]
         self.process = subprocess.Popen(command, cwd=record.ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        with self._killed_after(patience):
-            self.provenance: dict[str, Any] = self._answer()["ready"]
+        try:
+            with self._killed_after(patience):
+                self.provenance: dict[str, Any] = self._answer()["ready"]
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, **request: Any) -> Any:
         """The answer to a request."""
@@ -56,9 +60,11 @@ class Rival:
 
     @contextlib.contextmanager
     def _killed_after(self, seconds: float) -> Iterator[None]:
+        if not seconds:
+            yield
+            return
         timer = threading.Timer(seconds, self.process.kill)
-        if seconds:
-            timer.start()
+        timer.start()
         try:
             yield
         finally:

@@ -128,7 +128,7 @@ def table(told: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], most: int
 def case_options(text: str | None, repetitions: int) -> argparse.ArgumentParser:
     """The options of a command that measures games of `benchmarks.against_pytorch` on a CPU: those of its `chosen`, and how often."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(suite="cpu")
+    parser.set_defaults(suite="cpu", only=[])
     parser.add_argument("--families", nargs="+", default=[], help="only these")
     parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
     parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")

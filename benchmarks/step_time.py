@@ -4,6 +4,7 @@
     python -m benchmarks.step_time --suite recipes --dtype bfloat16       a published recipe of each, for an accelerator
     python -m benchmarks.step_time --family cyclegan --preset maps --image-size 128 128
     python -m benchmarks.step_time --family gan cgan --parallel scan      several steps in one dispatch
+    python -m benchmarks.step_time --family stylegan --preset auto --image-size 128 128 --augment ada --dtype bfloat16
 
 Each call is waited for, so what a loop gains by overlapping calls is not in it. Where lazy regularisation makes steps unequal, whole periods are timed and the
 mean counts instead of the median. The peak is measured in the same process: a large matrix product in the same dtype, and a copy.
@@ -126,7 +127,7 @@ def chosen(options: argparse.Namespace) -> list[cases.Case]:
     """The cases that the command line asks for. Raises `ValueError` for unknown ones."""
     suite = cases.SUITES[options.suite]
     return [
-        cases.case(name, options.preset or suite.get(name, ""), options.batch, options.dtype, options.image_size)
+        cases.case(name, options.preset or suite.get(name, ""), options.batch, options.dtype, options.image_size, options.augment)
         for name in options.family or suite
     ]  # fmt: skip
 
@@ -140,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=0, help="images of one critic turn, over all devices; 0 for the preset's")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="", help="of the networks; the preset's if left out")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="instead of the preset's")
+    parser.add_argument("--augment", choices=("diffaugment", "ada"), default="", help="what the discriminator sees, instead of the preset's")
     parser.add_argument("--parallel", choices=("jit", "pmap", "scan"), default="jit", help="how the step is mapped")
     parser.add_argument("--devices", type=int, default=1, help="devices of jit and pmap")
     parser.add_argument("--steps-per-call", type=int, default=0, help="steps of scan; 0 for the preset's, at least 4")

@@ -195,6 +195,13 @@ def test_a_side_that_is_never_ready_is_ended(monkeypatch):
         assert found == {case: []}
 
 
+def test_forms_of_pytorch_can_be_chosen(capsys):
+    with pytest.raises(SystemExit):
+        against_pytorch.main(["--families", "cgan", "--sides", "pytorch-contiguous"])
+    assert "cgan-28-batch-100 has pytorch, pytorch-spinning here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_convolutions_are_timed_alone_and_recorded(tmp_path, capsys):
     against_pytorch.main(["--families", "dcgan", "--size", "32", "--batch", "2", "--profile", "--out", str(tmp_path)])
     lines = [json.loads(line) for line in (tmp_path / "against_pytorch_layers.jsonl").read_text().splitlines()]
