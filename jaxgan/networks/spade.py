@@ -5,6 +5,7 @@ Shapes: B images, H and W their sides, S the planes of the layout (classes, unkn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 class SPADE(nn.Module):
-    """Spatially-adaptive normalisation: x [B, h, w, C] and a layout [B, H, W, S] -> [B, h, w, C].
+    """Spatially-adaptive normalisation: x [B, h, w, C], told the layout by `hidden_maps` -> [B, h, w, C].
 
     Batch norm, over all devices, without gain and bias; then a gain 1 + gamma and a bias beta for every pixel and channel, by two layers of 3x3
     convolutions from the layout, of which every H/h-th row and W/w-th column is looked at.
@@ -50,17 +51,34 @@ class SPADE(nn.Module):
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
+    def setup(self):
+        self.shared = _Parameters(self.hidden)
+
+    def first_layer(self, layout: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Kernel and bias of the first layer."""
+        return self.shared(layout)
+
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array, train: bool) -> jax.Array:
-        conv = partial(Conv, kernel_size=3, padding=1, kernel_init=xavier_normal, dtype=self.dtype)
+    def __call__(self, x: jax.Array, maps: jax.Array, train: bool) -> jax.Array:
+        """maps: [B, h, w, hidden], what the first layer made of the layout."""
         normalised = BatchNorm(self.axis_name, affine=False, dtype=self.dtype, name="norm")(x, train)
-        rows, columns = (full // small for full, small in zip(layout.shape[1:3], x.shape[1:3], strict=True))
-        shared = nn.relu(conv(self.hidden, name="shared")(layout[:, ::rows, ::columns]))
-        # Gain and bias by one convolution of twice the width, which every backend runs faster than two.
-        kernels, biases = zip(_Parameters(x.shape[-1], name="gamma")(shared), _Parameters(x.shape[-1], self.beta_bias, name="beta")(shared), strict=True)
-        both = conv2d(shared, jnp.concatenate(kernels, axis=-1).astype(self.dtype), 1, 1)
-        gamma, beta = jnp.split(both + per_channel(jnp.concatenate(biases).astype(self.dtype), both.ndim), 2, axis=-1)
+        layers = _Parameters(x.shape[-1], name="gamma")(maps), _Parameters(x.shape[-1], self.beta_bias, name="beta")(maps)
+        gamma, beta = _side_by_side(maps, layers)
         return normalised * (1 + gamma) + beta
+
+
+def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int]) -> list[jax.Array]:
+    """What the first layer of each norm makes of a layout [B, H, W, S] for features of `size` (h, w): [B, h, w, hidden]."""
+    rows, columns = (full // small for full, small in zip(layout.shape[1:3], size, strict=True))
+    small = layout[:, ::rows, ::columns]
+    return [nn.relu(maps) for maps in _side_by_side(small, [norm.first_layer(small) for norm in norms])]
+
+
+def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
+    """3x3 convolutions of the same x with kernels and biases of equal shapes, as one, which every backend runs faster than several."""
+    kernels, biases = zip(*layers, strict=True)
+    y = conv2d(x, jnp.concatenate(kernels, axis=-1).astype(x.dtype), 1, 1)
+    return jnp.split(y + per_channel(jnp.concatenate(biases).astype(x.dtype), y.ndim), len(layers), axis=-1)
 
 
 class _Parameters(nn.Module):
@@ -97,12 +115,16 @@ class SPADEBlock(nn.Module):
         norm = partial(SPADE, self.hidden, axis_name=self.axis_name, dtype=self.dtype)
         options = {"kernel_init": xavier_normal, "spectral_norm": True, "eval_iterations": self.eval_iterations, "dtype": self.dtype}
         middle = min(x.shape[-1], self.features)
-        y = leaky_relu(norm(name="norm0")(x, layout, train))
+        norms = [norm(name="norm0"), norm(name="norm1")]
+        if x.shape[-1] != self.features:
+            norms.append(norm(beta_bias=self.last, name="shortcut_norm"))
+        maps = hidden_maps(norms, layout, (x.shape[1], x.shape[2]))
+        y = leaky_relu(norms[0](x, maps[0], train))
         y = Conv(middle, 3, 1, 1, use_bias=False, **options, name="conv0")(y, train)
-        y = leaky_relu(norm(name="norm1")(y, layout, train))
+        y = leaky_relu(norms[1](y, maps[1], train))
         y = Conv(self.features, 3, 1, 1, use_bias=self.last, **options, name="conv1")(y, train)
         if x.shape[-1] != self.features:
-            x = norm(beta_bias=self.last, name="shortcut_norm")(x, layout, train)
+            x = norms[2](x, maps[2], train)
             x = Conv(self.features, 1, use_bias=False, **options, name="shortcut")(x, train)
         return x + y
 

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgan.nn.geometry import Geometry, Pair, pad, turn
-from jaxgan.nn.winograd import fits, winograd_forward, winograd_input_gradient, winograd_kernel_gradient
+from jaxgan.nn.winograd import fits, widening, winograd_forward, winograd_input_gradient, winograd_kernel_gradient
 
 _CANONICAL = ("NHWC", "HWIO", "NHWC")
 
-_DENSE, _STRIDED, _KERNEL = 112, 200, 16
-"""Mean channels from which on `_winograd` pays: in a convolution with stride 1 or its gradient in the images, in strided ones, and in gradients of kernels."""
+_DENSE, _WIDENED, _KERNEL = 112, 200, 16
+"""Mean channels from which on `_winograd` pays: in a convolution or its gradient in the images, where it widens the images, and in gradients of kernels."""
 
 
 def lax_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -62,16 +62,16 @@ def _few_pixels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bo
     return prod(geometry.kernel_size) > 1 and 2 * pixels * (inputs + outputs) <= inputs * outputs
 
 
-def _winograd(geometry: Geometry, batch: Any, inputs: int, outputs: int, least: int) -> bool:
+def _winograd(geometry: Geometry, batch: Any, inputs: int, outputs: int, of_kernel: bool = False) -> bool:
     """Whether what `jaxgan.nn.winograd` saves in products, which grows with the channels, is worth its additions and its larger kernel.
 
-    least: the harmonic mean of the channels, those of a folded square of pixels counted, from which on it is. Measured on one and two cores, 1.1 to 1.9 times
-    faster from there on: 3x3 kernels gain with 128 channels and lose with 64; with strides other forms are good, and the transforms cost more, up to about
-    200; gradients of kernels are slow in every other form and gain with 16 channels already.
+    They are counted as there, and by their harmonic mean. Measured on one and two cores, 1.1 to 1.9 times faster from the least of them on: 3x3 kernels gain
+    with 128 channels and lose with 64; for 4x4 ones other forms are good, and the transforms cost more, up to about 200; gradients of kernels are slow in every
+    other form and gain with 16 channels already.
     """
-    squares = prod(geometry.strides)
-    pixels, inputs = _pixels(geometry, batch), squares * inputs
-    return fits(geometry) and pixels >= 256 * squares and 2 * inputs * outputs >= least * (inputs + outputs)
+    wider = widening(geometry)
+    least, inputs = _KERNEL if of_kernel else _DENSE if wider == 1 else _WIDENED, wider * inputs
+    return fits(geometry) and _pixels(geometry, batch) >= 256 * prod(geometry.strides) and 2 * inputs * outputs >= least * (inputs + outputs)
 
 
 def _many_channels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bool:
@@ -94,7 +94,7 @@ def cpu_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
     sizes = (geometry, x.shape[0], inputs, outputs)
     if _few_pixels(*sizes):
         return _forward_taps(geometry, x, kernel)
-    if _winograd(*sizes, least=_DENSE if geometry.strides == (1, 1) else _STRIDED):
+    if _winograd(*sizes):
         return winograd_forward(geometry, x, kernel)
     if _many_channels(*sizes):
         return _gathered(geometry, x, kernel)
@@ -151,7 +151,7 @@ def cpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> j
     sizes = (geometry, g.shape[0], inputs, outputs)
     if _few_pixels(*sizes):
         return _input_gradient_taps(geometry, g, kernel)
-    if _winograd(*sizes, least=_DENSE if strides == (1, 1) else _STRIDED):
+    if _winograd(*sizes):
         return winograd_input_gradient(geometry, g, kernel)
     if inputs >= 256 and _many_channels(*sizes):
         return _input_gradient_taps(geometry, g, kernel)
@@ -252,7 +252,7 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
     few_images = geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4)
     sizes = (geometry, x.shape[0], x.shape[3], g.shape[3])
-    if not _few_pixels(*sizes) and _winograd(*sizes, least=_KERNEL):
+    if not _few_pixels(*sizes) and _winograd(*sizes, of_kernel=True):
         return winograd_kernel_gradient(geometry, x, g)
     if strides != (1, 1) and x.shape[3] <= 4:
         return _kernel_gradient_gathered(geometry, x, g)

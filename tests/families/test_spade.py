@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from jaxgan.convert import vgg_weights
 from jaxgan.errors import DataError
 from jaxgan.families import layouts, spade_losses
 from jaxgan.families.stabilisers import Stabilisers
-from jaxgan.networks.spade import SPADE, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from jaxgan.networks.spade import SPADE, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, hidden_maps
 from jaxgan.networks.vgg import STAGES, WIDTHS, VGGFeatures
 from jaxgan.nn.resample import overlapping_average_pool
 from jaxgan.optim import Optimizer
@@ -40,37 +41,50 @@ def conv3(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return sum(padded[:, u : u + height, v : v + width] @ kernel[u, v] for u in range(3) for v in range(3))
 
 
+class Alone(nn.Module):
+    """One SPADE with its first layer."""
+
+    hidden: int
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, layout, train):
+        norm = SPADE(self.hidden, axis_name=self.axis_name, name="alone")
+        (maps,) = hidden_maps([norm], layout, x.shape[1:3])
+        return norm(x, maps, train)
+
+
 def test_norm_by_hand():
     """Batch statistics, then gain and bias of every pixel from the layout's nearest one; and running statistics after."""
     random = np.random.default_rng(0)
     x, layout = random.normal(3, 2, (4, 3, 2, 5)).astype(np.float32), random.normal(0, 1, (4, 12, 4, 3)).astype(np.float32)
-    norm = SPADE(hidden=6)
+    norm = Alone(hidden=6)
     variables = norm.init(KEY, x, layout, False)
     variables = {**variables, "params": jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.5, leaf.shape), jnp.float32), variables["params"])}
     ours, stats = jax.jit(lambda v: norm.apply(v, x, layout, True, mutable=["batch_stats"]))(variables)
 
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"]["alone"])
     seen = layout[:, [0, 4, 8]][:, :, [0, 2]].astype(np.float64)
     shared = np.maximum(conv3(seen, params["shared"]["kernel"]) + params["shared"]["bias"], 0)
     gamma, beta = (conv3(shared, params[name]["kernel"]) + params[name]["bias"] for name in ("gamma", "beta"))
     mean, var = x.astype(np.float64).mean((0, 1, 2)), x.astype(np.float64).var((0, 1, 2))
     expected = (x - mean) / np.sqrt(var + 1e-5) * (1 + gamma) + beta
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(stats["batch_stats"]["norm"]["mean"], 0.1 * mean, rtol=1e-5)
-    np.testing.assert_allclose(stats["batch_stats"]["norm"]["var"], 0.9 + 0.1 * var * 24 / 23, rtol=1e-5)
+    np.testing.assert_allclose(stats["batch_stats"]["alone"]["norm"]["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(stats["batch_stats"]["alone"]["norm"]["var"], 0.9 + 0.1 * var * 24 / 23, rtol=1e-5)
 
 
 def test_batch_norm_is_that_of_all_devices():
     x, layout = np.random.default_rng(0).normal(1, 2, (8, 2, 2, 3)).astype(np.float32), np.ones((8, 4, 4, 2), np.float32)
-    variables = SPADE(hidden=4).init(KEY, x, layout, False)
+    variables = Alone(hidden=4).init(KEY, x, layout, False)
 
     def run(axis_name):
-        return lambda x, layout: SPADE(hidden=4, axis_name=axis_name).apply(variables, x, layout, True, mutable=["batch_stats"])
+        return lambda x, layout: Alone(hidden=4, axis_name=axis_name).apply(variables, x, layout, True, mutable=["batch_stats"])
 
     whole, stats = run(None)(x, layout)
     parts, part_stats = jax.vmap(run("data"), axis_name="data")(x.reshape(4, 2, 2, 2, 3), layout.reshape(4, 2, 4, 4, 2))
     np.testing.assert_allclose(parts.reshape(x.shape), whole, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(part_stats["batch_stats"]["norm"]["mean"][2], stats["batch_stats"]["norm"]["mean"], rtol=1e-5)
+    np.testing.assert_allclose(part_stats["batch_stats"]["alone"]["norm"]["mean"][2], stats["batch_stats"]["alone"]["norm"]["mean"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("upsampling", "blocks", "multiple"), [("normal", 4, 32), ("more", 4, 64), ("most", 4, 128), ("most", 1, 16)])
