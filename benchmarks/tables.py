@@ -7,11 +7,11 @@ table has no figure for is named below it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import cases, compile_time, record
+from benchmarks import against_pytorch, cases, compile_time, record
 from experiments.common import one_sentence_errors
 
 Line = dict[str, Any]
@@ -40,7 +40,7 @@ class Column(NamedTuple):
 class Table(NamedTuple):
     """How the lines of a results file are shown, or those of them that `chosen` is true of.
 
-    key: the fields whose values together say what was measured. expected: gives the names of which there should be lines.
+    key: the fields whose values together say what was measured. expected: gives the names of which there should be lines, on a CPU (True) or elsewhere.
     """
 
     file: str
@@ -49,7 +49,7 @@ class Table(NamedTuple):
     commands: tuple[str, ...]
     key: tuple[str, ...]
     columns: tuple[Column, ...]
-    expected: Callable[[], list[str]] = list
+    expected: Callable[[bool], Sequence[str]] = lambda on_cpu: ()
     chosen: Callable[[Line], bool] = bool
 
 
@@ -103,11 +103,11 @@ def _size(line: Line) -> str:
     return "x".join(str(side) for side in line["image_size"])
 
 
-def _suites() -> list[str]:
+def _suites(on_cpu: bool) -> list[str]:
     return [f"{family} {preset}" for suite in cases.SUITES.values() for family, preset in suite.items()]
 
 
-def _steps() -> list[str]:
+def _steps(on_cpu: bool) -> list[str]:
     return [case.name for case in compile_time.different(list(cases.FAMILIES), [])]
 
 
@@ -165,7 +165,7 @@ device's, the largest, relative.""",
         *(NAMED, text("parallel", "form"), number("devices", "d"), text("virtual"), IMAGES, spread()),
         *(number("weak_efficiency", ".2f", head="efficiency"), number("difference", ".1e"), ratio_spread("time / other form's")),
     ),
-    lambda: ["dcgan digits"],
+    lambda _: ["dcgan digits"],
 )
 POPULATION = Table(
     "population",
@@ -174,7 +174,7 @@ POPULATION = Table(
     ("python -m benchmarks.population    # one minute on two free cores",),
     ("name", "members", "steps", "batch"),
     (number("members", "d"), spread("vmap, ms (p10 to p90)", "vmap_"), spread("one by one, ms (p10 to p90)", "alone_"), ratio_spread("one by one / vmap")),
-    lambda: ["cgan of embed_population"],
+    lambda _: ["cgan of embed_population"],
 )
 CONV = Table(
     "conv",
@@ -194,16 +194,23 @@ AGAINST_PYTORCH = Table(
 jaxgan's: above 1, jaxgan is faster. On a CPU its convolutions multiply less where channels are many (`jaxgan/nn/winograd.py`), to the same numbers but for
 rounding. A round is up to 200 steps, waited for together; there are 30 rounds, or those that begin within the seconds asked for (60), and p10 and p90 are
 theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its default, which on a busy machine is tens of times
-slower. *first*: what the first step took longer than later ones.""",
-    ("python -m benchmarks.against_pytorch    # needs PyTorch",),
+slower. *first*: what the first step took longer than later ones. *together*: so many processes started beside each other before the first was timed; then
+*first* holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch may be the compiled one.""",
+    (
+        "python -m benchmarks.against_pytorch    # needs PyTorch",
+        "python -m benchmarks.against_pytorch --suite gpu --device cuda --dtype bfloat16 --compiled --together 14",
+    ),
     ("name", "image_size", "provenance.batch", "provenance.dtype", "provenance.jax"),
     (
         *(text("name", "game"), SIZE, text("provenance.batch", "batch"), DTYPE, ratio_spread("PyTorch / jaxgan")),
         *(spread("jaxgan, ms (p10 to p90)", "sides.jaxgan."), number("sides.jaxgan.first_s", ".1f", head="first, s")),
         Column("PyTorch, ms (p10 to p90)", lambda line: spread(prefix=f"sides.{line['fastest']}.").show(line)),
         *(Column("first, s", lambda line: digits(line["sides"][line["fastest"]]["first_s"])), text("fastest", "PyTorch's form")),
+        *(number("sides.pytorch.median_ms", head="channels last, ms"), number("sides.pytorch-contiguous.median_ms", head="channels first, ms")),
+        *(number("sides.pytorch-compiled.median_ms", head="torch.compile, ms"), number("together", "d")),
         *(number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch")),
     ),
+    expected=lambda on_cpu: [case.name for case in against_pytorch.SUITES["cpu" if on_cpu else "gpu"]],
 )
 LAYERS = Table(
     "against_pytorch_layers",
@@ -325,7 +332,7 @@ def section(table: Table, lines: list[Line]) -> list[str]:
         cells = [[column.show(line) or "-" for column in columns] for line in rows]
         head = [[column.head for column in columns], ["---"] * len(columns)]
         page += [f"### {place}", "\n".join(f"| {' | '.join(row)} |" for row in head + cells)]
-        missing = [wanted for wanted in dict.fromkeys(table.expected()) if wanted not in {line.get("name") for line in rows}]
+        missing = [wanted for wanted in dict.fromkeys(table.expected(place.startswith("CPU"))) if wanted not in {line.get("name") for line in rows}]
         page += [f"Not measured here: {', '.join(missing)}."] if missing else []
     if all(line["provenance"].get("platform", line["provenance"].get("device")) == "cpu" for line in lines):
         page.append("Not measured on a GPU or TPU." if lines else "Not measured.")

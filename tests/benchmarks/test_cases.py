@@ -32,6 +32,13 @@ def test_random_batches_fit(name):
             assert -1 <= x.min() < -0.9 < 0.9 < x.max() <= 1
 
 
+def test_the_kind_of_augmentation_can_be_another():
+    case = cases.case("stylegan", "auto", augment="ada")
+    assert case.name == "stylegan auto ada"
+    assert case.config.stabilisers.augment.kind == "ada"
+    assert dataclasses.replace(case.config, stabilisers=cases.case("stylegan", "auto").config.stabilisers) == cases.case("stylegan", "auto").config
+
+
 def test_every_family_and_suite_is_there():
     assert set(cases.FAMILIES) == set(CASES)
     for suite in cases.SUITES.values():

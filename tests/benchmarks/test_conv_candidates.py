@@ -66,3 +66,12 @@ def test_a_measurement_is_whole(tmp_path):
     assert "4x4/2 2x12x8x3" in conv_candidates.row(line)
     record.append("conv_candidates", {"name": "game", **line, "share": 0.5}, record.provenance(batch=2), tmp_path)
     assert "| game | kernel gradient | 4x4/2 2x12x8x3 > 6x4x5 | 3 |" in tables.page(tmp_path)
+
+
+def test_elsewhere_than_on_a_cpu_the_plain_form_is_jaxgans(monkeypatch):
+    (forward, *_) = operations(GEOMETRIES["dense"])
+    on_cpu = forms_for(forward)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    forms = forms_for(forward)
+    assert (forms["jaxgan"], forms["for a CPU"]) == (on_cpu["lax"], on_cpu["jaxgan"])
+    assert set(forms) == set(on_cpu) - {"lax"} | {"for a CPU"}

@@ -53,3 +53,17 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         record.append("x", {}, {}, tmp_path / "file")
+
+
+def test_a_copy_without_its_history_may_be_told_its_commit(monkeypatch):
+    def no_git(*_):
+        raise OSError
+
+    monkeypatch.setattr(record, "_git", no_git)
+    for told, found in (("0123456789ab", "0123456789ab"), (None, "unknown")):
+        record.commit.cache_clear()
+        monkeypatch.delenv("JAXGAN_COMMIT", raising=False)
+        if told:
+            monkeypatch.setenv("JAXGAN_COMMIT", told)
+        assert record.commit() == found
+    record.commit.cache_clear()
