@@ -176,7 +176,7 @@ def test_sides_are_timed_in_turns_and_recorded(tmp_path):
 
 @pytest.mark.slow
 def test_processes_started_beside_each_other_are_timed_and_a_dead_one_is_left_out(tmp_path, capfd, monkeypatch):
-    """On a lent accelerator, one side that does not compile must not cost the measurement."""
+    """On a rented accelerator, one side that does not compile must not cost the measurement."""
     monkeypatch.setattr(against_pytorch, "sides_of", lambda *_: ["jaxgan", "pytorch", "no-such-side"])
     options = ["--families", "cgan", "--batch", "4", "--seconds", "0.1", "--together", "2", "--out", str(tmp_path), "--trace", str(tmp_path / "trace")]
     against_pytorch.main(options)
