@@ -232,7 +232,7 @@ PROFILE = Table(
     """The share of a step, under JAX's profiler, in which convolutions or matrix products run (beside other work or not); in which these or what belongs to
 a convolution does, as laying images out for it and Winograd's transforms; and in which any kernel runs. The profiler sees only the start of convolutions that
 XLA runs in the background, which are most of what is missing. *others*: the longest kernels that are no products, by XLA's names. Lazy regularisation is
-weighted.""",
+weighted. Of an accelerator, `python -m benchmarks.device_trace` tells the same from a trace.""",
     ("python -m benchmarks.step_profile",),
     ("name", "provenance.batch", "provenance.jax"),
     (
