@@ -184,7 +184,7 @@ def ready(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[tuple[
             with started(sides, case, options.device, options.dtype, options.cores) as rivals:
                 yield case, rivals
         return
-    with started_together(wanted, options.device, options.dtype, options.together, options.patience) as found:
+    with started_together(wanted, options.device, options.dtype, options.cores, options.together, options.patience) as found:
         for case in cases:
             yield case, found[case]
             for rival in found[case]:

@@ -77,9 +77,9 @@ class Rival:
         if self.count:
             return
         with self._killed_after(patience):
-            first, again = ([self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds] for _ in range(2))
-            first_s, slowest = sum(first), max(again)
-            self.first_s, self.count = max(0.0, first_s - sum(again)), max(1, min(200, round(0.3 / slowest)))
+            first = sum(self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds)
+            again = [self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds]
+        self.first_s, self.count = max(0.0, first - sum(again)), max(1, min(200, round(0.3 / max(again))))
 
     def close(self) -> None:
         """End the process."""
@@ -110,7 +110,7 @@ def started(sides: Sequence[str], case: Case, device: str, dtype: str, cores: in
 
 @contextlib.contextmanager
 def started_together(
-    wanted: Sequence[tuple[Case, Sequence[str], Kinds]], device: str, dtype: str, at_once: int, patience: float
+    wanted: Sequence[tuple[Case, Sequence[str], Kinds]], device: str, dtype: str, cores: int, at_once: int, patience: float
 ) -> Iterator[dict[Case, list[Rival]]]:
     """The processes of all cases, `at_once` starting and compiling beside each other; yielded when all are ready, so that they are timed undisturbed.
 
@@ -124,7 +124,7 @@ def started_together(
         def left() -> float:
             return max(0.1, patience - (time.perf_counter() - begin)) if patience else 0.0
 
-        rival = Rival(side, case, device, dtype, patience=left())
+        rival = Rival(side, case, device, dtype, cores, left())
         ready.append(rival)
         if side in COMPILING:
             rival.begin(kinds, left())

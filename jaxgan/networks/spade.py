@@ -75,7 +75,7 @@ def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int]
 
 
 def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
-    """3x3 convolutions of the same x with kernels and biases of equal shapes, as one, which every backend runs faster than several."""
+    """3x3 convolutions of the same x with kernels and biases of equal shapes, as one, which a CPU runs faster than several."""
     kernels, biases = zip(*layers, strict=True)
     y = conv2d(x, jnp.concatenate(kernels, axis=-1).astype(x.dtype), 1, 1)
     return jnp.split(y + per_channel(jnp.concatenate(biases).astype(x.dtype), y.ndim), len(layers), axis=-1)

@@ -65,7 +65,7 @@ def _few_pixels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bo
 def _winograd(geometry: Geometry, batch: Any, inputs: int, outputs: int, of_kernel: bool = False) -> bool:
     """Whether what `jaxgan.nn.winograd` saves in products, which grows with the channels, is worth its additions and its larger kernel.
 
-    They are counted as there, and by their harmonic mean. Measured on one and two cores, 1.1 to 1.9 times faster from the least of them on: 3x3 kernels gain
+    They are counted as there, and by their harmonic mean. Measured on one and two cores, 1.0 to 1.9 times as fast from the least of them on: 3x3 kernels gain
     with 128 channels and lose with 64; for 4x4 ones other forms are good, and the transforms cost more, up to about 200; gradients of kernels are slow in every
     other form and gain with 16 channels already.
     """

@@ -191,7 +191,7 @@ def test_a_side_that_is_never_ready_is_ended(monkeypatch):
     monkeypatch.setattr(sides.sys, "executable", "/bin/cat")  # waits for its input, for ever
     monkeypatch.setattr(sides.subprocess, "Popen", lambda command, real=sides.subprocess.Popen, **options: real(command[:1], **options))
     case = against_pytorch.Case("cgan", 28, 4)
-    with sides.started_together([(case, ["jaxgan"], [(None, 1)])], "cpu", "float32", 1, patience=0.5) as found:
+    with sides.started_together([(case, ["jaxgan"], [(None, 1)])], "cpu", "float32", 0, 1, patience=0.5) as found:
         assert found == {case: []}
 
 
