@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -12,6 +13,12 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling is most of the time here, and takes a third of it without the optimisations; what is computed does not depend on them beyond rounding.
 jax.config.update("jax_disable_most_optimizations", True)
+# What one worker has compiled the others read, and so does a test whose program was dropped from memory. pytest-xdist's workers inherit the environment.
+if "JAXGAN_TESTS_COMPILED" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="jaxgan-tests-")
+    os.environ["JAXGAN_TESTS_COMPILED"] = _compiled.name
+jax.config.update("jax_compilation_cache_dir", os.environ["JAXGAN_TESTS_COMPILED"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,8 +24,9 @@ PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
 CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
 OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "augment": {"flip": True}, "devices": 1, "seed": 11}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in ("tiny", "stargan") else name for name in ("tiny", *PROCESSES)]
-"""stargan with two data sets has whatever it has with one."""
+SLOW = ("tiny", "gan", "cgan", "stargan")
+"""The slow tests kill these, too: acgan has whatever gan and cgan have to save, and stargan with two data sets what it has with one."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ("tiny", *PROCESSES)]
 
 
 @pytest.fixture(scope="session")
