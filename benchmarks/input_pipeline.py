@@ -29,6 +29,7 @@ from PIL import Image
 
 from benchmarks import cases, record
 from experiments.common import one_sentence_errors
+from experiments.memory import keep_freed
 from jaxgan import data, feed
 from jaxgan.data import images, streaming
 from jaxgan.data.dataset import Dataset
@@ -203,6 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_sentence_errors():
         require(min(options.images, options.seconds) > 0 and options.batch >= 0, "--images, --seconds and --batch must be positive")
+        keep_freed()  # as the experiments do
         if options.what != "waits":
             report_sources(options)
         if options.what != "sources":
