@@ -283,7 +283,11 @@ WAITS = Table(
     "input_pipeline",
     "Waiting for data",
     "The share of the time of training that the loop waits for its next batch. The target is under 3 %.",
-    ("python -m benchmarks.input_pipeline waits",),
+    (
+        "python -m benchmarks.input_pipeline waits                                                    # digits, all families: 7 minutes on two free cores",
+        "python -m benchmarks.input_pipeline waits --family gan cgan dcgan acgan vaegan --preset mnist",
+        "python -m benchmarks.input_pipeline waits --family pix2pix --preset maps --source mapped stream",
+    ),
     ("name", "source", "image_size", "images"),
     (
         *(NAMED, text("source"), SIZE, IMAGES, number("ms_per_step", head="step, ms"), number("wait_ms_per_step", head="of it waiting, ms")),
