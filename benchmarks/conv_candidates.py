@@ -153,19 +153,17 @@ FORMS: dict[str, dict[str, Form]] = {
         "lax": conv_forms.lax_kernel_gradient,
         "convolution": conv_forms._kernel_gradient_convolution,
         "taps": conv_forms._kernel_gradient_taps,
-        "one tap after the other": conv_forms._tap_by_tap,
+        "crossed": conv_forms._kernel_gradient_crossed,
         "gathered": conv_forms._kernel_gradient_gathered,
-        "few outputs": lambda geometry, x, g: turn(
-            geometry, conv_forms._kernel_gradient_few(geometry, pad(x, geometry.trimmed_padding()), g)
-        ),
+        "few outputs": conv_forms._kernel_gradient_few,
         "folded taps": _kernel_gradient_folded(conv_forms._kernel_gradient_taps),
-        "folded, one tap after the other": _kernel_gradient_folded(conv_forms._tap_by_tap),
         "folded convolution": _kernel_gradient_folded(conv_forms._kernel_gradient_convolution),
         "winograd": winograd.winograd_kernel_gradient,
     },
 }
 """jaxgan: what `jaxgan.nn.conv` chooses for these sizes. taps: a matrix product for each tap. gathered: one product of the images as all taps see them
-(im2col). few outputs: one product for all taps, whose results are shifted and added. column: with a column of padding, cut off again. folded: squares of
+(im2col). few outputs: one product for all taps, whose results are shifted and added. crossed: rows of the images and columns of the
+gradient beside each other. column: with a column of padding, cut off again. folded: squares of
 stride x stride pixels become channels, so that the stride is 1. spread: zeros between the pixels. phases: positions modulo the stride, in one convolution or
 apart."""
 
@@ -176,7 +174,7 @@ def forms_for(operation: Operation) -> dict[str, Form]:
     folds = strided and all(low >= 0 and high >= 0 for low, high in geometry.trimmed_padding())
     laid_out = 4 * operation.shapes[0][0] * prod(geometry.kernel_size) * prod(geometry.output_size)
     channels = max(operation.shapes[1][2:])
-    left_out = set() if folds else {"folded", "folded taps", "folded, one tap after the other", "folded convolution"}
+    left_out = set() if folds else {"folded", "folded taps", "folded convolution"}
     if strided and operation.kind != "input gradient":  # which is made dense first
         left_out |= {"few outputs", "column"}
     if not strided or any(k < s for k, s in zip(geometry.kernel_size, geometry.strides, strict=True)):

@@ -21,6 +21,7 @@ from jaxgan.errors import require, require_range
 from jaxgan.families import translation
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
+from jaxgan.nn.channels import beside
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
@@ -143,7 +144,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     fake, pull_back, generator = _generate(generator_network, generator, source, draws["keys"])
 
     # The discriminator sees pairs: what was given, and what was made of it.
-    real_pair, fake_pair = jnp.concatenate([source, target], -1), jnp.concatenate([source, fake], -1)
+    real_pair, fake_pair = beside([source, target]), beside([source, fake])
     shown = fake_pair
     if s.pool_size:
         replayed, shown = pool.query(extra["pool"], gather(fake_pair, axis_name), draws["pool"])
@@ -160,7 +161,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     discriminator = discriminator.replace(params=params, stats=stats)
 
     def generator_loss(fake: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        pair = jnp.concatenate([source, fake], -1)
+        pair = beside([source, fake])
         adversarial, stats = translation.fooling_loss(network, config, discriminator, "d", pair, real_pair, draws, images, axis_name, parts)
         distance = translation.l1(fake, target)
         loss = device_mean(adversarial + config.l1_weight * distance, axis_name)

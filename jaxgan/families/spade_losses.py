@@ -18,6 +18,7 @@ from jaxgan.families.stabilisers import augmentation, penalties
 from jaxgan.families.translation import Draws, l1
 from jaxgan.networks.spade import Judgement, MultiscaleDiscriminator
 from jaxgan.networks.vgg import VGGFeatures
+from jaxgan.nn.channels import beside
 from jaxgan.state import Metrics, PyTree
 
 Change = Callable[[jax.Array], jax.Array]
@@ -45,7 +46,8 @@ def judge(
     Augmentation, after it, changes both alike, as their features are compared, and moves the layout with them.
     """
     noisy = [translation.instance_noise(config, keys, images, f"{name} {of}")(x) for x, of in ((fake, "fake"), (real, "real"))]
-    both = jnp.stack([change(jnp.concatenate([layout, x], axis=-1)) for x in noisy], axis=1)
+    both = jnp.stack(noisy, axis=1)
+    both = jax.vmap(change, 1, 1)(beside([jnp.broadcast_to(layout[:, None], (*both.shape[:-1], layout.shape[-1])), both]))
     own = translation.variables_of(stats, "d")
     judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), train=True, mutable=list(own))
     of_fake, of_real = (jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1))
@@ -94,7 +96,7 @@ def critic_loss(
     metrics: Metrics = {name: mean_over_scales(term, of_fake, of_real) for name, term in terms.items()}
 
     def critic(x: jax.Array) -> jax.Array:
-        shown = change(jnp.concatenate([layout, x], axis=-1))
+        shown = change(beside([layout, x]))
         judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown, train=False)
         return jnp.concatenate([logits.reshape(len(x), -1) for logits, _ in judged], axis=1)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import require
+from jaxgan.nn.channels import beside
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
 
@@ -104,7 +105,7 @@ class DCGANDiscriminator(nn.Module):
         x = images
         if self.classes:
             planes = jax.nn.one_hot(labels, self.classes)[:, None, None, :]
-            x = jnp.concatenate([x, jnp.broadcast_to(planes, (*images.shape[:3], self.classes))], axis=-1)
+            x = beside([x, jnp.broadcast_to(planes, (*images.shape[:3], self.classes))])
         for i in range(count):
             x = conv(self.width << i, i, 4, 2, 1)(x, train)
             if batch_norm and i > 0:

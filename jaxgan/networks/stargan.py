@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require, require_range
 from jaxgan.networks.mlp import torch_uniform
+from jaxgan.nn.channels import beside
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import InstanceNorm, per_channel
 from jaxgan.nn.padding import require_sides
@@ -22,7 +23,7 @@ torch_uniform_transposed = nn.initializers.variance_scaling(1 / 3, "fan_out", "u
 def with_planes(images: jax.Array, labels: jax.Array) -> jax.Array:
     """Images [B, H, W, C] and labels [B, P] -> [B, H, W, C + P]: after the channels, one constant plane for each label."""
     planes = jnp.broadcast_to(labels[:, None, None, :].astype(images.dtype), (*images.shape[:3], labels.shape[-1]))
-    return jnp.concatenate([images, planes], axis=-1)
+    return beside([images, planes])
 
 
 class StarGANGenerator(nn.Module):

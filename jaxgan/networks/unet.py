@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require_choice, require_range
 from jaxgan.networks.dcgan import dcgan_normal, dcgan_scale
+from jaxgan.nn.channels import beside
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import norm_layer
 from jaxgan.nn.padding import reflection_pad, require_sides
@@ -71,7 +72,7 @@ class UNet(nn.Module):
             skips.append(x)
 
         for i in reversed(range(self.depth)):
-            x = nn.relu(x if i == innermost else jnp.concatenate([skips[i], x], axis=-1))
+            x = nn.relu(x if i == innermost else beside([skips[i], x]))
             x = self._up(x, widths[i - 1] if i else self.channels, normed_bias if i else True, f"up{i}")
             if i:
                 x = norm(f"up_norm{i}")(x, train)

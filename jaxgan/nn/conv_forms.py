@@ -14,13 +14,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgan.nn.channels import beside
 from jaxgan.nn.geometry import Geometry, Pair, pad, turn
 from jaxgan.nn.winograd import fits, widening, winograd_forward, winograd_input_gradient, winograd_kernel_gradient
 
 _CANONICAL = ("NHWC", "HWIO", "NHWC")
 
-_DENSE, _WIDENED, _KERNEL = 112, 200, 16
-"""Mean channels from which on `_winograd` pays: in a convolution or its gradient in the images, where it widens the images, and in gradients of kernels."""
+_DENSE, _WIDENED = 112, 200
+"""Mean channels from which on `_winograd` pays in a convolution or its gradient in the images, and where it widens the images."""
+_KERNEL, _KERNEL_WIDENED = 80, 170
+"""The same of gradients of kernels."""
+_CROSSED = 16
+"""Mean channels from which on `_crosses` pays, up to those two."""
 
 
 def lax_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -62,16 +67,22 @@ def _few_pixels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bo
     return prod(geometry.kernel_size) > 1 and 2 * pixels * (inputs + outputs) <= inputs * outputs
 
 
+def _mean_channels(geometry: Geometry, inputs: int, outputs: int) -> float:
+    """The harmonic mean, with as many inputs as `jaxgan.nn.winograd` computes with."""
+    inputs *= widening(geometry)
+    return 2 * inputs * outputs / (inputs + outputs)
+
+
 def _winograd(geometry: Geometry, batch: Any, inputs: int, outputs: int, of_kernel: bool = False) -> bool:
     """Whether what `jaxgan.nn.winograd` saves in products, which grows with the channels, is worth its additions and its larger kernel.
 
-    They are counted as there, and by their harmonic mean. Measured on one and two cores, 1.0 to 1.9 times as fast from the least of them on: 3x3 kernels gain
-    with 128 channels and lose with 64; for 4x4 ones other forms are good, and the transforms cost more, up to about 200; gradients of kernels are slow in every
-    other form and gain with 16 channels already.
+    Measured on one and two cores, 1.0 to 1.9 times as fast from the least mean channels on: 3x3 kernels gain with 128 channels and lose with 64; for 4x4 ones
+    other forms are good, and the transforms cost more, up to about 200; gradients of kernels are slow in every other form and gain a little earlier.
     """
-    wider = widening(geometry)
-    least, inputs = _KERNEL if of_kernel else _DENSE if wider == 1 else _WIDENED, wider * inputs
-    return fits(geometry) and _pixels(geometry, batch) >= 256 * prod(geometry.strides) and 2 * inputs * outputs >= least * (inputs + outputs)
+    if not fits(geometry) or _pixels(geometry, batch) < 256 * prod(geometry.strides):
+        return False
+    least = (_KERNEL, _KERNEL_WIDENED) if of_kernel else (_DENSE, _WIDENED)
+    return _mean_channels(geometry, inputs, outputs) >= least[widening(geometry) > 1]
 
 
 def _many_channels(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bool:
@@ -112,7 +123,7 @@ def _forward_taps(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Ar
 
 def _gathered(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """One matrix product of what all taps meet, side by side (im2col)."""
-    made = jnp.concatenate(_each_tap(geometry, x), axis=1) @ turn(geometry, kernel).reshape(-1, kernel.shape[2 if geometry.turned else 3])
+    made = _flat(jnp.concatenate(_each_tap(geometry, x), axis=3)) @ turn(geometry, kernel).reshape(-1, kernel.shape[2 if geometry.turned else 3])
     return made.reshape(x.shape[0], *geometry.output_size, made.shape[1])
 
 
@@ -237,42 +248,73 @@ def _many_inputs(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> b
     return inputs >= 128 and pixels <= 16 * outputs and 4 * prod(geometry.kernel_size) * pixels * inputs <= 64 << 20
 
 
-def _many_of_both(geometry: Geometry, batch: Any, inputs: int) -> bool:
-    """Whether pixels and channels are so many that the same is better made by one product after the other, whose copies of x take less memory.
+def _crosses(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bool:
+    """Whether the gradient of the kernel is best made by `_kernel_gradient_crossed`: there are enough channels, but not yet enough for `_winograd`.
 
-    Measured on two cores, 3x3 kernels: 1.2 to 2 times faster than a convolution, whose transposes of images with power-of-two sides, as StyleGAN's, can come
-    to that again. The last condition bounds the memory, in bytes.
+    Measured on two cores, 3x3 kernels: 2 to 3 times faster than the next form with up to 32 channels, 1.1 times with 64, but slower in images below 16x16;
+    4x4 ones of stride 2: up to 2 times with the 3 channels of images, 1.05 times with 64.
     """
-    known = isinstance(batch, int)  # not where a program is exported
-    return known and inputs >= 64 and 4 * prod(geometry.kernel_size) * batch * prod(geometry.output_size) * inputs <= 160 << 20
+    fitting = (geometry.kernel_size, geometry.strides) in (((3, 3), (1, 1)), ((4, 4), (2, 2))) and min(geometry.output_size) >= 16
+    return fitting and _mean_channels(geometry, inputs, outputs) >= _CROSSED and not _winograd(geometry, batch, inputs, outputs, of_kernel=True)
 
 
 def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """As `lax_kernel_gradient`, by the fastest form for these sizes on CPU."""
-    window, strides, pads = geometry.kernel_size, geometry.strides, geometry.trimmed_padding()
-    few_images = geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4)
-    sizes = (geometry, x.shape[0], x.shape[3], g.shape[3])
-    if not _few_pixels(*sizes) and _winograd(*sizes, of_kernel=True):
-        return winograd_kernel_gradient(geometry, x, g)
-    if strides != (1, 1) and x.shape[3] <= 4:
-        return _kernel_gradient_gathered(geometry, x, g)
-    if window == (1, 1) or few_images or _few_pixels(*sizes) or _many_inputs(*sizes):
+    window, strides, inputs, outputs = geometry.kernel_size, geometry.strides, x.shape[3], g.shape[3]
+    sizes = (geometry, x.shape[0], inputs, outputs)
+    if _few_pixels(*sizes):
         return _kernel_gradient_taps(geometry, x, g)
-    # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding.
-    wide = min(geometry.output_size) >= max(window)
-    # Few images leave the other form little to add up in order: measured on one core, up to 16 outputs are then 1.1 to 7 times faster this way.
-    most = 16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8
-    if strides == (1, 1) and wide and _few(window, x.shape[3], g.shape[3], most, widest=16):
-        return turn(geometry, _kernel_gradient_few(geometry, pad(x, pads), g))
-    if strides == (1, 1) and _many_of_both(geometry, x.shape[0], x.shape[3]):
-        return _tap_by_tap(geometry, x, g)
+    if window == (1, 1):
+        return turn(geometry, _over_pixels(_each_tap(geometry, x)[0], g)[None, None])
+    # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding. Few images leave a
+    # convolution little to add up in order: measured on one core, up to 16 outputs are then 1.1 to 7 times faster as one product.
+    wide, most = min(geometry.output_size) >= max(window), 16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8
+    few, crosses = strides == (1, 1) and wide and _few(window, inputs, outputs, most, widest=16), _crosses(*sizes)
+    if few and not (crosses and window[0] * inputs + window[1] * outputs < inputs + prod(window) * outputs):  # fewer copies of channels
+        return _kernel_gradient_few(geometry, x, g)
+    if crosses:
+        return _kernel_gradient_crossed(geometry, x, g)
+    if _winograd(*sizes, of_kernel=True):
+        return winograd_kernel_gradient(geometry, x, g)
+    if strides != (1, 1) and inputs <= 4:
+        return _kernel_gradient_gathered(geometry, x, g)
+    if geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4) or _many_inputs(*sizes):
+        return _kernel_gradient_taps(geometry, x, g)
     return _kernel_gradient_convolution(geometry, x, g)
 
 
 def _kernel_gradient_gathered(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """One matrix product of what all taps meet, side by side."""
-    slopes = (jnp.concatenate(_each_tap(geometry, x), axis=1).T @ g.reshape(-1, g.shape[3])).reshape(*geometry.kernel_size, x.shape[3], g.shape[3])
-    return turn(geometry, slopes)
+    slopes = _flat(jnp.concatenate(_each_tap(geometry, x), axis=3)).T @ _flat(g)
+    return turn(geometry, slopes.reshape(*geometry.kernel_size, x.shape[3], g.shape[3]))
+
+
+def _kernel_gradient_crossed(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """One matrix product for all taps: of x with the rows that the kernel's rows meet beside each other as channels, and of g with its columns beside each
+    other as the kernel's columns meet them, so that kh + kw copies hold all kh kw taps. As many columns of x as the stride, which divides kw, are one.
+    """
+    (kh, kw), (down, across), rows = geometry.kernel_size, geometry.strides, geometry.output_size[0]
+    odd = rows % 2  # a row of zeros, for an even number of them
+    (top, _), sides = geometry.trimmed_padding()
+    length = (rows + odd - 1) * down + 1 - top - x.shape[1]
+    x, g = lax.optimization_barrier((x, g))  # or what makes them would be computed for each copy
+    met = [pad(x, ((top - u, length + u), sides))[:, ::down] for u in range(kh)]
+    seen = beside([part.reshape(*part.shape[:2], part.shape[2] // across, -1) for part in met])
+    given = beside([pad(g, ((0, odd), (v, kw // across - 1 - v))) for v in range(kw // across)])
+    slopes = _over_pixels(seen, given).reshape(kh, across, -1, kw // across, g.shape[3])
+    return turn(geometry, slopes.transpose(0, 3, 1, 2, 4).reshape(kh, kw, -1, g.shape[3]))
+
+
+def _over_pixels(x: jax.Array, g: jax.Array) -> jax.Array:
+    """Sums over pixels of all products of a channel of x and one of g, [B, H, W, I] and [B, H, W, O] -> [I, O].
+
+    Both halves of an even number of rows are products of their own, which run beside each other: 1.4 times faster. XLA lays the first factor of a product
+    out anew: it should be the smaller one.
+    """
+    turned, parts = x.shape[3] > g.shape[3], 1 + (x.shape[1] % 2 == 0)
+    first, second = (array.reshape(parts, -1, array.shape[3]) for array in ((g, x) if turned else (x, g)))
+    made = jnp.sum(jnp.einsum("npa,npb->nab", first, second), 0)
+    return made.T if turned else made
 
 
 def _kernel_gradient_convolution(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
@@ -289,29 +331,26 @@ def _kernel_gradient_taps(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax
 
 
 def _kernel_gradient_few(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
-    """All taps as one matrix product: padded x [B, H, W, I] with the shifted copies of g side by side."""
-    (kh, kw), (_, height, width, inputs), outputs = geometry.kernel_size, x.shape, g.shape[3]
-    g = pad(g, ((kh - 1, kh - 1), (kw - 1, kw - 1)))
-    shifted = [g[:, u : u + height, v : v + width] for u in range(kh - 1, -1, -1) for v in range(kw - 1, -1, -1)]
-    columns = jnp.concatenate(shifted, axis=-1).reshape(-1, kh * kw * outputs)
-    return (x.reshape(-1, inputs).T @ columns).reshape(inputs, kh, kw, outputs).transpose(1, 2, 0, 3)
-
-
-def _tap_by_tap(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
-    """The gradient of the kernel by one matrix product after the other."""
-    flat = g.reshape(-1, g.shape[3])
-    slopes = jnp.stack([flat.T @ seen if geometry.turned else seen.T @ flat for seen in _each_tap(geometry, x)])
-    return slopes.reshape(*geometry.kernel_size, *slopes.shape[1:])
+    """One matrix product for all taps, of x with shifted copies of g beside each other; with stride 1."""
+    (kh, kw), outputs = geometry.kernel_size, g.shape[3]
+    columns = lax.optimization_barrier(beside([pad(g, ((0, 0), (v, kw - 1 - v))) for v in range(kw)]))
+    copies = beside([pad(columns, ((u, kh - 1 - u), (0, 0))) for u in range(kh)])
+    slopes = _over_pixels(pad(x, geometry.trimmed_padding()), copies).reshape(x.shape[3], kh, kw, outputs)
+    return turn(geometry, slopes.transpose(1, 2, 0, 3))
 
 
 def _seen_by_taps(geometry: Geometry, x: jax.Array) -> jax.Array:
     """x [B, H, W, I] -> [kh kw, B H' W', I]: what each tap of the kernel meets at every output pixel."""
-    return jnp.stack(_each_tap(geometry, x))
+    return jnp.stack([_flat(seen) for seen in _each_tap(geometry, x)])
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B H W, C]."""
+    return x.reshape(-1, x.shape[3])
 
 
 def _each_tap(geometry: Geometry, x: jax.Array) -> list[jax.Array]:
-    """For each tap, in order, what it meets: [B H' W', I]."""
+    """For each tap, in order, what it meets: [B, H', W', I]."""
     (kh, kw), (sh, sw), (rows, columns) = geometry.kernel_size, geometry.strides, geometry.output_size
     x = pad(x, geometry.trimmed_padding())
-    parts = [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
-    return [part.reshape(-1, x.shape[3]) for part in parts]
+    return [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]

@@ -62,13 +62,16 @@ def overlapping_average_pool(x: jax.Array) -> jax.Array:
 
 def _overlapping_mean(x: jax.Array, axis: int) -> jax.Array:
     length = x.shape[axis]
-    outputs = (length + 1) // 2
-    padded = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)])
-    first, second, third = (jax.lax.slice_in_dim(padded, start, start + 2 * outputs - 1, 2, axis) for start in range(3))
+    outputs, odd = (length + 1) // 2, length % 2
+    middle, other = (jax.lax.slice_in_dim(x, start, length, 2, axis) for start in (0, 1))
+
+    def shifted(low: int, high: int) -> jax.Array:
+        return jax.lax.pad(other, jnp.zeros((), x.dtype), [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)])
+
     counts = np.full(outputs, 3.0)
     counts[0] -= 1
-    counts[-1] -= length % 2
-    return (first + second + third) / counts.astype(x.dtype).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    counts[-1] -= odd
+    return (shifted(1, odd - 1) + middle + shifted(0, odd)) / counts.astype(x.dtype).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
 
 
 # -------------------------------------------------------------------------------------------------------------------- filters

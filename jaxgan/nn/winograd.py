@@ -20,6 +20,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxgan.nn.channels import apart, beside
 from jaxgan.nn.geometry import Geometry, Pair, pad
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -115,10 +116,8 @@ def winograd_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> 
     return _unfolded_kernel(geometry, back.reshape(-1, *back.shape[2:]))
 
 
-_BLOCK, _FEW = 16 << 20, 40
-"""Bytes of transformed images and gradients that are laid out at a time, so that they stay in the processor's cache; and mean channels from which on it pays:
-with fewer the products themselves are slow.
-"""
+_BLOCK = 16 << 20
+"""Bytes of transformed images and gradients that are laid out at a time, so that they stay in the processor's cache."""
 
 
 def _blocks(rows: int, row_bytes: int, x: jax.Array, g: jax.Array) -> int:
@@ -127,7 +126,7 @@ def _blocks(rows: int, row_bytes: int, x: jax.Array, g: jax.Array) -> int:
     Measured on two cores, 3x3 kernels: 1.1 to 1.5 times faster than all at once where that is more than a few blocks.
     """
     inputs, outputs = x.shape[3], g.shape[3]
-    if not isinstance(x.shape[0], int) or 2 * inputs * outputs < _FEW * (inputs + outputs):  # any batch, as in a program that is exported; few channels
+    if not isinstance(x.shape[0], int):  # any batch, as in a program that is exported
         return 1
     least = min(rows, -(-rows * row_bytes * x.shape[0] * (inputs + outputs) // _BLOCK))
     return next((count for count in range(least, 2 * least) if rows % count == 0), least)
@@ -256,13 +255,13 @@ def _joined_geometry(geometry: Geometry) -> Geometry:
 def _joined(geometry: Geometry, x: jax.Array) -> jax.Array:
     """x [B, H, W, C] -> [B, H' + 1, W' + 1, 4 C]."""
     x, (rows, columns) = pad(x, geometry.trimmed_padding()), geometry.output_size
-    return jnp.concatenate([x[:, down : down + rows + 1, right : right + columns + 1] for down, right in _SHIFTS], -1)
+    return beside([x[:, down : down + rows + 1, right : right + columns + 1] for down, right in _SHIFTS])
 
 
 def _unjoined(geometry: Geometry, slopes: jax.Array) -> jax.Array:
     """The gradient in x of `_joined`, given that of its result."""
     (top, bottom), (left, right) = geometry.trimmed_padding()
-    parts = zip(_SHIFTS, jnp.split(slopes, 4, -1), strict=True)
+    parts = zip(_SHIFTS, apart(slopes, 4), strict=True)
     first, *rest = (pad(part, ((u - top, 2 - u - bottom), (v - left, 2 - v - right))) for (u, v), part in parts)
     return sum(rest, first)
 
