@@ -181,6 +181,8 @@ def forms_for(operation: Operation) -> dict[str, Form]:
         left_out |= {"phases", "phases apart"}
     if not winograd.fits(geometry):
         left_out.add("winograd")
+    if geometry.kernel_size[1] % geometry.strides[1]:
+        left_out.add("crossed")
     if laid_out * channels > LARGEST:
         left_out |= {"taps", "gathered", "folded taps"}
     forms = {name: form for name, form in FORMS[operation.kind].items() if name not in left_out}
