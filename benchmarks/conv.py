@@ -1,4 +1,4 @@
-"""Time the convolutions of `jaxgan.nn.conv` against plain `lax`, layer by layer and in one whole step: `python -m benchmarks.conv`.
+"""Time `jaxgan.nn.conv` and `jaxgan.nn.channels` against plain `lax`, layer by layer and in one whole step: `python -m benchmarks.conv`.
 
 Prints one JSON line per measurement and appends it to the results. Both forms of a pair are timed in turns in the same process, so that other load on the
 machine falls on both; their ratio is of the two minima. Times are milliseconds of wall clock for one execution, compilation excluded.
@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from jax import lax
 
 from benchmarks import record
 from experiments.common import one_sentence_errors
+from jaxgan.nn.channels import apart, beside
 from jaxgan.nn.conv import conv2d, conv_transpose2d
 
 # name: (transposed, batch, height, inputs, outputs, kernel, stride, padding)
@@ -33,7 +34,11 @@ LAYERS: dict[str, tuple[bool, int, int, int, int, int, int, int]] = {
     "translator-block": (False, 1, 32, 256, 256, 3, 1, 1),
     "translator-down": (False, 1, 128, 64, 128, 3, 2, 1),
     "translator-to-rgb": (False, 1, 134, 64, 3, 7, 1, 0),
+    "spade-256": (False, 1, 256, 32, 32, 3, 1, 1),
 }
+
+# name: (height, channels of each part)
+CHANNELS: dict[str, tuple[int, tuple[int, ...]]] = {"channels-layout-and-image": (256, (33, 3)), "channels-unet-skip": (128, (64, 64))}
 
 
 def lax_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
@@ -117,8 +122,26 @@ def dcgan_inputs(batch: int = 32, width: int = 32) -> tuple[Any, jax.Array, jax.
     return weights, jax.random.normal(next(keys), (batch, 1, 1, 64)), jnp.tanh(jax.random.normal(next(keys), (batch, 32, 32, 3)))
 
 
+def parted(split: Callable[[jax.Array], Sequence[jax.Array]], x: jax.Array) -> jax.Array:
+    """Something whose gradient is that of a split, of which each part is used in another way."""
+    return sum((jnp.sum(part**power) for power, part in enumerate(split(x), 2)), jnp.float32(0))
+
+
+def channel_measurements(repeats: int, budget: float, only: str) -> Iterator[dict[str, Any]]:
+    """Yield one record for arrays put beside each other, and one for the gradient of an array split into halves, for each size."""
+    for name, (height, widths) in CHANNELS.items():
+        if only not in name:
+            continue
+        parts = tuple(jax.random.normal(jax.random.key(i), (1, height, height, width)) for i, width in enumerate(widths))
+        joining = {"lax": lambda *parts: jnp.concatenate(parts, -1), "jaxgan": lambda *parts: beside(parts)}
+        splits: dict[str, Callable[..., Any]] = {"lax": lambda x: jnp.split(x, 2, -1), "jaxgan": lambda x: apart(x, 2)}
+        yield {"name": name, "what": "beside", **race(joining, parts, repeats, budget)}
+        gradients = {side: jax.grad(partial(parted, split)) for side, split in splits.items()}
+        yield {"name": name, "what": "gradient-of-a-split", **race(gradients, (joining["lax"](*parts),), repeats, budget)}
+
+
 def measurements(repeats: int, budget: float, only: str) -> Iterator[dict[str, Any]]:
-    """Yield one record per layer and form, then the whole steps."""
+    """Yield one record per layer and form, then of channels, then the whole steps."""
     for name, (transposed, batch, height, inputs, outputs, kernel_size, stride, padding) in LAYERS.items():
         if only not in name:
             continue
@@ -128,6 +151,7 @@ def measurements(repeats: int, budget: float, only: str) -> Iterator[dict[str, A
         ours = layer_forms(conv_transpose2d if transposed else conv2d, stride, padding)
         for what in ours:
             yield {"name": name, "what": what, **race({"lax": plain[what], "jaxgan": ours[what]}, (x, kernel), repeats, budget)}
+    yield from channel_measurements(repeats, budget, only)
     if only not in "dcgan-32x32-step-batch-32":
         return
     weights, latents, real = dcgan_inputs()

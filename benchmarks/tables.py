@@ -179,7 +179,7 @@ POPULATION = Table(
 CONV = Table(
     "conv",
     "Convolutions",
-    "`jaxgan.nn.conv` against plain `lax` in turns, the fastest call of each: 15 rounds, fewer where they take more than 6 s, at least 2.",
+    "`jaxgan.nn.conv` and `.channels` against plain `lax` in turns, the fastest call of each: 15 rounds, fewer where they take more than 6 s, at least 2.",
     ("python -m benchmarks.conv    # 6 minutes on two free cores",),
     ("name", "what"),
     (
