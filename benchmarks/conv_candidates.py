@@ -162,10 +162,9 @@ FORMS: dict[str, dict[str, Form]] = {
     },
 }
 """jaxgan: what `jaxgan.nn.conv` chooses for these sizes. taps: a matrix product for each tap. gathered: one product of the images as all taps see them
-(im2col). few outputs: one product for all taps, whose results are shifted and added. crossed: rows of the images and columns of the
-gradient beside each other. column: with a column of padding, cut off again. folded: squares of
-stride x stride pixels become channels, so that the stride is 1. spread: zeros between the pixels. phases: positions modulo the stride, in one convolution or
-apart."""
+(im2col). few outputs: one product for all taps, whose results are shifted and added. crossed: rows of the images and columns of the gradient beside each
+other. column: with a column of padding, cut off again. folded: squares of stride x stride pixels become channels, so that the stride is 1. spread: zeros
+between the pixels. phases: positions modulo the stride, in one convolution or apart."""
 
 
 def forms_for(operation: Operation) -> dict[str, Form]:
