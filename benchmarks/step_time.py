@@ -34,9 +34,9 @@ def measure(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 
       kind, devices, steps: see `cases.mapped`.
       peak: from `measured_peak`.
 
-    Returns: compile_s, the times of a step (`timing.summary`), images_per_s, the arithmetic of a step (`cases.arithmetic`), flops_compiled and
-    bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and argument_bytes (of each device), and shares of the peak
-    of all devices. What is not known is None.
+    Returns: compile_s (None with a persistent cache of compiled programs), the times of a step (`timing.summary`), images_per_s, the arithmetic of a
+    step (`cases.arithmetic`), flops_compiled and bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and
+    argument_bytes (of each device), and shares of the peak of all devices. What is not known is None.
     """
     state, batch, key = jax.jit(case.family.init, static_argnums=0)(case.config, jax.random.key(0)), cases.random_batch(case), jax.random.key(1)
     if kind == "scan":
@@ -54,10 +54,14 @@ def measure(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 
     usual = times["mean_ms"] if cases.period(case.config) > 1 else times["median_ms"]
     if compile_seconds is None:
         compile_seconds = max(0.0, first - steps * usual / 1e3)
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
+        compile_seconds = None  # it may only have been read
+    else:
+        compile_seconds = round(compile_seconds, 2)
     # The compiler counts one device's part of a program that is cut over a mesh, and the body of a loop once.
     known = program_cost(program) if kind == "jit" and devices == 1 else {"flops_compiled": None, "bytes_compiled": None, **memory(program)}
     measured = {"name": case.name, "parallel": kind, "steps_per_call": steps, "image_size": list(case.config.image_size), "images": case.images}
-    measured |= {"compile_s": round(compile_seconds, 2), **times, "images_per_s": round(1e3 * case.images / usual, 1), **cases.arithmetic(case), **known}
+    measured |= {"compile_s": compile_seconds, **times, "images_per_s": round(1e3 * case.images / usual, 1), **cases.arithmetic(case), **known}
     real = 1 if jax.default_backend() == "cpu" else devices  # virtual devices share what the peak was measured on
     return measured | shares(measured, usual / 1e3, None if peak is None else {name: real * value for name, value in peak.items()})
 
@@ -117,8 +121,9 @@ def row(line: dict[str, Any]) -> str:
     def number(value: float | None, width: int, form: str) -> str:
         return f"{'-' if value is None else format(value, form):>{width}}"
 
-    text = f"{line['name']:<22}{form:>8}{line['images']:>6}{line['compile_s']:>10.1f}{line['median_ms']:>10.2f}{line['p10_ms']:>9.2f}{line['p90_ms']:>9.2f}"
-    text += f"{line['images_per_s']:>10,.0f}{line['flops'] / 1e9:>9.2f}{number(line['flops_ratio'], 6, '.2f')}{line['flops_per_s'] / 1e9:>8.1f}"
+    text = f"{line['name']:<22}{form:>8}{line['images']:>6}" + number(line["compile_s"], 10, ".1f")
+    text += f"{line['median_ms']:>10.2f}{line['p10_ms']:>9.2f}{line['p90_ms']:>9.2f}{line['images_per_s']:>10,.0f}"
+    text += f"{line['flops'] / 1e9:>9.2f}{number(line['flops_ratio'], 6, '.2f')}{line['flops_per_s'] / 1e9:>8.1f}"
     text += number(line.get("peak_share"), 6, ".0%") + f"{line['bytes'] / 1e6:>9.1f}" + number(line["bytes_ratio"], 7, ".1f")
     return text + number(None if line["temp_bytes"] is None else line["temp_bytes"] / 1e6, 9, ",.1f")
 

@@ -18,7 +18,7 @@ from benchmarks.torch_models import adversarial, learning  # noqa: E402
 from benchmarks.torch_models.batches import FAMILIES, random_batch, tensors  # noqa: E402
 from benchmarks.torch_models.games import GAMES  # noqa: E402
 from benchmarks.torch_models.side_by_side import compare, largest_difference  # noqa: E402
-from benchmarks.torch_models.stylegan2_networks import _filter, modulated  # noqa: E402
+from benchmarks.torch_models.stylegan2_networks import _filter, _means, blur, halve, modulated  # noqa: E402
 from benchmarks.torch_models.tiny import TINY  # noqa: E402
 from benchmarks.torch_models.translation import ReplayPool  # noqa: E402
 from jaxgan.families.stabilisers import Stabilisers  # noqa: E402
@@ -91,6 +91,12 @@ def test_grouped_modulation_is_the_same(up, demodulate):
     one, other = (modulated(x, weight, style, demodulate, up, grouped) for grouped in (False, True))
     assert one.shape == (3, 4, *((12, 14) if up else (6, 7)))
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+def test_the_low_pass_filter_is_three_means():
+    x = torch.randn(2, 3, 8, 10, dtype=torch.float64)
+    np.testing.assert_allclose(_means(torch.nn.functional.pad(x, (2,) * 4), 1) * 4.0, blur(x, 2, 4.0), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(_means(torch.nn.functional.pad(x, (1,) * 4), 2), halve(x), rtol=1e-12, atol=1e-14)
 
 
 def test_the_low_pass_filter_is_made_once():
