@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +19,34 @@ NORMS = ("batch", "instance", "none")
 def per_channel(vector: jax.Array, rank: int) -> jax.Array:
     """[C] -> [1, ..., 1, C] of the given rank, so that nothing is broadcast silently."""
     return vector.reshape((1,) * (rank - 1) + vector.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def standardise(x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: str | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x less its mean over `axes`, and all devices of `axis_name`, over the root of its variance + epsilon: (standardised, mean, variance), axes kept as 1.
+
+    In two passes, so that the variance does not suffer cancellation. Mean and variance are for keeping, and have no gradient. The gradient is written out: the
+    sums that it needs are of one pass over x and the slope, where the rules of single operations need a second, after the first.
+    """
+    return _standardise_fwd(x, axes, epsilon, axis_name)[0]
+
+
+def _standardise_fwd(x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: str | None) -> tuple[Any, Any]:
+    mean = device_mean(jnp.mean(x, axes, keepdims=True), axis_name)
+    centred = x - mean
+    var = device_mean(jnp.mean(centred**2, axes, keepdims=True), axis_name)
+    scale = jax.lax.rsqrt(var + epsilon)
+    return (centred * scale, mean, var), (x, mean, scale)
+
+
+def _standardise_bwd(axes: tuple[int, ...], epsilon: float, axis_name: str | None, kept: Any, slopes: Any) -> tuple[jax.Array]:
+    (x, mean, scale), g = kept, slopes[0]
+    y = (x - mean) * scale
+    along_one, along_y = device_mean((jnp.mean(g, axes, keepdims=True), jnp.mean(g * y, axes, keepdims=True)), axis_name)
+    return (scale * (g - along_one - y * along_y),)
+
+
+standardise.defvjp(_standardise_fwd, _standardise_bwd)
 
 
 class BatchNorm(nn.Module):
@@ -47,15 +76,15 @@ class BatchNorm(nn.Module):
         x = x.astype(jnp.float32)
         if train:
             axis_name = None if self.is_initializing() else self.axis_name
-            mean = device_mean(jnp.mean(x, axes), axis_name)
-            var = device_mean(jnp.mean((x - per_channel(mean, x.ndim)) ** 2, axes), axis_name)
+            normalised, mean, var = standardise(x, axes, self.epsilon, axis_name)
+            mean, var = mean.reshape(channels), var.reshape(channels)
             if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
                 count = x.size // channels * device_count(axis_name)
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
                 running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var * (count / max(count - 1, 1))
         else:
-            mean, var = running_mean.value, running_var.value
-        normalised = (x - per_channel(mean, x.ndim)) * per_channel(jax.lax.rsqrt(var + self.epsilon), x.ndim)
+            scale = jax.lax.rsqrt(running_var.value + self.epsilon)
+            normalised = (x - per_channel(running_mean.value, x.ndim)) * per_channel(scale, x.ndim)
         if not self.affine:
             return normalised.astype(self.dtype)
         shape = (self.classes, channels) if self.classes else (channels,)
@@ -80,10 +109,7 @@ class InstanceNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, H, W, C] -> [B, H, W, C] in `dtype`."""
-        x = x.astype(jnp.float32)
-        centred = x - jnp.mean(x, (1, 2), keepdims=True)
-        var = jnp.mean(centred**2, (1, 2), keepdims=True)
-        return (centred * jax.lax.rsqrt(var + self.epsilon)).astype(self.dtype)
+        return standardise(x.astype(jnp.float32), (1, 2), self.epsilon)[0].astype(self.dtype)
 
 
 def norm_layer(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxgan.nn.norm import BatchNorm, InstanceNorm, norm_layer
+from jaxgan.nn.norm import BatchNorm, InstanceNorm, norm_layer, standardise
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(3, 2, (16, 3, 5, 4)).astype(np.float32)
@@ -89,6 +89,37 @@ def test_instance_norm_in_bfloat16_has_float32_statistics():
     y = InstanceNorm(dtype=jnp.bfloat16).apply({}, rounded)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_array_equal(y, InstanceNorm().apply({}, rounded.astype(jnp.float32)).astype(jnp.bfloat16))
+
+
+def plain(x, axes):
+    """The same by single operations, each with its own gradient."""
+    centred = x - jnp.mean(x, axes, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axes, keepdims=True) + 1e-5)
+
+
+def derivatives(function):
+    """The gradient of a loss, and that of the gradient's norm as in a gradient penalty."""
+    weights = jnp.arange(1.0, 5.0).reshape(1, 1, 1, 4)
+
+    def loss(x):
+        return jnp.sum(jnp.sin(function(x) * weights) + function(x) ** 3)
+
+    def penalty(x):
+        return jnp.sum(jnp.square(jax.grad(loss)(x)))
+
+    return jax.grad(loss)(X), jax.grad(penalty)(X)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2)])
+def test_the_written_gradient_is_that_of_the_operations_to_second_order(axes):
+    for found, wanted in zip(derivatives(lambda x: standardise(x, axes, 1e-5)[0]), derivatives(lambda x: plain(x, axes)), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=3e-5 * np.abs(wanted).max())
+
+
+def test_the_gradient_reads_its_input_once():
+    """Both sums of the gradient are there before anything that depends on one of them: no third pass."""
+    program = jax.make_jaxpr(lambda x: jax.vjp(lambda x: InstanceNorm().apply({}, x), x)[1](x))(X)
+    assert str(program).count("reduce_sum") == 4, "two sums of the forward pass and two of the gradient"
 
 
 class Chosen(nn.Module):
