@@ -16,7 +16,24 @@ from tests.benchmarks.test_cases import tiny
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_step_time(tmp_path):
+@pytest.fixture
+def keep_compiled():
+    """Sets the folder of the persistent cache, which all tests share otherwise."""
+    before = jax.config.jax_compilation_cache_dir
+    yield lambda folder: jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_step_time_gives_no_compile_seconds_beside_a_persistent_cache(tmp_path, keep_compiled):
+    """They may be those of reading."""
+    keep_compiled(str(tmp_path))
+    found = step_time.measure(tiny("gan"), repetitions=3)
+    assert found["compile_s"] is None
+    assert step_time.row(found)
+
+
+def test_step_time(tmp_path, keep_compiled):
+    keep_compiled(None)
     found = step_time.measure(tiny("gan"), repetitions=3, peak={"flops": 2e9, "bytes": 1e9})
     assert found["repetitions"] >= 3
     assert 0 < found["min_ms"] <= found["p10_ms"] <= found["median_ms"] <= found["p90_ms"]
