@@ -14,10 +14,11 @@ import argparse
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import jax
 
+from benchmarks import cases
 from benchmarks.against_pytorch import chosen, config_of
 from benchmarks.step_profile import FAMILIES
 from experiments.common import one_sentence_errors
@@ -40,7 +41,7 @@ FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "condi
 BITS = {"pred": 8, "bf16": 16}
 
 
-def compiled(family: Any, config: Any, batch_size: int) -> str:
+def compiled(case: cases.Case) -> str:
     """The text of the program of a step. Raises `JaxganError` where JAX cannot compile for GPUs."""
     from jax.experimental import topologies
 
@@ -50,14 +51,8 @@ def compiled(family: Any, config: Any, batch_size: int) -> str:
     except Exception as error:  # whatever the plug-in says
         raise JaxganError(f'JAX cannot compile for GPUs here ({error}): pip install "jax[cuda13]", and set JAX_PLATFORMS=cpu') from None
     there = jax.sharding.SingleDeviceSharding(found)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(lambda key: family.init(config, key), key)
-
-    def step(state: Any, batch: Any, key: jax.Array) -> Any:
-        return family.train_step(config, state, batch, key)
-
-    mapped = jax.jit(step, donate_argnums=0, in_shardings=there, out_shardings=there)
-    return mapped.lower(state, family.batch_spec(config, batch_size), key).compile().as_text() or ""
+    step = jax.jit(partial(case.family.train_step, case.config), donate_argnums=0, in_shardings=there, out_shardings=there)
+    return step.lower(*cases.arguments(case)).compile().as_text() or ""
 
 
 def instructions(program: str) -> list[tuple[str, int]]:
@@ -106,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_sentence_errors():
         for case in chosen(options):
-            program = compiled(FAMILIES[case.family], config_of(case.family, case.size, options.dtype), case.batch)
+            config = config_of(case.family, case.size, options.dtype)
+            program = compiled(cases.Case(case.name, FAMILIES[case.family], config, case.batch, 1))
             print(f"{case.name}: {table(instructions(program))}", flush=True)
 
 

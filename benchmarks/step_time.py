@@ -54,10 +54,8 @@ def measure(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 
     usual = times["mean_ms"] if cases.period(case.config) > 1 else times["median_ms"]
     if compile_seconds is None:
         compile_seconds = max(0.0, first - steps * usual / 1e3)
-    if getattr(jax.config, "jax_compilation_cache_dir", None):
-        compile_seconds = None  # it may only have been read
-    else:
-        compile_seconds = round(compile_seconds, 2)
+    # With a persistent cache the program may only have been read.
+    compile_seconds = None if getattr(jax.config, "jax_compilation_cache_dir", None) else round(compile_seconds, 2)
     # The compiler counts one device's part of a program that is cut over a mesh, and the body of a loop once.
     known = program_cost(program) if kind == "jit" and devices == 1 else {"flops_compiled": None, "bytes_compiled": None, **memory(program)}
     measured = {"name": case.name, "parallel": kind, "steps_per_call": steps, "image_size": list(case.config.image_size), "images": case.images}
@@ -112,7 +110,7 @@ def measured_peak(dtype: str) -> dict[str, float]:
 
 
 HEAD = f"{'':<22}{'form':>8}{'batch':>6}{'compile s':>10}{'ms':>10}{'p10':>9}{'p90':>9}{'images/s':>10}"
-HEAD += f"{'GFLOP':>9}{'x':>6}{'GF/s':>9}{'peak':>6}{'MB':>9}{'x':>7}{'temp MB':>9}"
+HEAD += f"{'GFLOP':>9}{'x':>6}{'GF/s':>12}{'peak':>6}{'MB':>9}{'x':>7}{'temp MB':>9}"
 
 
 def row(line: dict[str, Any]) -> str:
@@ -124,7 +122,7 @@ def row(line: dict[str, Any]) -> str:
 
     text = f"{line['name']:<22}{form:>8}{line['images']:>6}" + number(line["compile_s"], 10, ".1f")
     text += f"{line['median_ms']:>10.2f}{line['p10_ms']:>9.2f}{line['p90_ms']:>9.2f}{line['images_per_s']:>10,.0f}"
-    text += f"{line['flops'] / 1e9:>9.2f}{number(line['flops_ratio'], 6, '.2f')}{line['flops_per_s'] / 1e9:>9,.0f}"
+    text += f"{line['flops'] / 1e9:>9.2f}{number(line['flops_ratio'], 6, '.2f')}{line['flops_per_s'] / 1e9:>12,.1f}"
     text += number(line.get("peak_share"), 6, ".0%") + f"{line['bytes'] / 1e6:>9.1f}" + number(line["bytes_ratio"], 7, ".1f")
     return text + number(None if line["temp_bytes"] is None else line["temp_bytes"] / 1e6, 9, ",.1f")
 
