@@ -83,6 +83,17 @@ def random_batch(case: Case, seed: int = 0) -> dict[str, jax.Array]:
     return {name: jax.device_put(fill(name, spec)) for name, spec in case.family.batch_spec(config, case.batch_size).items()}
 
 
+def initial_state(family: Any, config: Any) -> Any:
+    """`family.init` from seed 0. A GPU draws by JAX's ready-made kernel, the same numbers as otherwise, where its compiler would take up to half a minute."""
+    option = "jax_threefry_gpu_kernel_lowering"
+    before = getattr(jax.config, option)
+    jax.config.update(option, True)
+    try:
+        return jax.jit(family.init, static_argnums=0)(config, jax.random.key(0))
+    finally:
+        jax.config.update(option, before)
+
+
 def mapped(case: Case, kind: str, devices: int = 1, steps: int = 1) -> parallel.Step:
     """The step under "jit" (over several devices: a mesh), "pmap" or "scan" of `steps` (one device). Raises `ValueError` if it does not split."""
     require_choice("parallel", kind, ("jit", "pmap", "scan"))

@@ -30,10 +30,11 @@ def ours(family: Any, config: Any, batch_size: int) -> Run:
     import jax
     import jax.numpy as jnp
 
+    from benchmarks.cases import initial_state
     from benchmarks.torch_models.batches import random_batch
     from jaxgan import parallel
 
-    held = [jax.jit(family.init, static_argnums=0)(config, jax.random.key(0))]
+    held = [initial_state(family, config)]
     batch = jax.device_put(random_batch(family, config, batch_size, 0))
     step, key = parallel.jit_step(family, config), jax.random.key(1)
 

@@ -34,7 +34,7 @@ def first_losses(case: cases.Case, kind: str, devices: int) -> dict[str, float]:
 
 def fresh(case: cases.Case) -> Any:
     """A new state."""
-    return jax.jit(case.family.init, static_argnums=0)(case.config, jax.random.key(0))
+    return cases.initial_state(case.family, case.config)
 
 
 def difference(found: dict[str, float], expected: dict[str, float]) -> float:

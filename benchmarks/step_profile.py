@@ -58,9 +58,9 @@ def profile(case: Case, repetitions: int) -> tuple[dict[str, Any], list[dict[str
 def _step(family: Any, config: Any, batch_size: int) -> tuple[Callable[[int | None], Any], str]:
     """(makes one step of a kind, see `kinds`; the text of the compiled program)."""
     from benchmarks.cases import Case as Preset
-    from benchmarks.cases import random_batch
+    from benchmarks.cases import initial_state, random_batch
 
-    held = [jax.jit(family.init, static_argnums=0)(config, jax.random.key(0))]
+    held = [initial_state(family, config)]
     batch, key = random_batch(Preset("", family, config, batch_size, 1)), jax.random.key(1)
     compiled = parallel.jit_step(family, config).lower(held[0], batch, key).compile()  # type: ignore[attr-defined]
 

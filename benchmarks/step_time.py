@@ -38,7 +38,7 @@ def measure(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 
     step (`cases.arithmetic`), flops_compiled and bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and
     argument_bytes (of each device), and shares of the peak of all devices. What is not known is None.
     """
-    state, batch, key = jax.jit(case.family.init, static_argnums=0)(case.config, jax.random.key(0)), cases.random_batch(case), jax.random.key(1)
+    state, batch, key = cases.initial_state(case.family, case.config), cases.random_batch(case), jax.random.key(1)
     if kind == "scan":
         batch = {name: jax.numpy.stack([leaf] * steps) for name, leaf in batch.items()}
     step, compile_seconds, program = compiled(cases.mapped(case, kind, devices, steps), state, batch, key)
