@@ -249,7 +249,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{case.name}: not measured, because a side is missing", flush=True)
                 continue
             line, where = measure(case, rivals, options.dtype, options.seconds)
-            record.append(NAME, line | ({"together": options.together} if options.together else {}), where, options.out)
+            line |= {"together": options.together} if options.together else {}
+            have = [rival.side for rival in rivals]
+            line |= {"left_out": out} if (out := [side for side in wanted_sides(case, options) if side not in have]) else {}
+            record.append(NAME, line, where, options.out)
             print(row(line), flush=True)
             if options.trace:
                 rivals[0].ask(trace=str(options.trace / case.name), kinds=[kind for kind, _ in kinds(config_of(case.family, case.size))])

@@ -66,7 +66,10 @@ def test_rivals_have_a_table(tmp_path):
     record.append("against_pytorch", rival | {"name": "dcgan-64-batch-16"}, {"platform": "gpu", "device": "A card", "batch": 16}, tmp_path)
     shown = section(tables.page(tmp_path), "Against PyTorch")
     row = "| dcgan | 64x64 | 32 | float32 | 1.25 (1.10 to 1.50) | 100 (90 to 1,100) | 12.3 | 126 (90 to 1,100) | 12.3 "
-    assert row + "| pytorch | 126 | - | 150 | - | 30 | 2.13.0 |" in shown
+    assert row + "| pytorch | 126 | - | 150 | - | - | 30 | 2.13.0 |" in shown
     on_cpu, elsewhere = shown.split("### A card")
     assert "Not measured here: cgan-28-batch-100, dcgan-64-batch-16," in on_cpu
     assert "Not measured here: cgan-28-batch-100, dcgan-64-batch-128," in elsewhere
+    record.append("against_pytorch", rival | {"left_out": ["pytorch-compiled"]}, {"platform": "cpu", "batch": 32, "dtype": "float32"}, tmp_path)
+    both = [line for line in section(tables.page(tmp_path), "Against PyTorch").splitlines() if line.startswith("| dcgan | 64x64 | 32 ")]
+    assert ["pytorch-compiled" in line for line in both] == [False, True], "a ratio to fewer rivals does not take the place of one to all"

@@ -189,6 +189,7 @@ def test_processes_started_beside_each_other_are_timed_and_a_dead_one_is_left_ou
     (line,) = record.read(tmp_path / "against_pytorch.jsonl")
     assert set(line["sides"]) == {"jaxgan", "pytorch"}
     assert line["together"] == 2
+    assert line["left_out"] == ["no-such-side"]
     assert "cgan-28-batch-4: left out: the process of no-such-side stopped" in capfd.readouterr().err
     assert list((tmp_path / "trace" / "cgan-28-batch-4").glob("**/*.xplane.pb"))
 
