@@ -268,8 +268,12 @@ CANDIDATES = Table(
     "Convolutions of a step, in every form tried",
     """Every convolution of a step and every gradient of one that makes up at least a hundredth of its operations, alone, the fastest of several calls in turns:
 in the form that jaxgan chooses for these sizes, and in all others that can compute it (said in `benchmarks.conv_candidates`). *best other*: the fastest
-other form's time over jaxgan's. *n*: of a step with all of its lazy penalties.""",
-    ("python -m benchmarks.conv_candidates",),
+other form's time over jaxgan's. *n*: of a step with all of its lazy penalties. On an accelerator jaxgan leaves the choice to XLA, calls of 20 are waited for
+together, and starting one is part of its time.""",
+    (
+        "python -m benchmarks.conv_candidates",
+        "python -m benchmarks.conv_candidates --families cyclegan --size 256 --batch 4 --dtype bfloat16 --least 0.03    # on an accelerator",
+    ),
     ("name", "operation", "what", "provenance.batch", "provenance.jax"),
     (
         *(text("name", "game"), text("operation"), text("what", "kernel, images"), number("count", "d", head="n"), number("ms")),
