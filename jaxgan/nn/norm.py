@@ -24,8 +24,8 @@ def per_channel(vector: jax.Array, rank: int) -> jax.Array:
 def _mean(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """The mean over `axes`, kept as 1: on a CPU in one pass, elsewhere axis by axis; chosen at lowering, as in `jaxgan.nn.conv`.
 
-    A GPU gives one long sum for each channel to few of its cores, and XLA, so that these need only add, first writes what is summed to memory in float32.
-    Sums along one axis are short and many, and computed where they are added.
+    Compiled for a GPU, one long sum for each channel has what is summed written to memory in float32 first (seen at 64x64 pixels); sums along one axis, which
+    are short and many, have it computed where they are added.
     """
     return jax.lax.platform_dependent(x, cpu=partial(jnp.mean, axis=axes, keepdims=True), default=partial(_mean_axis_by_axis, axes=axes))
 
