@@ -74,14 +74,16 @@ def test_rounding_is_that_of_a_direct_convolution():
     assert errors[0] < 2e-6 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize("taps", [2, 3])
+@pytest.mark.parametrize("taps", winograd._POINTS)
 def test_matrices_are_those_of_an_exact_identity(taps):
     """For every output, tap and input, A^T [G * B^T] is 1 where the tap of that output meets that input, else 0; flipped, for the opposite order of taps."""
-    for matrices, order in ((winograd._MATRICES[taps], 1), (winograd._MATRICES[taps].flipped(), -1)):
-        inputs, kernel, outputs = (np.array(matrix) for matrix in matrices)
-        found = np.einsum("yn,nt,nd->ytd", outputs, kernel[:, ::order], inputs)
-        wanted = np.array([[[float(d == y + t) for d in range(taps + 1)] for t in range(taps)] for y in range(2)])
+    for flipped in (False, True):
+        matrices = winograd._matrices(taps, flipped)
+        inputs, kernel, outputs = (np.array(matrix) for matrix in matrices)  # of fractions
+        found = np.einsum("yn,nt,nd->ytd", outputs, kernel[:, ::-1] if flipped else kernel, inputs)
+        wanted = [[[int(d == y + t) for d in range(len(inputs))] for t in range(taps)] for y in range(matrices.tile)]
         np.testing.assert_array_equal(found, wanted)
+        assert matrices.kernel == winograd._matrices(taps).kernel
 
 
 def test_other_kernels_do_not_fit():
