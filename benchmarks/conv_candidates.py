@@ -223,10 +223,17 @@ def _marked_in(jaxpr: Any, marks: Mapping[str, tuple[str, Geometry]]) -> Counter
                 found[Operation(*marks[equation.params["name"]], (first, second))] += 1
             continue
         times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        inner = [branch.jaxpr for branch in equation.params["branches"]] if equation.primitive.name == "cond" else flops._inner(equation.params)
+        inner = _branches(equation) if equation.primitive.name == "cond" else flops._inner(equation.params)
         for one in inner:
             found += Counter({operation: times * count for operation, count in _marked_in(one, marks).items()})
     return found
+
+
+def _branches(equation: Any) -> list[Any]:
+    """All of them, or where the platform decides, as for layouts, which a CPU looks up, this platform's."""
+    platforms = equation.params.get("branches_platforms") or [None]
+    chosen = [branch for branch, names in zip(equation.params["branches"], platforms, strict=False) if names and jax.default_backend() in names]
+    return [branch.jaxpr for branch in (chosen or equation.params["branches"])]
 
 
 def compiled(operation: Operation, dtype: str) -> dict[str, Callable[..., jax.Array]]:

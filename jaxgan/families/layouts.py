@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import require
+from jaxgan.nn.conv import Symbols
 
 
 def planes(config: Any) -> int:
@@ -33,6 +34,17 @@ def encoded(config: Any, layout: jax.Array, instance: jax.Array | None = None) -
     require(instance is None or instance.shape == layout.shape, f"layouts and instances must be of one shape, got {layout.shape} and {_shape(instance)}")
     one_hot = jax.nn.one_hot(layout, config.classes + bool(config.unknown), dtype=jnp.float32)
     return one_hot if instance is None else jnp.concatenate([one_hot, edges(instance)[..., None]], axis=-1)
+
+
+def symbols(config: Any, layout: jax.Array, instance: jax.Array | None = None) -> Symbols:
+    """`encoded` as symbols, each class (and none) without an edge and, where the config has them, with one: `vectors[numbers]` are its planes."""
+    classes = config.classes + bool(config.unknown)
+    vectors = jnp.eye(classes + 1, classes)  # the last for a pixel of no class
+    numbers = jnp.where((layout >= 0) & (layout < classes), layout, classes)
+    if instance is not None:
+        vectors = jnp.concatenate([jnp.pad(vectors, ((0, 0), (0, 1)), constant_values=edge) for edge in (0, 1)])
+        numbers += (classes + 1) * edges(instance).astype(numbers.dtype)
+    return Symbols(numbers, vectors)
 
 
 def _shape(array: jax.Array | None) -> Any:

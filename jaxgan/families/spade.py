@@ -29,6 +29,7 @@ from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws
 from jaxgan.networks.spade import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.networks.vgg import LEAST, STAGES, VGGFeatures
+from jaxgan.nn.conv import Symbols
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, update
@@ -208,11 +209,12 @@ def _normal(config: Config, keys: jax.Array) -> jax.Array:
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
     chex.assert_rank(batch["image"], 4)
     s, images, real = config.stabilisers, state.images, batch["image"]
-    layout = maps.encoded(config, batch["layout"], batch["instance"] if config.instance_edges else None)
+    given = (batch["layout"], batch["instance"] if config.instance_edges else None)
+    layout, symbols = maps.encoded(config, *given), maps.symbols(config, *given)
     generator, discriminator, (_, network, _) = state.players["generator"], state.players["discriminator"], _networks(config)
 
     def generator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree, Metrics]]:
-        fake, style, g_stats = _generate(config, params, generator.stats, layout, real, draws.get("style"), axis_name)
+        fake, style, g_stats = _generate(config, params, generator.stats, layout, real, draws.get("style"), axis_name, symbols)
         loss, d_stats, metrics = _generator_loss(config, fake, style, state, layout, real, draws, axis_name)
         return loss, (g_stats, d_stats, metrics)
 
@@ -220,7 +222,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     generator, g_loss, (g_stats, d_stats, g_metrics) = update(generator, generator_loss, optimizer, axis_name)
 
     # The discriminator is shown other images than it was asked about: those of the generator it made.
-    fake, _, g_stats = _generate(config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name)
+    fake, _, g_stats = _generate(config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name, symbols)
     generator = generator.replace(stats=g_stats)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
@@ -239,7 +241,14 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
 
 def _generate(
-    config: Config, params: PyTree, stats: PyTree, layout: jax.Array, real: jax.Array, noise: jax.Array | None, axis_name: str | None
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    layout: jax.Array,
+    real: jax.Array,
+    noise: jax.Array | None,
+    axis_name: str | None,
+    symbols: Symbols | None = None,
 ) -> tuple[jax.Array, Any, PyTree]:
     """Images [B, H, W, C] for a layout in the styles of real ones; the styles' mean and log variance, or None; the player's statistics after."""
     generator, _, encoder = _networks(config, axis_name)
@@ -249,7 +258,7 @@ def _generate(
         style, own = encoder.apply({"params": params["e"], **own}, real, train=True, mutable=list(own))
         stats, latents = translation.with_stats(stats, "e", dict(own)), style[0] + jnp.exp(0.5 * style[1]) * noise
     own = translation.variables_of(stats, "g")
-    fake, own = generator.apply({"params": params["g"], **own}, layout, latents, train=True, mutable=list(own))
+    fake, own = generator.apply({"params": params["g"], **own}, layout, latents, symbols, train=True, mutable=list(own))
     return fake, style, translation.with_stats(stats, "g", dict(own))
 
 
@@ -299,7 +308,7 @@ def translate(
       ValueError: other shapes, instances missing or out of place, styles without `encoder` or of another length, a size that does not fit.
     """
     layouts, instances = jnp.asarray(layouts), None if instances is None else jnp.asarray(instances)
-    planes, (network, _, _) = maps.encoded(config, layouts, instances), _networks(config)
+    planes, symbols, (network, _, _) = maps.encoded(config, layouts, instances), maps.symbols(config, layouts, instances), _networks(config)
     (count, height, width), multiple = layouts.shape, network.multiple
     latents = None
     if config.encoder:
@@ -309,8 +318,9 @@ def translate(
         latents = jnp.broadcast_to(style, (count, length))
     else:
         require(style is None, "style needs a generator that was trained with encoder=True")
-    padded = jnp.pad(planes, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), "edge")
-    images: Any = network.apply(translation.variables_of(state.ema, "g"), padded, latents, train=False)
+    around = ((0, 0), (0, -height % multiple), (0, -width % multiple))
+    padded, symbols = jnp.pad(planes, (*around, (0, 0)), "edge"), symbols._replace(numbers=jnp.pad(symbols.numbers, around, "edge"))
+    images: Any = network.apply(translation.variables_of(state.ema, "g"), padded, latents, symbols, train=False)
     return images[:, :height, :width]
 
 

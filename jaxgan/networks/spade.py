@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.nn.channels import apart
-from jaxgan.nn.conv import conv2d
+from jaxgan.nn.conv import Symbols, conv2d, conv2d_of_symbols
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, InstanceNorm, per_channel
 from jaxgan.nn.padding import require_sides
@@ -68,17 +68,19 @@ class SPADE(nn.Module):
         return normalised * (1 + gamma) + beta
 
 
-def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int]) -> list[jax.Array]:
+def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int], symbols: Symbols | None = None) -> list[jax.Array]:
     """What the first layer of each norm makes of a layout [B, H, W, S] for features of `size` (h, w): [B, h, w, hidden]."""
     rows, columns = (full // small for full, small in zip(layout.shape[1:3], size, strict=True))
     small = layout[:, ::rows, ::columns]
-    return apart(nn.relu(_side_by_side(small, [norm.first_layer(small) for norm in norms])), len(norms))
+    symbols = None if symbols is None else symbols._replace(numbers=symbols.numbers[:, ::rows, ::columns])
+    return apart(nn.relu(_side_by_side(small, [norm.first_layer(small) for norm in norms], symbols)), len(norms))
 
 
-def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> jax.Array:
+def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols | None = None) -> jax.Array:
     """3x3 convolutions of the same x with kernels and biases of equal shapes, as one, which a CPU runs faster than several; features beside each other."""
     kernels, biases = zip(*layers, strict=True)
-    y = conv2d(x, jnp.concatenate(kernels, axis=-1).astype(x.dtype), 1, 1)
+    kernel = jnp.concatenate(kernels, axis=-1).astype(x.dtype)
+    y = conv2d(x, kernel, 1, 1) if symbols is None else conv2d_of_symbols(x, kernel, symbols, 1)
     return y + per_channel(jnp.concatenate(biases).astype(x.dtype), y.ndim)
 
 
@@ -112,14 +114,14 @@ class SPADEBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, layout: jax.Array, train: bool, symbols: Symbols | None = None) -> jax.Array:
         norm = partial(SPADE, self.hidden, axis_name=self.axis_name, dtype=self.dtype)
         options = {"kernel_init": xavier_normal, "spectral_norm": True, "eval_iterations": self.eval_iterations, "dtype": self.dtype}
         middle = min(x.shape[-1], self.features)
         norms = [norm(name="norm0"), norm(name="norm1")]
         if x.shape[-1] != self.features:
             norms.append(norm(beta_bias=self.last, name="shortcut_norm"))
-        maps = hidden_maps(norms, layout, (x.shape[1], x.shape[2]))
+        maps = hidden_maps(norms, layout, (x.shape[1], x.shape[2]), symbols)
         y = leaky_relu(norms[0](x, maps[0], train))
         y = Conv(middle, 3, 1, 1, use_bias=False, **options, name="conv0")(y, train)
         y = leaky_relu(norms[1](y, maps[1], train))
@@ -169,8 +171,8 @@ class SPADEGenerator(nn.Module):
         return 1 << self.steps
 
     @nn.compact
-    def __call__(self, layout: jax.Array, latents: jax.Array | None = None, *, train: bool) -> jax.Array:
-        """latents: [B, Z]; None for zeros, the mean style."""
+    def __call__(self, layout: jax.Array, latents: jax.Array | None = None, symbols: Symbols | None = None, *, train: bool) -> jax.Array:
+        """latents: [B, Z]; None for zeros, the mean style. symbols: of the layout, which a CPU is faster with."""
         require_choice("upsampling", self.upsampling, UPSAMPLINGS)
         require_range("up_blocks", self.up_blocks, 1)
         require(self.upsampling != "most" or self.width > 1, "upsampling 'most' halves the width, which must be at least 2")
@@ -178,15 +180,15 @@ class SPADEGenerator(nn.Module):
         block = partial(SPADEBlock, hidden=self.hidden, eval_iterations=self.eval_iterations, axis_name=self.axis_name, dtype=self.dtype)
         layout, widest, most = layout.astype(self.dtype), self.width << self.up_blocks, self.upsampling == "most"
 
-        x = block(widest, name="head")(self._start(layout, latents, widest), layout, train)
-        x = block(widest, name="middle0")(upsample_nearest(x), layout, train)
+        x = block(widest, name="head")(self._start(layout, latents, widest), layout, train, symbols)
+        x = block(widest, name="middle0")(upsample_nearest(x), layout, train, symbols)
         x = upsample_nearest(x) if self.upsampling != "normal" else x
-        x = block(widest, name="middle1")(x, layout, train)
+        x = block(widest, name="middle1")(x, layout, train, symbols)
         for i in range(self.up_blocks):
             last = i == self.up_blocks - 1 and not most
-            x = block(widest >> (i + 1), last=last, name=f"up{i}")(upsample_nearest(x), layout, train)
+            x = block(widest >> (i + 1), last=last, name=f"up{i}")(upsample_nearest(x), layout, train, symbols)
         if most:
-            x = block(self.width // 2, last=True, name=f"up{self.up_blocks}")(upsample_nearest(x), layout, train)
+            x = block(self.width // 2, last=True, name=f"up{self.up_blocks}")(upsample_nearest(x), layout, train, symbols)
         x = Conv(self.channels, 3, 1, 1, kernel_init=xavier_normal, dtype=self.dtype, name="output")(leaky_relu(x))
         return jnp.tanh(x.astype(jnp.float32))
 

@@ -174,6 +174,9 @@ def test_planes():
     assert layouts.planes(config) == 5
     without = dataclasses.replace(config, unknown=False, instance_edges=False)
     np.testing.assert_array_equal(layouts.encoded(without, layout)[0, 1], np.zeros((2, 3)))  # the unknown pixel, and one of no class
+    for given, *arrays in ((config, layout, instance), (without, layout), (without, -layout)):
+        symbols = layouts.symbols(given, *arrays)
+        np.testing.assert_array_equal(symbols.vectors[symbols.numbers], layouts.encoded(given, *arrays))
     with pytest.raises(ValueError, match="instances are needed"):
         layouts.encoded(config, layout)
     with pytest.raises(ValueError, match="instances are not used"):
