@@ -22,7 +22,7 @@ from jax import lax
 from benchmarks import record
 from experiments.common import one_sentence_errors
 from jaxgan.nn.channels import apart, beside
-from jaxgan.nn.conv import conv2d, conv_transpose2d
+from jaxgan.nn.conv import Symbols, conv2d, conv2d_of_symbols, conv_transpose2d
 
 # name: (transposed, batch, height, inputs, outputs, kernel, stride, padding)
 LAYERS: dict[str, tuple[bool, int, int, int, int, int, int, int]] = {
@@ -39,6 +39,9 @@ LAYERS: dict[str, tuple[bool, int, int, int, int, int, int, int]] = {
 
 # name: (height, channels of each part)
 CHANNELS: dict[str, tuple[int, tuple[int, ...]]] = {"channels-layout-and-image": (256, (33, 3)), "channels-unet-skip": (128, (64, 64))}
+
+# name: (height, classes, outputs)
+LAYOUTS: dict[str, tuple[int, int, int]] = {"layout-256": (256, 33, 96), "layout-64": (64, 33, 96)}
 
 
 def lax_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
@@ -140,8 +143,25 @@ def channel_measurements(repeats: int, budget: float, only: str) -> Iterator[dic
         yield {"name": name, "what": "gradient-of-a-split", **race(gradients, (joining["lax"](*parts),), repeats, budget)}
 
 
+def layout_measurements(repeats: int, budget: float, only: str) -> Iterator[dict[str, Any]]:
+    """Yield one record for a 3x3 convolution of a layout, multiplied as one-hot planes or looked up, and one for its gradient in the kernel."""
+    for name, (height, classes, outputs) in LAYOUTS.items():
+        if only not in name:
+            continue
+        numbers = jax.random.randint(jax.random.key(0), (1, height, height), 0, classes)
+        symbols = Symbols(numbers, jnp.eye(classes))
+        operands = (symbols.vectors[numbers], jax.random.normal(jax.random.key(1), (3, 3, classes, outputs)) * 0.02, numbers)
+        forms: dict[str, Callable[..., Any]] = {
+            "lax": lambda x, kernel, numbers: lax_conv(x, kernel, 1, 1),
+            "jaxgan": lambda x, kernel, numbers, vectors=symbols.vectors: conv2d_of_symbols(x, kernel, Symbols(numbers, vectors), 1),
+        }
+        yield {"name": name, "what": "forward", **race(forms, operands, repeats, budget)}
+        slopes = {side: jax.grad(lambda x, kernel, numbers, form=form: jnp.sum(jnp.sin(form(x, kernel, numbers))), 1) for side, form in forms.items()}
+        yield {"name": name, "what": "kernel-gradient", **race(slopes, operands, repeats, budget)}
+
+
 def measurements(repeats: int, budget: float, only: str) -> Iterator[dict[str, Any]]:
-    """Yield one record per layer and form, then of channels, then the whole steps."""
+    """Yield one record per layer and form, then of channels and layouts, then the whole steps."""
     for name, (transposed, batch, height, inputs, outputs, kernel_size, stride, padding) in LAYERS.items():
         if only not in name:
             continue
@@ -152,6 +172,7 @@ def measurements(repeats: int, budget: float, only: str) -> Iterator[dict[str, A
         for what in ours:
             yield {"name": name, "what": what, **race({"lax": plain[what], "jaxgan": ours[what]}, (x, kernel), repeats, budget)}
     yield from channel_measurements(repeats, budget, only)
+    yield from layout_measurements(repeats, budget, only)
     if only not in "dcgan-32x32-step-batch-32":
         return
     weights, latents, real = dcgan_inputs()
