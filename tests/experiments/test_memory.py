@@ -25,17 +25,17 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 x, counts = jnp.ones(4096), []
-for _ in range(16):
+for _ in range(48):
     before = faults()
     x = jax.block_until_ready(step(x))
     counts.append(faults() - before)
-print(sorted(counts[4:])[6])
+print(sorted(counts[24:])[12])
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
 def test_buffers_of_a_step_are_not_mapped_anew():
-    """The median of calls, once the heap has settled, which takes up to four of them."""
+    """The median of calls, once the heap has settled, which takes up to four of them, on a busy machine more."""
     found = {}
     for keep in (False, True):
         ran = subprocess.run([sys.executable, "-c", COUNT.format(keep=keep)], capture_output=True, text=True, cwd=ROOT)
