@@ -203,8 +203,7 @@ looked up class by class, both to the same numbers but for rounding. A round is 
 within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
 default, which on a busy machine is tens of times slower. *first*: what the first step took longer than later ones. *together*: so many processes started
 beside each other before the first was timed; then *first* holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch
-may be the compiled one. *left out*: forms of
-PyTorch that were not ready in time, so that the ratio may be too large.""",
+may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the ratio may be too large.""",
     (
         "python -m benchmarks.against_pytorch    # needs PyTorch",
         "python -m benchmarks.against_pytorch --suite gpu --device cuda --dtype bfloat16 --compiled --together 14",

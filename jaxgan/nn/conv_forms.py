@@ -78,7 +78,7 @@ def _winograd(geometry: Geometry, batch: Any, inputs: int, outputs: int, of_kern
 
     Measured on one and two cores, 1.0 to 1.9 times as fast from the least mean channels on: 3x3 kernels gain with 128 channels and lose with 64, 4x4 ones of
     stride 1 are as fast with 64; of stride 2, other forms are good, and the transforms cost more, up to about 200; gradients of kernels are slow in every
-    other form and gain a little earlier. Fewer pixels are not worth the larger kernel.
+    other form and gain a little earlier.
     """
     if not fits(geometry) or _pixels(geometry, batch) < 192 * prod(geometry.strides):
         return False
