@@ -137,7 +137,7 @@ def channel_measurements(repeats: int, budget: float, only: str) -> Iterator[dic
             continue
         parts = tuple(jax.random.normal(jax.random.key(i), (1, height, height, width)) for i, width in enumerate(widths))
         joining = {"lax": lambda *parts: jnp.concatenate(parts, -1), "jaxgan": lambda *parts: beside(parts)}
-        splits: dict[str, Callable[..., Any]] = {"lax": lambda x: jnp.split(x, 2, -1), "jaxgan": lambda x: apart(x, 2)}
+        splits: dict[str, Callable[..., Any]] = {"lax": lambda x: jnp.split(x, 2, -1), "jaxgan": lambda x: apart(x, [x.shape[-1] // 2] * 2)}
         yield {"name": name, "what": "beside", **race(joining, parts, repeats, budget)}
         gradients = {side: jax.grad(partial(parted, split)) for side, split in splits.items()}
         yield {"name": name, "what": "gradient-of-a-split", **race(gradients, (joining["lax"](*parts),), repeats, budget)}
@@ -153,7 +153,7 @@ def layout_measurements(repeats: int, budget: float, only: str) -> Iterator[dict
         operands = (symbols.vectors[numbers], jax.random.normal(jax.random.key(1), (3, 3, classes, outputs)) * 0.02, numbers)
         forms: dict[str, Callable[..., Any]] = {
             "lax": lambda x, kernel, numbers: lax_conv(x, kernel, 1, 1),
-            "jaxgan": lambda x, kernel, numbers, vectors=symbols.vectors: conv2d_of_symbols(x, kernel, Symbols(numbers, vectors), 1),
+            "jaxgan": lambda x, kernel, numbers, vectors=symbols.vectors: conv2d_of_symbols(x, [kernel], Symbols(numbers, vectors), 1, 1)[0],
         }
         yield {"name": name, "what": "forward", **race(forms, operands, repeats, budget)}
         slopes = {side: jax.grad(lambda x, kernel, numbers, form=form: jnp.sum(jnp.sin(form(x, kernel, numbers))), 1) for side, form in forms.items()}

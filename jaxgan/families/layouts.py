@@ -5,7 +5,7 @@ Shapes: B examples, H, W their size, K classes. A layout is int [B, H, W], each 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,20 @@ import numpy as np
 
 from jaxgan.errors import require
 from jaxgan.nn.conv import Symbols
+
+
+class Layout(NamedTuple):
+    """What the networks are told of a layout."""
+
+    planes: jax.Array
+    """As `encoded`."""
+    symbols: Symbols
+    """The same, as `symbols`: a CPU looks its convolutions up."""
+
+
+def told(config: Any, layout: jax.Array, instance: jax.Array | None = None) -> Layout:
+    """A layout int [B, H, W], and where `config.instance_edges` the instances, as the networks are told them. Raises as `encoded`."""
+    return Layout(encoded(config, layout, instance), symbols(config, layout, instance))
 
 
 def planes(config: Any) -> int:

@@ -29,7 +29,6 @@ from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws
 from jaxgan.networks.spade import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.networks.vgg import LEAST, STAGES, VGGFeatures
-from jaxgan.nn.conv import Symbols
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, update
@@ -209,12 +208,11 @@ def _normal(config: Config, keys: jax.Array) -> jax.Array:
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
     chex.assert_rank(batch["image"], 4)
     s, images, real = config.stabilisers, state.images, batch["image"]
-    given = (batch["layout"], batch["instance"] if config.instance_edges else None)
-    layout, symbols = maps.encoded(config, *given), maps.symbols(config, *given)
+    layout = maps.told(config, batch["layout"], batch["instance"] if config.instance_edges else None)
     generator, discriminator, (_, network, _) = state.players["generator"], state.players["discriminator"], _networks(config)
 
     def generator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree, Metrics]]:
-        fake, style, g_stats = _generate(config, params, generator.stats, layout, real, draws.get("style"), axis_name, symbols)
+        fake, style, g_stats = _generate(config, params, generator.stats, layout, real, draws.get("style"), axis_name)
         loss, d_stats, metrics = _generator_loss(config, fake, style, state, layout, real, draws, axis_name)
         return loss, (g_stats, d_stats, metrics)
 
@@ -222,7 +220,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     generator, g_loss, (g_stats, d_stats, g_metrics) = update(generator, generator_loss, optimizer, axis_name)
 
     # The discriminator is shown other images than it was asked about: those of the generator it made.
-    fake, _, g_stats = _generate(config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name, symbols)
+    fake, _, g_stats = _generate(config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name)
     generator = generator.replace(stats=g_stats)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
@@ -241,14 +239,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
 
 def _generate(
-    config: Config,
-    params: PyTree,
-    stats: PyTree,
-    layout: jax.Array,
-    real: jax.Array,
-    noise: jax.Array | None,
-    axis_name: str | None,
-    symbols: Symbols | None = None,
+    config: Config, params: PyTree, stats: PyTree, layout: maps.Layout, real: jax.Array, noise: jax.Array | None, axis_name: str | None
 ) -> tuple[jax.Array, Any, PyTree]:
     """Images [B, H, W, C] for a layout in the styles of real ones; the styles' mean and log variance, or None; the player's statistics after."""
     generator, _, encoder = _networks(config, axis_name)
@@ -258,12 +249,12 @@ def _generate(
         style, own = encoder.apply({"params": params["e"], **own}, real, train=True, mutable=list(own))
         stats, latents = translation.with_stats(stats, "e", dict(own)), style[0] + jnp.exp(0.5 * style[1]) * noise
     own = translation.variables_of(stats, "g")
-    fake, own = generator.apply({"params": params["g"], **own}, layout, latents, symbols, train=True, mutable=list(own))
+    fake, own = generator.apply({"params": params["g"], **own}, layout.planes, latents, layout.symbols, train=True, mutable=list(own))
     return fake, style, translation.with_stats(stats, "g", dict(own))
 
 
 def _generator_loss(
-    config: Config, fake: jax.Array, style: Any, state: State, layout: jax.Array, real: jax.Array, draws: Draws, axis_name: str | None
+    config: Config, fake: jax.Array, style: Any, state: State, layout: maps.Layout, real: jax.Array, draws: Draws, axis_name: str | None
 ) -> tuple[jax.Array, PyTree, Metrics]:
     """The adversarial loss, the distance in the discriminator's features, in those of the perceptual loss, and the styles' divergence."""
     player, (_, network, _) = state.players["discriminator"], _networks(config)
@@ -308,7 +299,7 @@ def translate(
       ValueError: other shapes, instances missing or out of place, styles without `encoder` or of another length, a size that does not fit.
     """
     layouts, instances = jnp.asarray(layouts), None if instances is None else jnp.asarray(instances)
-    planes, symbols, (network, _, _) = maps.encoded(config, layouts, instances), maps.symbols(config, layouts, instances), _networks(config)
+    (planes, symbols), (network, _, _) = maps.told(config, layouts, instances), _networks(config)
     (count, height, width), multiple = layouts.shape, network.multiple
     latents = None
     if config.encoder:

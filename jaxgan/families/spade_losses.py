@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxgan import losses
 from jaxgan.augment import Parts
 from jaxgan.families import translation
+from jaxgan.families.layouts import Layout
 from jaxgan.families.stabilisers import augmentation, penalties
 from jaxgan.families.translation import Draws, l1
 from jaxgan.networks.spade import Judgement, MultiscaleDiscriminator
@@ -21,8 +22,8 @@ from jaxgan.networks.vgg import VGGFeatures
 from jaxgan.nn.channels import beside
 from jaxgan.state import Metrics, PyTree
 
-Change = Callable[[jax.Array], jax.Array]
-"""What augmentation does to planes and image, [B, H, W, S + C]."""
+Change = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""What augmentation does to planes [B, H, W, S] and the images [B, n, H, W, C] that go with them, all alike."""
 PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Of the five feature maps, the largest first."""
 
@@ -32,7 +33,7 @@ def judge(
     config: Any,
     params: PyTree,
     stats: PyTree,
-    layout: jax.Array,
+    layout: Layout,
     fake: jax.Array,
     real: jax.Array,
     keys: jax.Array,
@@ -46,18 +47,27 @@ def judge(
     Augmentation, after it, changes both alike, as their features are compared, and moves the layout with them.
     """
     noisy = [translation.instance_noise(config, keys, images, f"{name} {of}")(x) for x, of in ((fake, "fake"), (real, "real"))]
-    both = jnp.stack(noisy, axis=1)
-    both = jax.vmap(change, 1, 1)(beside([jnp.broadcast_to(layout[:, None], (*both.shape[:-1], layout.shape[-1])), both]))
+    planes, both = change(layout.planes, jnp.stack(noisy, axis=1))
+    told: dict[str, Any] = {"layout": planes, "symbols": layout.symbols if config.stabilisers.augment.kind == "none" else None}
     own = translation.variables_of(stats, "d")
-    judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), train=True, mutable=list(own))
+    judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), **told, train=True, mutable=list(own))
     of_fake, of_real = (jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1))
     return of_fake, of_real, translation.with_stats(stats, "d", dict(own))
 
 
-def augmented(config: Any, draws: Draws, name: str, layout: jax.Array, image: jax.Array) -> Change:
-    """What augmentation does to planes and image [B, H, W, S + C] in the pass called `name`; planes are interpolated where they turn."""
-    planes = layout.shape[-1]
-    return augmentation(config.stabilisers, draws, "d", name, (*image.shape[:-1], planes + image.shape[-1]), Parts(given=planes))
+def augmented(config: Any, draws: Draws, name: str, layout: Layout, image: jax.Array) -> Change:
+    """What augmentation does in the pass called `name`, to images like `image` [B, H, W, C]; planes are interpolated where they turn."""
+    planes = layout.planes.shape[-1]
+    change = augmentation(config.stabilisers, draws, "d", name, (*image.shape[:-1], planes + image.shape[-1]), Parts(given=planes))
+    if config.stabilisers.augment.kind == "none":
+        return lambda given, images: (given, images)
+
+    def of_all(given: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        told = jnp.broadcast_to(given[:, None], (*images.shape[:-1], planes))
+        changed = jax.vmap(change, 1, 1)(beside([told, images]))
+        return changed[:, 0, ..., :planes], changed[..., planes:]
+
+    return of_all
 
 
 def mean_over_scales(term: Callable[[jax.Array, jax.Array], jax.Array], of_fake: list[Judgement], of_real: list[Judgement]) -> jax.Array:
@@ -70,7 +80,7 @@ def critic_loss(
     config: Any,
     params: PyTree,
     stats: PyTree,
-    layout: jax.Array,
+    layout: Layout,
     fake: jax.Array,
     real: jax.Array,
     draws: Draws,
@@ -96,8 +106,8 @@ def critic_loss(
     metrics: Metrics = {name: mean_over_scales(term, of_fake, of_real) for name, term in terms.items()}
 
     def critic(x: jax.Array) -> jax.Array:
-        shown = change(beside([layout, x]))
-        judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown, train=False)
+        planes, shown = change(layout.planes, x[:, None])
+        judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown[:, 0], layout=planes, train=False)
         return jnp.concatenate([logits.reshape(len(x), -1) for logits, _ in judged], axis=1)
 
     penalty, penalty_metrics = penalties(s, critic, critic, real, fake, draws.get("alpha"))

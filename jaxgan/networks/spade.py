@@ -20,6 +20,7 @@ from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, InstanceNorm, per_channel
 from jaxgan.nn.padding import require_sides
 from jaxgan.nn.resample import overlapping_average_pool, upsample_nearest
+from jaxgan.nn.spectral import spectrally_normalised
 
 Judgement = tuple[jax.Array, list[jax.Array]]
 UPSAMPLINGS = {"normal": 0, "more": 1, "most": 2}
@@ -38,7 +39,7 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 class SPADE(nn.Module):
-    """Spatially-adaptive normalisation: x [B, h, w, C], told the layout by `hidden_maps` -> [B, h, w, C].
+    """Spatially-adaptive normalisation: x [B, h, w, C], told the layout by `hidden_maps` -> [B, h, w, C], or mixed by a 1x1 convolution [B, h, w, F].
 
     Batch norm, over all devices, without gain and bias; then a gain 1 + gamma and a bias beta for every pixel and channel, by two layers of 3x3
     convolutions from the layout, of which every H/h-th row and W/w-th column is looked at.
@@ -60,12 +61,18 @@ class SPADE(nn.Module):
         return self.shared(layout)
 
     @nn.compact
-    def __call__(self, x: jax.Array, maps: jax.Array, train: bool) -> jax.Array:
-        """maps: [B, h, w, hidden], what the first layer made of the layout."""
+    def __call__(self, x: jax.Array, maps: jax.Array, train: bool, mix: jax.Array | None = None) -> jax.Array:
+        """maps: [B, h, w, hidden], what the first layer made of the layout. mix: [C, F], of the 1x1 convolution that follows, if one does.
+
+        What the mixture makes of beta it makes of beta's kernel: with F smaller than C fewer products, the same sum.
+        """
         normalised = BatchNorm(self.axis_name, affine=False, dtype=self.dtype, name="norm")(x, train)
-        layers = _Parameters(x.shape[-1], name="gamma")(maps), _Parameters(x.shape[-1], self.beta_bias, name="beta")(maps)
-        gamma, beta = apart(_side_by_side(maps, layers), 2)
-        return normalised * (1 + gamma) + beta
+        layers = [_Parameters(x.shape[-1], name="gamma")(maps), _Parameters(x.shape[-1], self.beta_bias, name="beta")(maps)]
+        if mix is not None:
+            layers[1] = (layers[1][0] @ mix, layers[1][1] @ mix)
+        gamma, beta = _side_by_side(maps, layers)
+        y = normalised * (1 + gamma)
+        return (y if mix is None else conv2d(y, mix.astype(y.dtype)[None, None])) + beta
 
 
 def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int], symbols: Symbols | None = None) -> list[jax.Array]:
@@ -73,15 +80,31 @@ def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int]
     rows, columns = (full // small for full, small in zip(layout.shape[1:3], size, strict=True))
     small = layout[:, ::rows, ::columns]
     symbols = None if symbols is None else symbols._replace(numbers=symbols.numbers[:, ::rows, ::columns])
-    return apart(nn.relu(_side_by_side(small, [norm.first_layer(small) for norm in norms], symbols)), len(norms))
+    return [_kept_relu(maps) for maps in _side_by_side(small, [norm.first_layer(small) for norm in norms], symbols)]
 
 
-def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols | None = None) -> jax.Array:
-    """3x3 convolutions of the same x with kernels and biases of equal shapes, as one, which a CPU runs faster than several; features beside each other."""
-    kernels, biases = zip(*layers, strict=True)
-    kernel = jnp.concatenate(kernels, axis=-1).astype(x.dtype)
-    y = conv2d(x, kernel, 1, 1) if symbols is None else conv2d_of_symbols(x, kernel, symbols, 1)
-    return y + per_channel(jnp.concatenate(biases).astype(x.dtype), y.ndim)
+@jax.custom_vjp
+def _kept_relu(x: jax.Array) -> jax.Array:
+    """ReLU, made and kept before it is read, also by its own gradient: or a CPU would look up in each reader what `conv2d_of_symbols` makes."""
+    return jax.lax.optimization_barrier(nn.relu(x))
+
+
+def _kept_relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = _kept_relu(x)
+    return y, y
+
+
+_kept_relu.defvjp(_kept_relu_forward, lambda y, g: (jnp.where(y > 0, g, 0),))
+
+
+def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols | None = None) -> list[jax.Array]:
+    """3x3 convolutions of the same x with kernels and biases: as one, which a CPU runs faster than several, unless it can look them up."""
+    kernels, biases = ([part.astype(x.dtype) for part in parts] for parts in zip(*layers, strict=True))
+    if symbols is None:
+        made = apart(conv2d(x, jnp.concatenate(kernels, axis=-1), 1, 1), [len(bias) for bias in biases])
+    else:
+        made = conv2d_of_symbols(x, kernels, symbols, 1, 1)
+    return [y + per_channel(bias, y.ndim) for y, bias in zip(made, biases, strict=True)]
 
 
 class _Parameters(nn.Module):
@@ -127,9 +150,20 @@ class SPADEBlock(nn.Module):
         y = leaky_relu(norms[1](y, maps[1], train))
         y = Conv(self.features, 3, 1, 1, use_bias=self.last, **options, name="conv1")(y, train)
         if x.shape[-1] != self.features:
-            x = norms[2](x, maps[2], train)
-            x = Conv(self.features, 1, use_bias=False, **options, name="shortcut")(x, train)
+            x = norms[2](x, maps[2], train, _Mixture(self.features, self.eval_iterations, name="shortcut")(x.shape[-1], train))
         return x + y
+
+
+class _Mixture(nn.Module):
+    """[inputs, features] of a 1x1 convolution with spectral norm."""
+
+    features: int
+    eval_iterations: int
+
+    @nn.compact
+    def __call__(self, inputs: int, train: bool) -> jax.Array:
+        kernel = self.param("kernel", xavier_normal, (1, 1, inputs, self.features), jnp.float32)
+        return spectrally_normalised(self, kernel, train, self.eval_iterations)[0, 0]
 
 
 class SPADEGenerator(nn.Module):
@@ -226,20 +260,33 @@ class MultiscaleDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> list[Judgement]:
-        """keys are not used; a training pass makes a power iteration."""
+    def __call__(
+        self,
+        images: jax.Array,
+        keys: jax.Array | None = None,
+        *,
+        layout: jax.Array | None = None,
+        symbols: Symbols | None = None,
+        train: bool,
+    ) -> list[Judgement]:
+        """keys are not used; a training pass makes a power iteration.
+
+        layout: [B / n, H, W, S], each for n images in turn, which then have C channels only; faster than planes in every image. symbols: of the layout,
+        which a CPU is faster with.
+        """
         require_range("layers", self.layers, 1)
         require_range("scales", self.scales, 1)
         require_sides(type(self).__name__, images, 1)
-        x, judgements = images.astype(self.dtype), []
+        shown, judgements = [part.astype(self.dtype) for part in (images, layout) if part is not None], []
         for i in range(self.scales):
-            x = overlapping_average_pool(x) if i else x
-            judgements.append(PatchCritic(self.width, self.layers, self.eval_iterations, self.dtype, name=f"scale{i}")(x, train))
+            shown = [overlapping_average_pool(part) for part in shown] if i else shown
+            critic = PatchCritic(self.width, self.layers, self.eval_iterations, self.dtype, name=f"scale{i}")
+            judgements.append(critic(*shown, symbols=None if i else symbols, train=train))
         return judgements
 
 
 class PatchCritic(nn.Module):
-    """One scale of `MultiscaleDiscriminator`: [B, H, W, S + C] -> logits [B, h, w] and feature maps."""
+    """One scale of `MultiscaleDiscriminator`: [B, H, W, S + C], or both apart, -> logits [B, h, w] and feature maps."""
 
     width: int
     layers: int
@@ -247,16 +294,37 @@ class PatchCritic(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> Judgement:
+    def __call__(self, x: jax.Array, layout: jax.Array | None = None, *, symbols: Symbols | None, train: bool) -> Judgement:
         conv = partial(Conv, kernel_size=4, padding=2, kernel_init=xavier_normal, dtype=self.dtype)
         normed = partial(conv, use_bias=False, spectral_norm=True, eval_iterations=self.eval_iterations)
-        x = leaky_relu(conv(self.width, strides=2, name="conv0")(x))
+        x = leaky_relu(_FirstConv(self.width, name="conv0")(x, layout, symbols))
         maps = [x]
         for i in range(1, self.layers + 1):
             x = normed(min(self.width << i, 512), strides=2 if i < self.layers else 1, name=f"conv{i}")(x, train)
             x = leaky_relu(InstanceNorm(dtype=self.dtype, name=f"norm{i}")(x))
             maps.append(x)
         return conv(1, name="output")(x)[..., 0].astype(jnp.float32), maps
+
+
+class _FirstConv(nn.Module):
+    """4x4 convolution of stride 2: of images with planes, or of layouts [B / n, H, W, S] and images [B, H, W, C], n in turn for each layout, apart.
+
+    A convolution of both beside each other is the sum of one of each; that of a layout is made once for its n images.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, layout: jax.Array | None, symbols: Symbols | None) -> jax.Array:
+        planes = 0 if layout is None else layout.shape[-1]
+        kernel = self.param("kernel", xavier_normal, (4, 4, planes + x.shape[-1], self.features), jnp.float32).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(x.dtype)
+        y, of_layout = conv2d(x, kernel[:, :, planes:], 2, 2), kernel[:, :, :planes]
+        if layout is None:
+            return y + per_channel(bias, y.ndim)
+        told = conv2d(layout, of_layout, 2, 2) if symbols is None else jax.lax.optimization_barrier(conv2d_of_symbols(layout, [of_layout], symbols, 2, 2)[0])
+        told = told + per_channel(bias, y.ndim)
+        return (y.reshape(len(layout), -1, *y.shape[1:]) + told[:, None]).reshape(y.shape)
 
 
 # ------------------------------------------------------------------------------------------------------------------- encoder

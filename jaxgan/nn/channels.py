@@ -25,7 +25,6 @@ def beside(parts: Sequence[jax.Array]) -> jax.Array:
     return sum(padded[1:], padded[0])
 
 
-def apart(x: jax.Array, count: int) -> list[jax.Array]:
-    """x [..., C] -> count arrays [..., C / count]; as `jnp.split(x, count, -1)`, but that its gradient is `beside`."""
-    width = x.shape[-1] // count
-    return [x[..., i * width : (i + 1) * width] for i in range(count)]
+def apart(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
+    """x [..., C] -> arrays [..., C_i] of these widths, whose sum is C; as `jnp.split`, but that its gradient is `beside`."""
+    return [x[..., end - width : end] for width, end in zip(widths, accumulate(widths), strict=True)]

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from jaxgan.nn.channels import apart
 from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient, cpu_kernel_gradient, lax_forward, lax_input_gradient, lax_kernel_gradient
 from jaxgan.nn.geometry import Geometry, Pair
 
@@ -61,20 +62,25 @@ class Symbols(NamedTuple):
     """[K, C]."""
 
 
-def conv2d_of_symbols(x: jax.Array, kernel: jax.Array, symbols: Symbols, padding: IntOrPairs = 0) -> jax.Array:
-    """`conv2d(x, kernel, 1, padding)` of images x [B, H, W, I] that are those of `symbols`: the same to rounding, and so are its gradients.
+def conv2d_of_symbols(
+    x: jax.Array, kernels: Sequence[jax.Array], symbols: Symbols, strides: IntOrPair = (1, 1), padding: IntOrPairs = 0
+) -> list[jax.Array]:
+    """`conv2d(x, kernel, strides, padding)` with each of `kernels`, of images x [B, H, W, I] that are those of `symbols`; the same to rounding.
 
-    On CPU what a tap makes of each vector is computed once and then looked up: with 33 planes of 256x256 pixels and 96 outputs, 7 times faster.
+    On CPU what a tap makes of each vector is computed once and then looked up: with 33 planes of 256x256 pixels and 96 outputs, 7 times faster. Each reader of
+    a result looks up again, as `optimization_barrier` prevents. Elsewhere, and in gradients, kernels of one size are one convolution.
     That x is what the symbols say is not checked. ValueError where the shapes do not fit.
     """
-    _, pads = _check("conv2d_of_symbols", x, kernel, 1, padding)
+    steps, pads = zip(*(_check("conv2d_of_symbols", x, kernel, strides, padding) for kernel in kernels), strict=True)
     if symbols.numbers.shape != x.shape[:3] or symbols.vectors.shape[1:] != x.shape[3:]:
         sizes = f"numbers {symbols.numbers.shape} and vectors {symbols.vectors.shape}"
         raise ValueError(f"conv2d_of_symbols: {sizes} are not those of images {x.shape}; [B, H, W] and [K, I] are needed")
-    if _explicit(x, kernel):
-        return conv2d(x, kernel, 1, pads)
-    x, kernel, numbers, vectors = _same_axes(x, kernel, *symbols)
-    return _of_symbols(pads, x, kernel, numbers, vectors)
+    if len({kernel.shape[:2] for kernel in kernels}) > 1:
+        raise ValueError(f"conv2d_of_symbols: kernels of one height and width are needed, not {', '.join(str(kernel.shape[:2]) for kernel in kernels)}")
+    if _explicit(x, *kernels):
+        return list(_all_of(steps[0], pads[0], x, tuple(kernels)))
+    x, numbers, vectors, *kernels = _same_axes(x, *symbols, *kernels)
+    return list(_of_symbols(steps[0], pads[0], x, tuple(kernels), numbers, vectors))
 
 
 def conv_transpose2d(
@@ -174,33 +180,44 @@ _input_gradient.defvjp(lambda geometry, g, kernel: (_input_gradient(geometry, g,
 _kernel_gradient.defvjp(lambda geometry, x, g: (_kernel_gradient(geometry, x, g), (x, g)), _kernel_gradient_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _of_symbols(pads: tuple[Pair, Pair], x: jax.Array, kernel: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
-    dense = lambda x, kernel, numbers, vectors: conv2d(x, kernel, 1, pads)  # noqa: E731
-    return lax.platform_dependent(x, kernel, numbers, vectors, cpu=partial(_looked_up, pads), default=dense)
+def _all_of(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays) -> Arrays:
+    """Convolutions of one x, as one."""
+    return tuple(apart(conv2d(x, jnp.concatenate(kernels, -1), strides, pads), [kernel.shape[-1] for kernel in kernels]))
 
 
-def _of_symbols_bwd(pads: tuple[Pair, Pair], kept: Arrays, g: jax.Array) -> tuple[jax.Array | None, ...]:
-    return (*jax.vjp(lambda x, kernel: conv2d(x, kernel, 1, pads), *kept)[1](g), None, None)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _of_symbols(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
+    def multiplied(x: jax.Array, kernels: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
+        return _all_of(strides, pads, x, kernels)
+
+    def looked_up(x: jax.Array, kernels: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
+        return tuple(_looked_up(strides, pads, kernel, numbers, vectors) for kernel in kernels)
+
+    made: Arrays = lax.platform_dependent(x, kernels, numbers, vectors, cpu=looked_up, default=multiplied)
+    return made
 
 
-_of_symbols.defvjp(lambda pads, x, kernel, *symbols: (_of_symbols(pads, x, kernel, *symbols), (x, kernel)), _of_symbols_bwd)
+def _of_symbols_bwd(strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Arrays], g: Arrays) -> tuple[Any, ...]:
+    return (*jax.vjp(partial(_all_of, strides, pads), *kept)[1](g), None, None)
+
+
+_of_symbols.defvjp(lambda strides, pads, x, kernels, *symbols: (_of_symbols(strides, pads, x, kernels, *symbols), (x, kernels)), _of_symbols_bwd)
 
 
 # Where and under what mappings they are computed. Nothing below is ever differentiated.
 
 
-def _looked_up(pads: tuple[Pair, Pair], x: jax.Array, kernel: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
+def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
     """The sum over taps of what each makes of the vector of the pixel that it meets; of padding, the row of zeros at the end, nothing."""
     with jax.named_scope(SCOPE):
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = jnp.promote_types(kernel.dtype, jnp.float32)
         table = jnp.einsum("kc,uvco->uvko", vectors.astype(wide), kernel.astype(wide))
         table, outside = jnp.pad(table, ((0, 0), (0, 0), (0, 1), (0, 0))), len(vectors)
         numbers = jnp.pad(numbers, ((0, 0), *pads), constant_values=outside)
-        (kh, kw), (height, width) = kernel.shape[:2], numbers.shape[1:]
-        seen = {(u, v): numbers[:, u : height - kh + u + 1, v : width - kw + v + 1] for u in range(kh) for v in range(kw)}
+        (kh, kw), (height, width), (sh, sw) = kernel.shape[:2], numbers.shape[1:], strides
+        seen = {(u, v): numbers[:, u : height - kh + u + 1 : sh, v : width - kw + v + 1 : sw] for u in range(kh) for v in range(kw)}
         first, *others = (table[tap].at[what].get(mode="clip") for tap, what in seen.items())
-        return lax.optimization_barrier(sum(others, first)).astype(x.dtype)  # or each reader would look up again
+        return sum(others, first).astype(kernel.dtype)
 
 
 def _by_platform(cpu: Operation, plain: Operation, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from jaxgan.families import layouts, spade_losses
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.networks.spade import SPADE, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, hidden_maps
 from jaxgan.networks.vgg import STAGES, WIDTHS, VGGFeatures
+from jaxgan.nn.conv import Symbols
 from jaxgan.nn.resample import overlapping_average_pool
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import CASES, KEY, assert_same_run, initial_state, make_batch, play, setting, step_with, with_optimizers
@@ -74,6 +75,22 @@ def test_norm_by_hand():
     np.testing.assert_allclose(stats["batch_stats"]["alone"]["norm"]["var"], 0.9 + 0.1 * var * 24 / 23, rtol=1e-5)
 
 
+def test_a_mixture_after_the_norm():
+    """What a 1x1 convolution makes of a norm's result, with beta mixed in its kernel."""
+    random = np.random.default_rng(0)
+    x, maps, mix = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 4, 3, 5), (2, 4, 3, 6), (5, 3)))
+    norm = SPADE(6)
+    variables = jax.tree.map(lambda leaf: leaf + 0.1 * random.normal(size=leaf.shape).astype(np.float32), norm.init(KEY, x, maps, False))
+
+    def made(variables, mix, within):
+        y, _ = norm.apply(variables, x, maps, True, mix if within else None, mutable=["batch_stats"])
+        return y if within else y @ mix
+
+    np.testing.assert_allclose(made(variables, mix, True), made(variables, mix, False), rtol=0, atol=1e-5)
+    slopes = [jax.grad(lambda *given, within=within: jnp.sum(jnp.sin(made(*given, within))), (0, 1))(variables, mix) for within in (True, False)]
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * max(1, np.abs(other).max())), *slopes)
+
+
 def test_batch_norm_is_that_of_all_devices():
     x, layout = np.random.default_rng(0).normal(1, 2, (8, 2, 2, 3)).astype(np.float32), np.ones((8, 4, 4, 2), np.float32)
     variables = Alone(hidden=4).init(KEY, x, layout, False)
@@ -107,10 +124,10 @@ def test_no_constant_in_front_of_a_norm():
     """With batch statistics, biases of the reference that we leave out would change nothing: those there are all have a gradient."""
     config = dataclasses.replace(CONFIG, stabilisers=Stabilisers())
     state, batch = initial_state(spade, config), make_batch(spade, config, 4)
-    planes = layouts.encoded(config, jnp.asarray(batch["layout"]))
+    layout = layouts.told(config, jnp.asarray(batch["layout"]))
 
     def loss(params):
-        fake, _, _ = spade._generate(config, params, state.players["generator"].stats, planes, batch["image"], None, None)
+        fake, _, _ = spade._generate(config, params, state.players["generator"].stats, layout, batch["image"], None, None)
         return jnp.mean(fake * batch["image"]) + jnp.mean(fake)
 
     gradient = jax.jit(jax.grad(loss))(state.players["generator"].params)
@@ -143,6 +160,24 @@ def test_scales_of_the_discriminator():
     ((expected, expected_maps),) = one.apply(second, overlapping_average_pool(x), train=False)
     np.testing.assert_allclose(small_logits, expected, rtol=1e-5, atol=1e-6)
     assert len(small_maps) == len(expected_maps) == 3
+
+
+def test_layouts_beside_images_or_apart():
+    """The discriminator's judgements, and their slopes in parameters and images, with planes in every image or apart, for two images each in turn."""
+    random = np.random.default_rng(0)
+    symbols = Symbols(jnp.asarray(random.integers(0, 4, (3, 16, 11)), jnp.int32), jnp.eye(4))
+    layout, images = symbols.vectors[symbols.numbers], jnp.asarray(random.normal(size=(6, 16, 11, 3)), jnp.float32)
+    network, beside = MultiscaleDiscriminator(4, 2, 2), lambda x: jnp.concatenate([jnp.repeat(layout, 2, axis=0), x], -1)
+    variables = network.init(KEY, beside(images), train=False)
+
+    def slopes(judge):
+        weighted = lambda v, x: sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(judge(v, x)))  # noqa: E731
+        return jax.jit(judge)(variables, images), jax.jit(jax.grad(weighted, (0, 1)))(variables, images)
+
+    whole = slopes(lambda v, x: network.apply(v, beside(x), train=False))
+    for given in (None, symbols):
+        apart = slopes(lambda v, x, given=given: network.apply(v, x, layout=layout, symbols=given, train=False))
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=0, atol=2e-5 * max(1, np.abs(other).max())), apart, whole)
 
 
 def test_encoder_takes_any_size():
@@ -234,15 +269,15 @@ def test_losses_of_a_step():
     state, batch = initial_state(spade, config), make_batch(spade, config, 4)
     draws = spade._draw(config, state, KEY, 4, None)
     after, metrics = jax.jit(functools.partial(spade._round, config, axis_name=None))(state, batch, draws)
-    planes = layouts.encoded(config, jnp.asarray(batch["layout"]), jnp.asarray(batch["instance"]))
+    layout = layouts.told(config, jnp.asarray(batch["layout"]), jnp.asarray(batch["instance"]))
     generator, d, (_, network, _) = state.players["generator"], state.players["discriminator"], spade._networks(config)
-    generate = jax.jit(lambda params, stats, noise: spade._generate(config, params, stats, planes, batch["image"], noise, None))
+    generate = jax.jit(lambda params, stats, noise: spade._generate(config, params, stats, layout, batch["image"], noise, None))
 
     def judged(stats, fake):
         """Real and generated images apart: no norm of the discriminator mixes them."""
         def one(images):
             own = {"params": d.params["d"], "spectral": stats}
-            return network.apply(own, jnp.concatenate([planes, images], -1), train=True, mutable=["spectral"])
+            return network.apply(own, jnp.concatenate([layout.planes, images], -1), train=True, mutable=["spectral"])
 
         (of_real, new), (of_fake, _) = one(batch["image"]), one(fake)
         return of_real, of_fake, new["spectral"]
