@@ -117,17 +117,17 @@ STYLEGAN = functools.partial(stylegan.Config, (16, 16), 3, 0, 32, 24, 2, channel
 
 
 def spade_block(size: int, inputs: int, outputs: int) -> tuple[list[int], list[int]]:
-    """The convolutions of the layout, and the others."""
-    middle, norms = min(inputs, outputs), [inputs, min(inputs, outputs)] + [inputs] * (inputs != outputs)
-    shared = [conv_flops(size, 3, 5, 8, 1, 1)] * len(norms)
-    others = [conv_flops(size, 3, 8, 2 * width, 1, 1) for width in norms]
+    """The convolutions of the layout, and the others. The shortcut's beta has as many feature maps as the shortcut ends with."""
+    middle, made = min(inputs, outputs), [2 * inputs, 2 * min(inputs, outputs)] + [inputs + outputs] * (inputs != outputs)
+    shared = [conv_flops(size, 3, 5, 8, 1, 1)] * len(made)
+    others = [conv_flops(size, 3, 8, width, 1, 1) for width in made]
     others += [conv_flops(size, 3, inputs, middle, 1, 1), conv_flops(size, 3, middle, outputs, 1, 1)]
     return shared, others + [conv_flops(size, 1, inputs, outputs)] * (inputs != outputs)
 
 
 def spade_critic(size: int) -> list[int]:
-    """Layers of one scale: two of stride 2, one to the feature maps, one to the logits."""
-    found, inputs = [], 5 + 3
+    """Layers of one scale, of an image without its layout: two of stride 2, one to the feature maps, one to the logits."""
+    found, inputs = [], 3
     for outputs, stride in ((8, 2), (16, 2), (32, 1), (1, 1)):
         found.append(conv_flops(size, 4, inputs, outputs, stride, 2))
         size, inputs = size // stride + 1, outputs
@@ -136,12 +136,13 @@ def spade_critic(size: int) -> list[int]:
 
 def spade_table() -> int:
     """32 x 32 from 4 x 4. Two images are made, and the first learnt, but for what would run back to the layout. The critics see real and generated ones
-    together: all is gone back through for the generator, and then they learn.
+    together: all is gone back through for the generator, and then they learn. They see a layout once for both, twice forward and once to learn.
     """
     blocks = [spade_block(*sizes) for sizes in ((4, 32, 32), (8, 32, 32), (8, 32, 32), (16, 32, 16), (32, 16, 8))]
     fed = sum(sum(shared) for shared, _ in blocks) + conv_flops(4, 3, 5, 32, 1, 1)
     whole = fed + sum(sum(others) for _, others in blocks) + conv_flops(32, 3, 8, 3, 1, 1)
     judged = sum(2 * passes(spade_critic(size), forward=2, learnt=1, through=1) for size in (32, 16))
+    judged += sum(3 * conv_flops(size, 4, 5, 8, 2, 2) for size in (32, 16))
     return 2 * whole + (2 * whole - fed) + judged
 
 
