@@ -99,12 +99,12 @@ _kept_relu.defvjp(_kept_relu_forward, lambda y, g: (jnp.where(y > 0, g, 0),))
 
 def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols | None = None) -> list[jax.Array]:
     """3x3 convolutions of the same x with kernels and biases: as one, which a CPU runs faster than several, unless it can look them up."""
-    kernels, biases = ([part.astype(x.dtype) for part in parts] for parts in zip(*layers, strict=True))
-    if symbols is None:
-        made = apart(conv2d(x, jnp.concatenate(kernels, axis=-1), 1, 1), [len(bias) for bias in biases])
-    else:
-        made = conv2d_of_symbols(x, kernels, symbols, 1, 1)
-    return [y + per_channel(bias, y.ndim) for y, bias in zip(made, biases, strict=True)]
+    layers = [(kernel.astype(x.dtype), bias.astype(x.dtype)) for kernel, bias in layers]
+    if symbols is not None:
+        return conv2d_of_symbols(x, layers, symbols, 1, 1)
+    kernels, biases = zip(*layers, strict=True)
+    made = conv2d(x, jnp.concatenate(kernels, axis=-1), 1, 1) + per_channel(jnp.concatenate(biases), x.ndim)
+    return apart(made, [len(bias) for bias in biases])
 
 
 class _Parameters(nn.Module):
@@ -322,8 +322,10 @@ class _FirstConv(nn.Module):
         y, of_layout = conv2d(x, kernel[:, :, planes:], 2, 2), kernel[:, :, :planes]
         if layout is None:
             return y + per_channel(bias, y.ndim)
-        told = conv2d(layout, of_layout, 2, 2) if symbols is None else jax.lax.optimization_barrier(conv2d_of_symbols(layout, [of_layout], symbols, 2, 2)[0])
-        told = told + per_channel(bias, y.ndim)
+        if symbols is None:
+            told = conv2d(layout, of_layout, 2, 2) + per_channel(bias, y.ndim)
+        else:
+            told = jax.lax.optimization_barrier(conv2d_of_symbols(layout, [(of_layout, bias)], symbols, 2, 2)[0])
         return (y.reshape(len(layout), -1, *y.shape[1:]) + told[:, None]).reshape(y.shape)
 
 

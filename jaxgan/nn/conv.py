@@ -63,14 +63,16 @@ class Symbols(NamedTuple):
 
 
 def conv2d_of_symbols(
-    x: jax.Array, kernels: Sequence[jax.Array], symbols: Symbols, strides: IntOrPair = (1, 1), padding: IntOrPairs = 0
+    x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols, strides: IntOrPair = (1, 1), padding: IntOrPairs = 0
 ) -> list[jax.Array]:
-    """`conv2d(x, kernel, strides, padding)` with each of `kernels`, of images x [B, H, W, I] that are those of `symbols`; the same to rounding.
+    """`conv2d(x, kernel, strides, padding) + bias` for each of `layers`, of images x [B, H, W, I] that are those of `symbols`; the same to rounding.
 
     On CPU what a tap makes of each vector is computed once and then looked up: with 33 planes of 256x256 pixels and 96 outputs, 7 times faster. Each reader of
-    a result looks up again, as `optimization_barrier` prevents. Elsewhere, and in gradients, kernels of one size are one convolution.
-    That x is what the symbols say is not checked. ValueError where the shapes do not fit.
+    a result looks up again, unless `optimization_barrier` prevents it. Elsewhere, and for gradients, all layers are one convolution.
+    layers: kernels [kh, kw, I, O] of one height and width, each with its bias [O]. That x is what the symbols say is not checked. ValueError where the
+    shapes do not fit.
     """
+    kernels, biases = (tuple(parts) for parts in zip(*layers, strict=True))
     steps, pads = zip(*(_check("conv2d_of_symbols", x, kernel, strides, padding) for kernel in kernels), strict=True)
     if symbols.numbers.shape != x.shape[:3] or symbols.vectors.shape[1:] != x.shape[3:]:
         sizes = f"numbers {symbols.numbers.shape} and vectors {symbols.vectors.shape}"
@@ -78,9 +80,10 @@ def conv2d_of_symbols(
     if len({kernel.shape[:2] for kernel in kernels}) > 1:
         raise ValueError(f"conv2d_of_symbols: kernels of one height and width are needed, not {', '.join(str(kernel.shape[:2]) for kernel in kernels)}")
     if _explicit(x, *kernels):
-        return list(_all_of(steps[0], pads[0], x, tuple(kernels)))
-    x, numbers, vectors, *kernels = _same_axes(x, *symbols, *kernels)
-    return list(_of_symbols(steps[0], pads[0], x, tuple(kernels), numbers, vectors))
+        return list(_all_of(steps[0], pads[0], x, kernels, biases))
+    x, numbers, vectors, *parameters = _same_axes(x, *symbols, *kernels, *biases)
+    kernels, biases = tuple(parameters[: len(kernels)]), tuple(parameters[len(kernels) :])
+    return list(_of_symbols(steps[0], pads[0], x, kernels, biases, numbers, vectors))
 
 
 def conv_transpose2d(
@@ -180,35 +183,36 @@ _input_gradient.defvjp(lambda geometry, g, kernel: (_input_gradient(geometry, g,
 _kernel_gradient.defvjp(lambda geometry, x, g: (_kernel_gradient(geometry, x, g), (x, g)), _kernel_gradient_bwd)
 
 
-def _all_of(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays) -> Arrays:
-    """Convolutions of one x, as one."""
-    return tuple(apart(conv2d(x, jnp.concatenate(kernels, -1), strides, pads), [kernel.shape[-1] for kernel in kernels]))
+def _all_of(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays, biases: Arrays) -> Arrays:
+    """Convolutions of one x, and their biases, as one."""
+    made = conv2d(x, jnp.concatenate(kernels, -1), strides, pads) + jnp.concatenate(biases)[None, None, None]
+    return tuple(apart(made, [len(bias) for bias in biases]))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _of_symbols(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
-    def multiplied(x: jax.Array, kernels: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
-        return _all_of(strides, pads, x, kernels)
+def _of_symbols(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays, biases: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
+    def multiplied(x: jax.Array, kernels: Arrays, biases: Arrays, *symbols: jax.Array) -> Arrays:
+        return _all_of(strides, pads, x, kernels, biases)
 
-    def looked_up(x: jax.Array, kernels: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
-        return tuple(_looked_up(strides, pads, kernel, numbers, vectors) for kernel in kernels)
+    def looked_up(x: jax.Array, kernels: Arrays, biases: Arrays, *symbols: jax.Array) -> Arrays:
+        return tuple(_looked_up(strides, pads, kernel, bias, *symbols) for kernel, bias in zip(kernels, biases, strict=True))
 
-    made: Arrays = lax.platform_dependent(x, kernels, numbers, vectors, cpu=looked_up, default=multiplied)
+    made: Arrays = lax.platform_dependent(x, kernels, biases, numbers, vectors, cpu=looked_up, default=multiplied)
     return made
 
 
-def _of_symbols_bwd(strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Arrays], g: Arrays) -> tuple[Any, ...]:
+def _of_symbols_bwd(strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Arrays, Arrays], g: Arrays) -> tuple[Any, ...]:
     return (*jax.vjp(partial(_all_of, strides, pads), *kept)[1](g), None, None)
 
 
-_of_symbols.defvjp(lambda strides, pads, x, kernels, *symbols: (_of_symbols(strides, pads, x, kernels, *symbols), (x, kernels)), _of_symbols_bwd)
+_of_symbols.defvjp(lambda *given: (_of_symbols(*given), given[2:5]), _of_symbols_bwd)
 
 
 # Where and under what mappings they are computed. Nothing below is ever differentiated.
 
 
-def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
-    """The sum over taps of what each makes of the vector of the pixel that it meets; of padding, the row of zeros at the end, nothing."""
+def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, bias: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
+    """The bias, and the sum over taps of what each makes of the vector of the pixel that it meets; of padding, the row of zeros at the end, nothing."""
     with jax.named_scope(SCOPE):
         wide = jnp.promote_types(kernel.dtype, jnp.float32)
         table = jnp.einsum("kc,uvco->uvko", vectors.astype(wide), kernel.astype(wide))
@@ -216,8 +220,7 @@ def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, number
         numbers = jnp.pad(numbers, ((0, 0), *pads), constant_values=outside)
         (kh, kw), (height, width), (sh, sw) = kernel.shape[:2], numbers.shape[1:], strides
         seen = {(u, v): numbers[:, u : height - kh + u + 1 : sh, v : width - kw + v + 1 : sw] for u in range(kh) for v in range(kw)}
-        first, *others = (table[tap].at[what].get(mode="clip") for tap, what in seen.items())
-        return sum(others, first).astype(kernel.dtype)
+        return sum((table[tap].at[what].get(mode="clip") for tap, what in seen.items()), bias.astype(wide)[None, None, None]).astype(kernel.dtype)
 
 
 def _by_platform(cpu: Operation, plain: Operation, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:

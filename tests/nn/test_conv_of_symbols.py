@@ -22,13 +22,17 @@ def example(batch: int = 2, size: tuple[int, int] = (6, 5), kinds: int = 4, inpu
     return symbols.vectors[symbols.numbers], jnp.asarray(random.normal(size=(*kernel, inputs, outputs)), jnp.float32), symbols
 
 
+def no_bias(kernel):
+    return (kernel, jnp.zeros(kernel.shape[-1], kernel.dtype))
+
+
 def close(found, wanted, share: float = 3e-6):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=share * max(np.abs(wanted).max(), 1e-30))
 
 
 def slope(x, kernel, symbols=None):
     """Of something that is not linear, in the kernel and in the images."""
-    conv = (lambda x, k: conv2d(x, k, 1, 1)) if symbols is None else (lambda x, k: conv2d_of_symbols(x, [k], symbols, 1, 1)[0])
+    conv = (lambda x, k: conv2d(x, k, 1, 1)) if symbols is None else (lambda x, k: conv2d_of_symbols(x, [no_bias(k)], symbols, 1, 1)[0])
     return jax.grad(lambda x, k: jnp.mean(jnp.sin(conv(x, k))), (0, 1))(x, kernel)
 
 
@@ -43,23 +47,27 @@ def slope(x, kernel, symbols=None):
 )
 def test_values_are_those_of_the_images(batch, size, kinds, kernel, strides, pads):
     x, weights, symbols = example(batch, size, kinds, kernel=kernel)
-    (found,) = conv2d_of_symbols(x, [weights], symbols, strides, pads)
+    (found,) = conv2d_of_symbols(x, [no_bias(weights)], symbols, strides, pads)
     close(found, conv2d(x, weights, strides, pads))
 
 
-def test_several_kernels():
-    """Of different widths: each as alone, and the gradients of all, made together."""
+def test_several_layers():
+    """Of different widths: each as alone, and the gradients of all kernels and biases, made together."""
     x, kernel, symbols = example(size=(7, 6))
-    kernels = [kernel, -2 * kernel[..., :1], kernel[..., 2:4]]
+    layers = [(part, jnp.arange(1.0, 1 + part.shape[-1])) for part in (kernel, -2 * kernel[..., :1], kernel[..., 2:4])]
 
     def summed(convolve):
-        return lambda kernels: sum(jnp.sum(jnp.sin(0.1 * (i + 1) * y)) for i, y in enumerate(convolve(kernels)))
+        return lambda layers: sum(jnp.sum(jnp.sin(0.1 * (i + 1) * y)) for i, y in enumerate(convolve(layers)))
 
-    both = [lambda kernels: conv2d_of_symbols(x, kernels, symbols, 2, 1), lambda kernels: [conv2d(x, kernel, 2, 1) for kernel in kernels]]
-    for found, wanted in zip(*(convolve(kernels) for convolve in both), strict=True):
+    def alone(layers):
+        return [conv2d(x, kernel, 2, 1) + bias[None, None, None] for kernel, bias in layers]
+
+    def together(layers):
+        return conv2d_of_symbols(x, layers, symbols, 2, 1)
+
+    for found, wanted in zip(together(layers), alone(layers), strict=True):
         close(found, wanted)
-    for found, wanted in zip(*(jax.grad(summed(convolve))(kernels) for convolve in both), strict=True):
-        close(found, wanted)
+    jax.tree.map(close, *(jax.grad(summed(convolve))(layers) for convolve in (together, alone)))
 
 
 def test_derivatives_are_those_of_the_images():
@@ -82,7 +90,7 @@ def test_shard_map_with_checked_types():
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
 
     def per_device(x, kernel, numbers):
-        return jax.grad(lambda k: lax.pmean(jnp.mean(jnp.sin(conv2d_of_symbols(x, [k], Symbols(numbers, symbols.vectors), 1, 1)[0])), "data"))(kernel)
+        return jax.grad(lambda k: lax.pmean(jnp.mean(jnp.sin(conv2d_of_symbols(x, [no_bias(k)], Symbols(numbers, symbols.vectors), 1, 1)[0])), "data"))(kernel)
 
     sharded = jax.jit(jax.shard_map(per_device, mesh=mesh, in_specs=(P("data"), P(), P("data")), out_specs=P(), check_vma=True))
     close(sharded(x, kernel, symbols.numbers), slope(x, kernel)[1])
@@ -92,7 +100,7 @@ def test_mesh_with_explicit_axes():
     x, kernel, symbols = example(batch=8)
     expected = slope(x, kernel)[1]
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
-    of_kernel = jax.jit(jax.grad(lambda k, x, n: jnp.mean(jnp.sin(conv2d_of_symbols(x, [k], Symbols(n, symbols.vectors), 1, 1)[0]))))
+    of_kernel = jax.jit(jax.grad(lambda k, x, n: jnp.mean(jnp.sin(conv2d_of_symbols(x, [no_bias(k)], Symbols(n, symbols.vectors), 1, 1)[0]))))
     with jax.set_mesh(mesh):
         placed, numbers = (jax.device_put(array, NamedSharding(mesh, P("data"))) for array in (x, symbols.numbers))
         close(of_kernel(jnp.asarray(np.asarray(kernel)), placed, numbers), expected)
@@ -101,14 +109,14 @@ def test_mesh_with_explicit_axes():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision(dtype):
     x, kernel, symbols = example()
-    (y,) = conv2d_of_symbols(x.astype(dtype), [kernel.astype(dtype)], symbols, 1, 1)
+    (y,) = conv2d_of_symbols(x.astype(dtype), [no_bias(kernel.astype(dtype))], symbols, 1, 1)
     assert y.dtype == dtype
     close(y.astype(jnp.float32), conv2d(x, kernel, 1, 1), 2.0**-7)
 
 
 def test_a_cpu_looks_up_and_others_multiply():
     x, kernel, symbols = example()
-    function = jax.jit(lambda x, k: conv2d_of_symbols(x, [k], symbols, 1, 1)[0])
+    function = jax.jit(lambda x, k: conv2d_of_symbols(x, [no_bias(k)], symbols, 1, 1)[0])
     assert "convolution(" not in function.lower(x, kernel).compile().as_text()
     assert "stablehlo.convolution" in function.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
 
@@ -116,10 +124,10 @@ def test_a_cpu_looks_up_and_others_multiply():
 def test_what_does_not_fit_is_said():
     x, kernel, symbols = example()
     with pytest.raises(ValueError, match=r"numbers \(2, 5, 5\) and vectors \(4, 3\) are not those of images \(2, 6, 5, 3\)"):
-        conv2d_of_symbols(x, [kernel], symbols._replace(numbers=symbols.numbers[:, 1:]))
+        conv2d_of_symbols(x, [no_bias(kernel)], symbols._replace(numbers=symbols.numbers[:, 1:]))
     with pytest.raises(ValueError, match="are not those of images"):
-        conv2d_of_symbols(x, [kernel], symbols._replace(vectors=symbols.vectors[:, :2]))
+        conv2d_of_symbols(x, [no_bias(kernel)], symbols._replace(vectors=symbols.vectors[:, :2]))
     with pytest.raises(ValueError, match="conv2d_of_symbols: images"):
-        conv2d_of_symbols(x, [kernel[:, :, :2]], symbols)
+        conv2d_of_symbols(x, [no_bias(kernel[:, :, :2])], symbols)
     with pytest.raises(ValueError, match=r"kernels of one height and width are needed, not \(3, 3\), \(2, 3\)"):
-        conv2d_of_symbols(x, [kernel, kernel[1:]], symbols)
+        conv2d_of_symbols(x, [no_bias(kernel), no_bias(kernel[1:])], symbols)
