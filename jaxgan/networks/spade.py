@@ -41,7 +41,7 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 class SPADE(nn.Module):
     """Spatially-adaptive normalisation: x [B, h, w, C], told the layout by `hidden_maps` -> [B, h, w, C], or mixed by a 1x1 convolution [B, h, w, F].
 
-    Batch norm, over all devices, without gain and bias; then a gain 1 + gamma and a bias beta for every pixel and channel, by two layers of 3x3
+    Or x doubled, where the maps are twice as large: it is normalised first, which is the same and four times fewer pixels. Batch norm, over all devices, without gain and bias; then a gain 1 + gamma and a bias beta for every pixel and channel, by two layers of 3x3
     convolutions from the layout, of which every H/h-th row and W/w-th column is looked at.
     Source: Park et al. 2019, eq. 1 and fig. 3; NVlabs/SPADE. Deviation: none.
     """
@@ -66,7 +66,9 @@ class SPADE(nn.Module):
 
         What the mixture makes of beta it makes of beta's kernel: with F smaller than C fewer products, the same sum.
         """
-        normalised = BatchNorm(self.axis_name, affine=False, dtype=self.dtype, name="norm")(x, train)
+        doubled = maps.shape[1] == 2 * x.shape[1]
+        normalised = BatchNorm(self.axis_name, affine=False, copies=4 if doubled else 1, dtype=self.dtype, name="norm")(x, train)
+        normalised = upsample_nearest(normalised) if doubled else normalised
         layers = [_Parameters(x.shape[-1], name="gamma")(maps), _Parameters(x.shape[-1], self.beta_bias, name="beta")(maps)]
         if mix is not None:
             layers[1] = (layers[1][0] @ mix, layers[1][1] @ mix)
@@ -121,7 +123,7 @@ class _Parameters(nn.Module):
 
 
 class SPADEBlock(nn.Module):
-    """Residual block: x [B, h, w, C] and a layout [B, H, W, S] -> [B, h, w, features].
+    """Residual block: x [B, h, w, C], doubled first with `double`, and a layout [B, H, W, S] -> [B, h, w, features].
 
     Twice SPADE, leaky ReLU and a 3x3 convolution, through the smaller of both widths; where these differ, the shortcut is SPADE and a 1x1
     convolution. Spectral norm on these convolutions.
@@ -137,20 +139,23 @@ class SPADEBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array, train: bool, symbols: Symbols | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, layout: jax.Array, train: bool, symbols: Symbols | None = None, double: bool = False) -> jax.Array:
         norm = partial(SPADE, self.hidden, axis_name=self.axis_name, dtype=self.dtype)
         options = {"kernel_init": xavier_normal, "spectral_norm": True, "eval_iterations": self.eval_iterations, "dtype": self.dtype}
         middle = min(x.shape[-1], self.features)
         norms = [norm(name="norm0"), norm(name="norm1")]
         if x.shape[-1] != self.features:
             norms.append(norm(beta_bias=self.last, name="shortcut_norm"))
-        maps = hidden_maps(norms, layout, (x.shape[1], x.shape[2]), symbols)
+        scale = 2 if double else 1
+        maps = hidden_maps(norms, layout, (scale * x.shape[1], scale * x.shape[2]), symbols)
         y = leaky_relu(norms[0](x, maps[0], train))
         y = Conv(middle, 3, 1, 1, use_bias=False, **options, name="conv0")(y, train)
         y = leaky_relu(norms[1](y, maps[1], train))
         y = Conv(self.features, 3, 1, 1, use_bias=self.last, **options, name="conv1")(y, train)
         if x.shape[-1] != self.features:
             x = norms[2](x, maps[2], train, _Mixture(self.features, self.eval_iterations, name="shortcut")(x.shape[-1], train))
+        elif double:
+            x = upsample_nearest(x)
         return x + y
 
 
@@ -215,14 +220,13 @@ class SPADEGenerator(nn.Module):
         layout, widest, most = layout.astype(self.dtype), self.width << self.up_blocks, self.upsampling == "most"
 
         x = block(widest, name="head")(self._start(layout, latents, widest), layout, train, symbols)
-        x = block(widest, name="middle0")(upsample_nearest(x), layout, train, symbols)
-        x = upsample_nearest(x) if self.upsampling != "normal" else x
-        x = block(widest, name="middle1")(x, layout, train, symbols)
+        x = block(widest, name="middle0")(x, layout, train, symbols, double=True)
+        x = block(widest, name="middle1")(x, layout, train, symbols, double=self.upsampling != "normal")
         for i in range(self.up_blocks):
             last = i == self.up_blocks - 1 and not most
-            x = block(widest >> (i + 1), last=last, name=f"up{i}")(upsample_nearest(x), layout, train, symbols)
+            x = block(widest >> (i + 1), last=last, name=f"up{i}")(x, layout, train, symbols, double=True)
         if most:
-            x = block(self.width // 2, last=True, name=f"up{self.up_blocks}")(upsample_nearest(x), layout, train, symbols)
+            x = block(self.width // 2, last=True, name=f"up{self.up_blocks}")(x, layout, train, symbols, double=True)
         x = Conv(self.channels, 3, 1, 1, kernel_init=xavier_normal, dtype=self.dtype, name="output")(leaky_relu(x))
         return jnp.tanh(x.astype(jnp.float32))
 

@@ -79,6 +79,8 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     classes: int = 0
     affine: bool = True
+    copies: int = 1
+    """How often each pixel counts for the running variance: 4 where x is still to be doubled either way, which no other statistic sees."""
     scale_init: Callable = nn.initializers.ones
     dtype: Any = jnp.float32
 
@@ -94,7 +96,7 @@ class BatchNorm(nn.Module):
             normalised, mean, var = standardise(x, axes, self.epsilon, axis_name)
             mean, var = mean.reshape(channels), var.reshape(channels)
             if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-                count = x.size // channels * device_count(axis_name)
+                count = self.copies * (x.size // channels) * device_count(axis_name)
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
                 running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var * (count / max(count - 1, 1))
         else:

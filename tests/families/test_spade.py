@@ -20,7 +20,7 @@ from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.networks.spade import SPADE, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, hidden_maps
 from jaxgan.networks.vgg import STAGES, WIDTHS, VGGFeatures
 from jaxgan.nn.conv import Symbols
-from jaxgan.nn.resample import overlapping_average_pool
+from jaxgan.nn.resample import overlapping_average_pool, upsample_nearest
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import CASES, KEY, assert_same_run, initial_state, make_batch, play, setting, step_with, with_optimizers
 
@@ -89,6 +89,21 @@ def test_a_mixture_after_the_norm():
     np.testing.assert_allclose(made(variables, mix, True), made(variables, mix, False), rtol=0, atol=1e-5)
     slopes = [jax.grad(lambda *given, within=within: jnp.sum(jnp.sin(made(*given, within))), (0, 1))(variables, mix) for within in (True, False)]
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * max(1, np.abs(other).max())), *slopes)
+
+
+def test_doubled_behind_the_norm():
+    """With maps twice as large: as of the doubled features, and so are slopes and running statistics."""
+    random = np.random.default_rng(0)
+    x, maps = (jnp.asarray(random.normal(2, 3, shape), jnp.float32) for shape in ((2, 3, 4, 5), (2, 6, 8, 6)))
+    norm = SPADE(6)
+    variables = jax.tree.map(lambda leaf: leaf + 0.1 * random.normal(size=leaf.shape).astype(np.float32), norm.init(KEY, x, maps, False))
+
+    def made(x, maps, before):
+        return norm.apply(variables, upsample_nearest(x) if before else x, maps, True, mutable=["batch_stats"])
+
+    slopes = [jax.grad(lambda *given, before=before: jnp.sum(jnp.sin(made(*given, before)[0])), (0, 1))(x, maps) for before in (False, True)]
+    for late, early in ((made(x, maps, False), made(x, maps, True)), slopes):
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), late, early)
 
 
 def test_batch_norm_is_that_of_all_devices():
