@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Kinds = Sequence[tuple[int | None, int]]
 COMPILING = ("jaxgan", "pytorch-compiled")
 """Sides whose first steps take long, on the CPU's cores."""
+ROUND_S = 1.5
+"""Seconds of a round. A first step, after the turns of the others, finds its data out of the caches, as no later one does and none of a training."""
 
 
 class Rival:
@@ -79,7 +81,7 @@ class Rival:
         with self._killed_after(patience):
             first = sum(self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds)
             again = [self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds]
-        self.first_s, self.count = max(0.0, first - sum(again)), max(1, min(200, round(0.3 / max(again))))
+        self.first_s, self.count = max(0.0, first - sum(again)), max(1, min(200, round(ROUND_S / max(again))))
 
     def close(self) -> None:
         """End the process."""

@@ -24,9 +24,9 @@ PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
 CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
 OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "augment": {"flip": True}, "devices": 1, "seed": 11}
-SLOW = ("tiny", "gan", "acgan", "vaegan", "cyclegan", "spade", "stargan")
+SLOW = ("tiny", "gan", "acgan", "vaegan", "cyclegan", "spade", "stargan", "stylegan")
 """Killed by the slow tests only: cgan has the momentum that gan saves, dcgan and cgan the kinds of arrays (not all their names) that acgan, vaegan and spade
-save, stargan with two data sets the pools of cyclegan and what it does with one.
+save, stargan with two data sets the pools of cyclegan and what it does with one; stylegan takes longest.
 """
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ("tiny", *PROCESSES)]
 

@@ -41,8 +41,9 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 class SPADE(nn.Module):
     """Spatially-adaptive normalisation: x [B, h, w, C], told the layout by `hidden_maps` -> [B, h, w, C], or mixed by a 1x1 convolution [B, h, w, F].
 
-    Or x doubled, where the maps are twice as large: it is normalised first, which is the same and four times fewer pixels. Batch norm, over all devices, without gain and bias; then a gain 1 + gamma and a bias beta for every pixel and channel, by two layers of 3x3
-    convolutions from the layout, of which every H/h-th row and W/w-th column is looked at.
+    Batch norm, over all devices, without gain and bias; then a gain 1 + gamma and a bias beta for every pixel and channel, by two layers of 3x3
+    convolutions from the layout, of which every H/h-th row and W/w-th column is looked at. Where the maps are twice as large as x, its pixels are repeated
+    twice either way, after the norm, which sees no difference.
     Source: Park et al. 2019, eq. 1 and fig. 3; NVlabs/SPADE. Deviation: none.
     """
 
