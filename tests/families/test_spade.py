@@ -17,7 +17,8 @@ from jaxgan.convert import vgg_weights
 from jaxgan.errors import DataError
 from jaxgan.families import layouts, spade_losses
 from jaxgan.families.stabilisers import Stabilisers
-from jaxgan.networks.spade import SPADE, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, hidden_maps
+from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from jaxgan.networks.spade_block import SPADE, hidden_maps
 from jaxgan.networks.vgg import STAGES, WIDTHS, VGGFeatures
 from jaxgan.nn.conv import Symbols
 from jaxgan.nn.resample import overlapping_average_pool, upsample_nearest
