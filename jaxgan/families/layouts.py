@@ -20,8 +20,8 @@ class Layout(NamedTuple):
 
     planes: jax.Array
     """As `encoded`."""
-    symbols: Symbols
-    """The same, as `symbols`: a CPU looks its convolutions up."""
+    symbols: Symbols | None
+    """The same, as `symbols`: a CPU looks its convolutions up. None after augmentation."""
 
 
 def told(config: Any, layout: jax.Array, instance: jax.Array | None = None) -> Layout:

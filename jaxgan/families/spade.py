@@ -299,7 +299,7 @@ def translate(
       ValueError: other shapes, instances missing or out of place, styles without `encoder` or of another length, a size that does not fit.
     """
     layouts, instances = jnp.asarray(layouts), None if instances is None else jnp.asarray(instances)
-    (planes, symbols), (network, _, _) = maps.told(config, layouts, instances), _networks(config)
+    planes, symbols, (network, _, _) = maps.encoded(config, layouts, instances), maps.symbols(config, layouts, instances), _networks(config)
     (count, height, width), multiple = layouts.shape, network.multiple
     latents = None
     if config.encoder:

@@ -22,8 +22,8 @@ from jaxgan.networks.vgg import VGGFeatures
 from jaxgan.nn.channels import beside
 from jaxgan.state import Metrics, PyTree
 
-Change = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-"""What augmentation does to planes [B, H, W, S] and the images [B, n, H, W, C] that go with them, all alike."""
+Change = Callable[[Layout, jax.Array], tuple[Layout, jax.Array]]
+"""What augmentation does to layouts and the images [B, n, H, W, C] that go with them, all alike."""
 PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Of the five feature maps, the largest first."""
 
@@ -47,10 +47,10 @@ def judge(
     Augmentation, after it, changes both alike, as their features are compared, and moves the layout with them.
     """
     noisy = [translation.instance_noise(config, keys, images, f"{name} {of}")(x) for x, of in ((fake, "fake"), (real, "real"))]
-    planes, both = change(layout.planes, jnp.stack(noisy, axis=1))
-    told: dict[str, Any] = {"layout": planes, "symbols": layout.symbols if config.stabilisers.augment.kind == "none" else None}
+    seen, both = change(layout, jnp.stack(noisy, axis=1))
+    given: dict[str, Any] = {"layout": seen.planes, "symbols": seen.symbols}
     own = translation.variables_of(stats, "d")
-    judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), **told, train=True, mutable=list(own))
+    judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), **given, train=True, mutable=list(own))
     of_fake, of_real = (jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1))
     return of_fake, of_real, translation.with_stats(stats, "d", dict(own))
 
@@ -62,10 +62,10 @@ def augmented(config: Any, draws: Draws, name: str, layout: Layout, image: jax.A
     if config.stabilisers.augment.kind == "none":
         return lambda given, images: (given, images)
 
-    def of_all(given: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        told = jnp.broadcast_to(given[:, None], (*images.shape[:-1], planes))
+    def of_all(given: Layout, images: jax.Array) -> tuple[Layout, jax.Array]:
+        told = jnp.broadcast_to(given.planes[:, None], (*images.shape[:-1], planes))
         changed = jax.vmap(change, 1, 1)(beside([told, images]))
-        return changed[:, 0, ..., :planes], changed[..., planes:]
+        return Layout(changed[:, 0, ..., :planes], None), changed[..., planes:]
 
     return of_all
 
@@ -106,8 +106,8 @@ def critic_loss(
     metrics: Metrics = {name: mean_over_scales(term, of_fake, of_real) for name, term in terms.items()}
 
     def critic(x: jax.Array) -> jax.Array:
-        planes, shown = change(layout.planes, x[:, None])
-        judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown[:, 0], layout=planes, train=False)
+        seen, shown = change(layout, x[:, None])
+        judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown[:, 0], layout=seen.planes, train=False)
         return jnp.concatenate([logits.reshape(len(x), -1) for logits, _ in judged], axis=1)
 
     penalty, penalty_metrics = penalties(s, critic, critic, real, fake, draws.get("alpha"))

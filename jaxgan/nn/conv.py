@@ -29,6 +29,7 @@ from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient, cpu_kernel_gra
 from jaxgan.nn.geometry import Geometry, Pair
 
 Arrays = tuple[jax.Array, ...]
+Layers = list[tuple[jax.Array, jax.Array]]
 IntOrPair = int | Sequence[int]
 IntOrPairs = int | Sequence[IntOrPair]
 Operation = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
@@ -53,6 +54,16 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding
     return (lax_forward if _explicit(x, kernel) else _forward)(geometry, *_same_axes(x, kernel))
 
 
+def conv2d_beside(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], strides: IntOrPair = (1, 1), padding: IntOrPairs = 0) -> list[jax.Array]:
+    """`conv2d(x, kernel, strides, padding) + bias` for each of `layers`, as one convolution, which a CPU runs faster than several.
+
+    layers: kernels [kh, kw, I, O] of one height and width, each with its bias [O].
+    """
+    kernels, biases = zip(*layers, strict=True)
+    made = conv2d(x, jnp.concatenate(kernels, -1), strides, padding) + jnp.concatenate(biases)[None, None, None]
+    return apart(made, [len(bias) for bias in biases])
+
+
 class Symbols(NamedTuple):
     """Images [B, H, W, C] with only K different pixels, as layouts of classes are: `vectors[numbers]`."""
 
@@ -65,25 +76,22 @@ class Symbols(NamedTuple):
 def conv2d_of_symbols(
     x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols, strides: IntOrPair = (1, 1), padding: IntOrPairs = 0
 ) -> list[jax.Array]:
-    """`conv2d(x, kernel, strides, padding) + bias` for each of `layers`, of images x [B, H, W, I] that are those of `symbols`; the same to rounding.
+    """`conv2d_beside` of images x [B, H, W, I] that are those of `symbols`: the same to rounding.
 
     On CPU what a tap makes of each vector is computed once and then looked up: with 33 planes of 256x256 pixels and 96 outputs, 7 times faster. Each reader of
-    a result looks up again, unless `optimization_barrier` prevents it. Elsewhere, and for gradients, all layers are one convolution.
-    layers: kernels [kh, kw, I, O] of one height and width, each with its bias [O]. That x is what the symbols say is not checked. ValueError where the
-    shapes do not fit.
+    a result looks up again, unless `optimization_barrier` prevents it. Elsewhere, and for gradients, which are those of x and the layers and none of the
+    symbols, it is `conv2d_beside`. That x is what the symbols say is not checked. ValueError where the shapes do not fit.
     """
-    kernels, biases = (tuple(parts) for parts in zip(*layers, strict=True))
-    steps, pads = zip(*(_check("conv2d_of_symbols", x, kernel, strides, padding) for kernel in kernels), strict=True)
+    steps, pads = zip(*(_check("conv2d_of_symbols", x, kernel, strides, padding) for kernel, _ in layers), strict=True)
     if symbols.numbers.shape != x.shape[:3] or symbols.vectors.shape[1:] != x.shape[3:]:
         sizes = f"numbers {symbols.numbers.shape} and vectors {symbols.vectors.shape}"
         raise ValueError(f"conv2d_of_symbols: {sizes} are not those of images {x.shape}; [B, H, W] and [K, I] are needed")
-    if len({kernel.shape[:2] for kernel in kernels}) > 1:
-        raise ValueError(f"conv2d_of_symbols: kernels of one height and width are needed, not {', '.join(str(kernel.shape[:2]) for kernel in kernels)}")
-    if _explicit(x, *kernels):
-        return list(_all_of(steps[0], pads[0], x, kernels, biases))
-    x, numbers, vectors, *parameters = _same_axes(x, *symbols, *kernels, *biases)
-    kernels, biases = tuple(parameters[: len(kernels)]), tuple(parameters[len(kernels) :])
-    return list(_of_symbols(steps[0], pads[0], x, kernels, biases, numbers, vectors))
+    if len({kernel.shape[:2] for kernel, _ in layers}) > 1:
+        raise ValueError(f"conv2d_of_symbols: kernels of one height and width are needed, not {', '.join(str(kernel.shape[:2]) for kernel, _ in layers)}")
+    if _explicit(x, *(kernel for kernel, _ in layers)):
+        return conv2d_beside(x, layers, strides, padding)
+    arrays, tree = jax.tree.flatten((x, list(layers), *symbols))
+    return _of_symbols(steps[0], pads[0], *jax.tree.unflatten(tree, _same_axes(*arrays)))
 
 
 def conv_transpose2d(
@@ -183,29 +191,23 @@ _input_gradient.defvjp(lambda geometry, g, kernel: (_input_gradient(geometry, g,
 _kernel_gradient.defvjp(lambda geometry, x, g: (_kernel_gradient(geometry, x, g), (x, g)), _kernel_gradient_bwd)
 
 
-def _all_of(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays, biases: Arrays) -> Arrays:
-    """Convolutions of one x, and their biases, as one."""
-    made = conv2d(x, jnp.concatenate(kernels, -1), strides, pads) + jnp.concatenate(biases)[None, None, None]
-    return tuple(apart(made, [len(bias) for bias in biases]))
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _of_symbols(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, kernels: Arrays, biases: Arrays, numbers: jax.Array, vectors: jax.Array) -> Arrays:
-    def multiplied(x: jax.Array, kernels: Arrays, biases: Arrays, *symbols: jax.Array) -> Arrays:
-        return _all_of(strides, pads, x, kernels, biases)
+def _of_symbols(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, layers: Layers, numbers: jax.Array, vectors: jax.Array) -> list[jax.Array]:
+    def multiplied(x: jax.Array, layers: Layers, *symbols: jax.Array) -> list[jax.Array]:
+        return conv2d_beside(x, layers, strides, pads)
 
-    def looked_up(x: jax.Array, kernels: Arrays, biases: Arrays, *symbols: jax.Array) -> Arrays:
-        return tuple(_looked_up(strides, pads, kernel, bias, *symbols) for kernel, bias in zip(kernels, biases, strict=True))
+    def looked_up(x: jax.Array, layers: Layers, *symbols: jax.Array) -> list[jax.Array]:
+        return [_looked_up(strides, pads, *layer, *symbols) for layer in layers]
 
-    made: Arrays = lax.platform_dependent(x, kernels, biases, numbers, vectors, cpu=looked_up, default=multiplied)
+    made: list[jax.Array] = lax.platform_dependent(x, layers, numbers, vectors, cpu=looked_up, default=multiplied)
     return made
 
 
-def _of_symbols_bwd(strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Arrays, Arrays], g: Arrays) -> tuple[Any, ...]:
-    return (*jax.vjp(partial(_all_of, strides, pads), *kept)[1](g), None, None)
+def _of_symbols_bwd(strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Layers], g: list[jax.Array]) -> tuple[Any, ...]:
+    return (*jax.vjp(lambda x, layers: conv2d_beside(x, layers, strides, pads), *kept)[1](g), None, None)
 
 
-_of_symbols.defvjp(lambda *given: (_of_symbols(*given), given[2:5]), _of_symbols_bwd)
+_of_symbols.defvjp(lambda *given: (_of_symbols(*given), given[2:4]), _of_symbols_bwd)
 
 
 # Where and under what mappings they are computed. Nothing below is ever differentiated.
