@@ -7,9 +7,9 @@
 
 Each side has a process of its own, and they work in turns (A B A B), so that other load on the machine falls on all; while one works, the others sleep.
 Both have all cores, or `--cores`. On a CPU, PyTorch's threads wait for each other asleep, and in one more side as is its default, spinning: on free cores that
-may be a little faster, on a busy machine it is tens of times slower. A round is as many steps of each kind as make 1.5 s (at most 200), weighted as lazy
-regularisation has them. The ratio is the fastest PyTorch's time over ours: above 1, jaxgan is faster. `first_s` is the first step's additional time, in
-which a side compiles or chooses its algorithms. On GPUs float32 is computed in TF32 by both. Nothing is read back between steps. Appends to
+may be a little faster, on a busy machine it is tens of times slower. A round is as many steps of each kind as make 1.5 s (0.3 s on a GPU; at most 200),
+weighted as lazy regularisation has them. The ratio is the fastest PyTorch's time over ours: above 1, jaxgan is faster. `first_s` is the first step's additional
+time, in which a side compiles or chooses its algorithms. On GPUs float32 is computed in TF32 by both. Nothing is read back between steps. Appends to
 benchmarks/results/against_pytorch.jsonl; with --profile to against_pytorch_layers.jsonl.
 """
 

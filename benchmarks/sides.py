@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 Kinds = Sequence[tuple[int | None, int]]
 COMPILING = ("jaxgan", "pytorch-compiled")
 """Sides whose first steps take long, on the CPU's cores."""
-ROUND_S = 1.5
-"""Seconds of a round. A first step after the turns of the others takes longer than later ones (566 and 537 ms were seen), and a training has no such pauses."""
+ROUND_S = {"cpu": 1.5, "cuda": 0.3}
+"""Seconds of a round. On a CPU a first step after the turns of the others takes longer than later ones (566 and 537 ms were seen), and a training has no such
+pauses; a GPU's steps are short enough for many in a round.
+"""
 
 
 class Rival:
@@ -32,7 +34,7 @@ class Rival:
     """
 
     def __init__(self, side: str, case: Case, device: str, dtype: str, cores: int = 0, patience: float = 0.0):
-        self.side, self.first_s, self.count = side, 0.0, 0
+        self.side, self.round_s, self.first_s, self.count = side, ROUND_S[device], 0.0, 0
         command = [sys.executable, "-m", "benchmarks.rivals", side, case.family, "--size", str(case.size), "--batch", str(case.batch)]
         environment = {**os.environ, "JAX_PLATFORMS": device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_WAIT_POLICY": "PASSIVE"}
         if side == "pytorch-spinning":
@@ -81,7 +83,7 @@ class Rival:
         with self._killed_after(patience):
             first = sum(self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds)
             again = [self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds]
-        self.first_s, self.count = max(0.0, first - sum(again)), max(1, min(200, round(ROUND_S / max(again))))
+        self.first_s, self.count = max(0.0, first - sum(again)), max(1, min(200, round(self.round_s / max(again))))
 
     def close(self) -> None:
         """End the process."""

@@ -201,8 +201,8 @@ AGAINST_PYTORCH = Table(
 jaxgan's: above 1, jaxgan is faster. On a CPU its convolutions multiply less where channels are many (`jaxgan/nn/winograd.py`), and SPADE's of layouts are
 looked up class by class; anywhere, SPADE's discriminator convolves a layout once for generated and real images, its generator normalises before it doubles,
 and its shortcuts mix beta in beta's kernel. All to the same numbers but for rounding. A round is 1.5 s or up to 200 steps, waited for together
-(0.3 s until 2026-11-27 12:00, so that of slow games each step was the first after a pause); there are 30 rounds, or those that begin within the seconds asked
-for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
+(0.3 s on a GPU, and on a CPU until 2026-11-27 12:00, so that of slow games each step was the first after a pause); there are 30 rounds, or those that begin
+within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
 default, which on a busy machine is tens of times slower. *first*: what the first step took longer than later ones. *together*: so many processes started
 beside each other before the first was timed; then *first* holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch
 may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the ratio may be too large.""",

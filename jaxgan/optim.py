@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxgan.errors import is_number, require, require_choice, require_range
 from jaxgan.state import PyTree
@@ -111,7 +112,24 @@ def build(optimizer: Optimizer, images: jax.Array | int = 0) -> optax.GradientTr
         parts.append(_scale_by_rms(optimizer.decay, optimizer.epsilon))
     elif not (_is_zero(optimizer.momentum) and _is_zero(optimizer.final_momentum)):
         parts.append(optax.trace(momentum(optimizer, images)))
-    return optax.chain(*parts, optax.scale(-learning_rate(optimizer, images)))
+    chain = optax.chain(*parts, optax.scale(-learning_rate(optimizer, images)))
+
+    def update(grads: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        return chain.update(jax.tree.map(_row_major, grads), state, params)
+
+    return optax.GradientTransformation(chain.init, update)
+
+
+def _row_major(grad: jax.Array) -> jax.Array:
+    """On CUDA, the gradient of a kernel laid out in memory as the kernel is.
+
+    Convolutions there make it with outputs first. Left to itself, XLA updates parameters and averages in that layout, and so lays out three arrays anew on
+    their way in and again on their way out, instead of one. Measured in Pix2Pix on an H200: 5 % of the step at batch 16.
+    """
+    if grad.ndim < 4:
+        return grad
+    rows = Layout(major_to_minor=tuple(range(grad.ndim)))
+    return jax.lax.platform_dependent(grad, cuda=lambda grad: with_layout_constraint(grad, rows), default=lambda grad: grad)
 
 
 def _scale_by_adam(beta1: Any, beta2: Any, epsilon: Any) -> optax.GradientTransformation:

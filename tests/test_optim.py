@@ -288,3 +288,23 @@ def test_bad_settings_are_named(settings, message):
 def test_hashable_and_comparable():
     assert hash(Optimizer()) == hash(Optimizer())
     assert Optimizer() != Optimizer(learning_rate=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_cuda_only_gradients_of_kernels_are_laid_out_as_the_kernels_are(name):
+    optimizer = build(Optimizer(name))
+    params = {"kernel": jnp.zeros((3, 3, 2, 4)), "dense": jnp.zeros((5, 6)), "bias": jnp.zeros(4)}
+    update = jax.jit(optimizer.update).trace(params, optimizer.init(params), params)
+    layouts = {platform: update.lower(lowering_platforms=(platform,)).as_text().count("@LayoutConstraint") for platform in ("cpu", "cuda", "tpu")}
+    assert layouts == {"cpu": 0, "cuda": 1, "tpu": 0}
+
+
+def test_gradients_of_kernels_are_updated_one_by_one_under_vmap_and_differentiated():
+    optimizer, kernels = build(Optimizer(learning_rate=0.1)), jnp.asarray(RNG.normal(size=(2, 3, 3, 2, 4)), jnp.float32)
+
+    def after(kernel):
+        updates, _ = optimizer.update(jnp.sin(kernel), optimizer.init(kernel), kernel)
+        return optax.apply_updates(kernel, updates)
+
+    np.testing.assert_allclose(jax.vmap(after)(kernels), jnp.stack([after(kernel) for kernel in kernels]), rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda kernel: jnp.sum(after(kernel)))(kernels[0])).all()
