@@ -98,6 +98,7 @@ def measure(case: Case, rivals: Sequence[Rival], dtype: str, seconds: float) -> 
     fastest = min((side for side in times if side != "jaxgan"), key=lambda side: per_step[side]["median_ms"])
     line: dict[str, Any] = {"name": case.name, "family": case.family, "image_size": [case.size, case.size], "fastest": fastest}
     line |= timing.ratio(times[fastest], times["jaxgan"])
+    line |= rivals[0].ask(limits=True)
     line["sides"] = {rival.side: {"first_s": round(rival.first_s, 2), "steps_per_call": rival.count, **per_step[rival.side]} for rival in rivals}
     return line, where
 

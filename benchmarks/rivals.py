@@ -2,8 +2,8 @@
 
 Sides: "jaxgan"; "pytorch" (channels last); "pytorch-contiguous" (channels first); "pytorch-compiled" (channels last, torch.compile); "pytorch-grouped"
 (StyleGAN2 with grouped convolutions, on GPUs); "pytorch-spinning" (on a CPU, with OpenMP's own way to wait). A request {"kind": step or null, "count": n} makes
-n steps and is answered by {"seconds": of one}; {"layers": [...]} times convolutions; {"trace": folder, "kinds": [...]} keeps a profile of jaxgan's steps. Each
-process may use all cores, and sleeps while the other works.
+n steps and is answered by {"seconds": of one}; {"layers": [...]} times convolutions; of jaxgan, {"limits": true} asks for `limits`, and
+{"trace": folder, "kinds": [...]} keeps a profile of steps. Each process may use all cores, and sleeps while the other works.
 """
 
 from __future__ import annotations
@@ -47,6 +47,15 @@ def ours(family: Any, config: Any, batch_size: int) -> Run:
         return (time.perf_counter() - begin) / count
 
     return run
+
+
+def limits(family: Any, config: Any, batch_size: int) -> dict[str, Any]:
+    """What a step asks for, and what the device can do at best: flops and bytes (`cases.arithmetic`), peak_flops_per_s and peak_bytes_per_s, measured here."""
+    from benchmarks import cases
+    from benchmarks.step_time import measured_peak
+
+    asked, peak = cases.arithmetic(cases.Case("", family, config, batch_size, 1)), measured_peak(config.dtype)
+    return {"flops": asked["flops"], "bytes": asked["bytes"], "peak_flops_per_s": peak["flops"], "peak_bytes_per_s": peak["bytes"]}
 
 
 def theirs(side: str, name: str, family: Any, config: Any, batch_size: int, device: str, dtype: str) -> tuple[Run, Any]:
@@ -225,6 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         request = json.loads(line)
         if "layers" in request and request["layers"] is None:
             answer({"layers": layers_of(*game)})
+        elif "limits" in request:
+            answer(limits(family, config, options.batch))
         elif "trace" in request:
             answer({"seconds": traced(run, request["trace"], request["kinds"])})
         elif "layers" in request:

@@ -7,14 +7,13 @@ table has no figure for is named below it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks import against_pytorch, cases, compile_time, record
+from benchmarks.columns import Column, Line, Table, digits, get, number, ratio_spread, spread, text
 from experiments.common import one_sentence_errors
 
-Line = dict[str, Any]
 PAGE = record.ROOT / "benchmarks" / "README.md"
 
 HEAD = """# Benchmarks
@@ -28,76 +27,6 @@ long and whose ratios of rivals alone mean something. A commit with + had change
 """
 ELSEWHERE = ("quality",)
 """Results whose tables are on a page of their own: see `benchmarks.quality_tables`."""
-
-
-class Column(NamedTuple):
-    """show: text of a line, or "" where it does not say."""
-
-    head: str
-    show: Callable[[Line], str]
-
-
-class Table(NamedTuple):
-    """How the lines of a results file are shown, or those of them that `chosen` is true of.
-
-    key: the fields whose values together say what was measured. expected: gives the names of which there should be lines, on a CPU (True) or elsewhere.
-    """
-
-    file: str
-    title: str
-    text: str
-    commands: tuple[str, ...]
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    expected: Callable[[bool], Sequence[str]] = lambda on_cpu: ()
-    chosen: Callable[[Line], bool] = bool
-
-
-def number(name: str, form: str = "", scale: float = 1.0, head: str = "") -> Column:
-    """A column of numbers times `scale`, as `format` says or with three digits; `name` may be nested, "lax.min_ms"."""
-
-    def show(line: Line) -> str:
-        value = _get(line, name)
-        if value is None:
-            return ""
-        value = value if scale == 1 else value * scale
-        return format(value, form) if form else digits(value)
-
-    return Column(head or name, show)
-
-
-def digits(value: float) -> str:
-    """Three digits that count, and no exponent for large numbers."""
-    return format(value, ",.0f" if abs(value) >= 100 else ".3g")
-
-
-def text(name: str, head: str = "") -> Column:
-    """A column of plain text."""
-    return Column(head or name, lambda line: "" if (value := _get(line, name)) is None else str(value))
-
-
-def spread(head: str = "ms (p10 to p90)", prefix: str = "") -> Column:
-    """Median and spread of the times, where they are known."""
-
-    def show(line: Line) -> str:
-        median, *ends = (_get(line, f"{prefix}{name}") for name in ("median_ms", "p10_ms", "p90_ms"))
-        if median is None:
-            return ""
-        return digits(median) + (" ({} to {})".format(*map(digits, ends)) if None not in ends else "")
-
-    return Column(head, show)
-
-
-def ratio_spread(head: str) -> Column:
-    """A ratio with its spread round by round."""
-    return Column(head, lambda line: "{:.2f} ({:.2f} to {:.2f})".format(*(line[name] for name in ("ratio", "ratio_p10", "ratio_p90"))))
-
-
-def _get(line: Line, name: str) -> Any:
-    value: Any = line
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _form(line: Line) -> str:
@@ -117,13 +46,22 @@ def _steps(on_cpu: bool) -> list[str]:
     return [case.name for case in compile_time.different(list(cases.FAMILIES), [])]
 
 
+def _of_limit(line: Line) -> str:
+    """The least time in which the device could do what the step asks for, as a share of ours."""
+    if line.get("peak_flops_per_s") is None:
+        return ""
+    least = max(line["flops"] / line["peak_flops_per_s"], line["bytes"] / line["peak_bytes_per_s"])
+    return format(1e3 * least / line["sides"]["jaxgan"]["median_ms"], ".0%")
+
+
 def _where(name: str) -> Column:
     return Column(name, lambda line: "not recorded" if (value := line["provenance"].get(name)) is None else str(value))
 
 
 PROVENANCE = (_where("jax"), _where("commit"), _where("date"), _where("load"))
 NAMED, IMAGES, SIZE = text("name", "preset"), number("images", "d"), Column("size", _size)
-DTYPE, FORM, NOTE = text("provenance.dtype", "dtype"), Column("form", _form), text("provenance.note", "note")
+DTYPE, FORM = text("provenance.dtype", "dtype"), Column("form", _form)
+NOTE = Column("note", lambda line: line.get("note") or line["provenance"].get("note") or "")
 CACHED = Column("from cache s", lambda line: f"{line['cached_s']:.2f}" if line["from_cache"] else "not cached")
 
 STEP_TIME = Table(
@@ -205,7 +143,10 @@ and its shortcuts mix beta in beta's kernel. All to the same numbers but for rou
 within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
 default, which on a busy machine is tens of times slower. *first*: what the first step took longer than later ones. *together*: so many processes started
 beside each other before the first was timed; then *first* holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch
-may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the ratio may be too large.""",
+may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the ratio may be too large. *asked*: operations of the convolutions
+and matrix products of an average step, as the algorithm asks for them. *of the limit*: the longer of these at a large matrix product's rate and of the bytes
+that must move (see Step time) at a copy's, both measured in jaxgan's process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both are the
+data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
     (
         "python -m benchmarks.against_pytorch    # needs PyTorch",
         "python -m benchmarks.against_pytorch --suite gpu --device cuda --dtype bfloat16 --compiled --together 14",
@@ -217,8 +158,9 @@ may be the compiled one. *left out*: forms of PyTorch that were not ready in tim
         Column("PyTorch, ms (p10 to p90)", lambda line: spread(prefix=f"sides.{line['fastest']}.").show(line)),
         *(Column("first, s", lambda line: digits(line["sides"][line["fastest"]]["first_s"])), text("fastest", "PyTorch's form")),
         *(number("sides.pytorch.median_ms", head="channels last, ms"), number("sides.pytorch-contiguous.median_ms", head="channels first, ms")),
-        *(number("sides.pytorch-compiled.median_ms", head="torch.compile, ms"), number("together", "d")),
-        *(Column("left out", lambda line: " ".join(line.get("left_out", ()))), number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch"), NOTE),
+        *(number("sides.pytorch-compiled.median_ms", head="torch.compile, ms"), number("flops", "", 1e-9, "asked, GFLOP"), Column("of the limit", _of_limit)),
+        *(number("together", "d"), Column("left out", lambda line: " ".join(line.get("left_out", ())))),
+        *(number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch"), NOTE),
     ),
     expected=lambda on_cpu: [case.name for case in against_pytorch.SUITES["cpu" if on_cpu else "gpu"]],
 )
@@ -337,7 +279,7 @@ def device(line: Line) -> str:
 
 def newest(lines: list[Line], key: tuple[str, ...]) -> list[Line]:
     """The last line of each key, in the order in which the keys came first."""
-    return list({repr([_get(line, name) for name in key]): line for line in lines}.values())
+    return list({repr([get(line, name) for name in key]): line for line in lines}.values())
 
 
 def section(table: Table, lines: list[Line]) -> list[str]:

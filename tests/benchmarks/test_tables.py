@@ -61,12 +61,13 @@ def test_rivals_have_a_table(tmp_path):
     times = {"repetitions": 30, "first_s": 12.34, "median_ms": 100.4, "p10_ms": 90.0, "p90_ms": 1100.0}
     ratios = {"ratio": 1.25, "ratio_p10": 1.1, "ratio_p90": 1.5}
     sides = {"jaxgan": times, "pytorch": times | {"median_ms": 125.5}, "pytorch-compiled": times | {"median_ms": 150.4}}
-    rival = {"name": "dcgan", "image_size": [64, 64], "fastest": "pytorch", **ratios, "sides": sides}
+    asked = {"flops": 3e9, "bytes": 2e9, "peak_flops_per_s": 1e11, "peak_bytes_per_s": 5e10}  # 30 and 40 ms
+    rival = {"name": "dcgan", "image_size": [64, 64], "fastest": "pytorch", **ratios, **asked, "sides": sides}
     record.append("against_pytorch", rival, {"platform": "cpu", "batch": 32, "dtype": "float32", "torch": "2.13.0"}, tmp_path)
     record.append("against_pytorch", rival | {"name": "dcgan-64-batch-16"}, {"platform": "gpu", "device": "A card", "batch": 16}, tmp_path)
     shown = section(tables.page(tmp_path), "Against PyTorch")
     row = "| dcgan | 64x64 | 32 | float32 | 1.25 (1.10 to 1.50) | 100 (90 to 1,100) | 12.3 | 126 (90 to 1,100) | 12.3 "
-    assert row + "| pytorch | 126 | - | 150 | - | - | 30 | 2.13.0 |" in shown
+    assert row + "| pytorch | 126 | - | 150 | 3 | 40% | - | - | 30 | 2.13.0 |" in shown
     on_cpu, elsewhere = shown.split("### A card")
     assert "Not measured here: cgan-28-batch-100, dcgan-64-batch-16," in on_cpu
     assert "Not measured here: cgan-28-batch-100, dcgan-64-batch-128," in elsewhere

@@ -177,6 +177,7 @@ def test_sides_are_timed_in_turns_and_recorded(tmp_path):
     assert line["sides"][line["fastest"]]["median_ms"] == best
     assert line["ratio"] == pytest.approx(best / line["sides"]["jaxgan"]["median_ms"], rel=0.01)
     assert line["provenance"]["torch"] == torch.__version__
+    assert all(line[name] > 0 for name in ("flops", "bytes", "peak_flops_per_s", "peak_bytes_per_s"))
     assert line["name"] in done.stdout
 
 
