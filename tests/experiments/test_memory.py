@@ -31,14 +31,39 @@ for _ in range(48):
     counts.append(faults() - before)
 print(sorted(counts[24:])[12])
 """
+LARGE = """
+import ctypes, resource
+from experiments import memory
+assert memory.keep_freed()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    buffer = libc.malloc(5 << 30)
+    ctypes.memset(buffer, 1, 64 << 20)  # the rest is never touched, and so takes no memory
+    libc.free(buffer)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), faults())
+"""
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
+def run(program):
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@GLIBC
 def test_buffers_of_a_step_are_not_mapped_anew():
     """The median of calls, once the heap has settled, which takes up to four of them, on a busy machine more."""
-    found = {}
-    for keep in (False, True):
-        ran = subprocess.run([sys.executable, "-c", COUNT.format(keep=keep)], capture_output=True, text=True, cwd=ROOT)
-        assert ran.returncode == 0, ran.stderr
-        found[keep] = float(ran.stdout)
+    found = {keep: float(run(COUNT.format(keep=keep))) for keep in (False, True)}
     assert found[False] > 10_000 > 1_000 > found[True]
+
+
+@GLIBC
+def test_buffers_larger_than_two_gigabytes_are_kept_too():
+    first, second = map(int, run(LARGE).split())
+    assert first > 10 * second
