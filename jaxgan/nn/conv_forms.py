@@ -26,6 +26,10 @@ _KERNEL, _KERNEL_WIDENED = 80, 170
 """The same of gradients of kernels."""
 _CROSSED = 16
 """Mean channels from which on `_crosses` pays, up to those two."""
+_ROWS = 256
+"""Inputs below which `_kernel_gradient_rows` pays. Measured on two cores, 1 to 64 images: there as fast as a product for each tap or up to 1.9 times faster,
+from there on up to 1.1 times slower. Either is 0.9 to 5 times as fast as a convolution, mostly 1.3 to 2.
+"""
 
 
 def lax_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -280,6 +284,8 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
         return winograd_kernel_gradient(geometry, x, g)
     if strides != (1, 1) and inputs <= 4:
         return _kernel_gradient_gathered(geometry, x, g)
+    if (window, strides) == ((3, 3), (2, 2)) and not _many_inputs(*sizes):
+        return _kernel_gradient_taps(geometry, x, g) if inputs >= _ROWS else _kernel_gradient_rows(geometry, x, g)
     if geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4) or _many_inputs(*sizes):
         return _kernel_gradient_taps(geometry, x, g)
     return _kernel_gradient_convolution(geometry, x, g)
@@ -288,6 +294,13 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
 def _kernel_gradient_gathered(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """One matrix product of what all taps meet, side by side."""
     slopes = _flat(jnp.concatenate(_each_tap(geometry, x), axis=3)).T @ _flat(g)
+    return turn(geometry, slopes.reshape(*geometry.kernel_size, x.shape[3], g.shape[3]))
+
+
+def _kernel_gradient_rows(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """A matrix product for each row of the kernel, of what the row's taps meet side by side."""
+    seen, kw = _each_tap(geometry, x), geometry.kernel_size[1]
+    slopes = jnp.stack([_over_pixels(beside(seen[i : i + kw]), g) for i in range(0, len(seen), kw)])
     return turn(geometry, slopes.reshape(*geometry.kernel_size, x.shape[3], g.shape[3]))
 
 

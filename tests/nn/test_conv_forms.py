@@ -28,6 +28,7 @@ FORMS = {
     "crossed": conv_forms._kernel_gradient_crossed,
     "few": conv_forms._kernel_gradient_few,
     "gathered": conv_forms._kernel_gradient_gathered,
+    "rows": conv_forms._kernel_gradient_rows,
     "taps": conv_forms._kernel_gradient_taps,
     "convolution": conv_forms._kernel_gradient_convolution,
     "chosen": conv_forms.cpu_kernel_gradient,
@@ -63,11 +64,13 @@ def test_every_form_equals_lax(name, turned, channels):
         (1, 64, (128, 128), 3, 1, "winograd_kernel_gradient"),
         (1, 8, (32, 32), 3, 1, "_kernel_gradient_convolution"),
         (1, 2, (512, 512), 4, 2, "_kernel_gradient_taps"),
+        (4, 65, (64, 128), 3, 2, "_kernel_gradient_rows"),
+        (4, 65, (256, 512), 3, 2, "_kernel_gradient_taps"),
     ],
 )
 def test_the_measured_form_is_chosen(batch, size, channels, window, stride, form, monkeypatch):
     called = []
-    for name in ("_kernel_gradient_crossed", "_kernel_gradient_few", "_kernel_gradient_taps", "_kernel_gradient_convolution", "winograd_kernel_gradient"):
+    for name in (*(f"_kernel_gradient_{each}" for each in ("crossed", "few", "rows", "taps", "convolution")), "winograd_kernel_gradient"):
         monkeypatch.setattr(conv_forms, name, lambda geometry, x, g, name=name: called.append(name))
     pads, output = ((window - stride) // 2,) * 2, size // stride
     geometry = Geometry((size, size), (output, output), (window, window), (stride, stride), (pads, pads))
