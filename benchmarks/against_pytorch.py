@@ -2,6 +2,7 @@
 
     python -m benchmarks.against_pytorch --check                          the same losses from the same weights and draws? tiny networks, three rounds
     python -m benchmarks.against_pytorch                                  all families at sizes for a CPU
+    python -m benchmarks.against_pytorch --suite cpu-large                CycleGAN and StyleGAN2 at larger ones
     python -m benchmarks.against_pytorch --suite gpu --device cuda --dtype bfloat16 --compiled
     python -m benchmarks.against_pytorch --families pix2pix --size 128 --profile
 
@@ -50,6 +51,7 @@ SUITES = {
         Case("cgan", 28, 100), Case("dcgan", 64, 16), Case("pix2pix", 128, 1), Case("pix2pix", 256, 1), Case("cyclegan", 128, 1),
         Case("stargan", 128, 1), Case("spade", 256, 1), Case("stylegan", 64, 4),
     ],
+    "cpu-large": [Case("cyclegan", 256, 1), Case("stylegan", 128, 4), Case("stylegan", 256, 2)],
     "gpu": [
         Case("cgan", 28, 100), Case("dcgan", 64, 128), Case("pix2pix", 256, 1), Case("pix2pix", 256, 16), Case("cyclegan", 256, 1), Case("cyclegan", 256, 4),
         Case("stargan", 128, 16), Case("spade", 256, 4), Case("stylegan", 64, 32), Case("stylegan", 128, 32), Case("stylegan", 256, 16),

@@ -149,6 +149,7 @@ that must move (see Step time) at a copy's, both measured in jaxgan's process, a
 data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
     (
         "python -m benchmarks.against_pytorch    # needs PyTorch",
+        "python -m benchmarks.against_pytorch --suite cpu-large    # a quarter of an hour on two free cores",
         "python -m benchmarks.against_pytorch --suite gpu --device cuda --dtype bfloat16 --compiled --together 14",
     ),
     ("name", "image_size", "provenance.batch", "provenance.dtype", "provenance.jax", "left_out"),
@@ -162,7 +163,7 @@ data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
         *(number("together", "d"), Column("left out", lambda line: " ".join(line.get("left_out", ())))),
         *(number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch"), NOTE),
     ),
-    expected=lambda on_cpu: [case.name for case in against_pytorch.SUITES["cpu" if on_cpu else "gpu"]],
+    expected=lambda on_cpu: [case.name for name in (("cpu", "cpu-large") if on_cpu else ("gpu",)) for case in against_pytorch.SUITES[name]],
 )
 LAYERS = Table(
     "against_pytorch_layers",
