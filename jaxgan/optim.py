@@ -124,7 +124,7 @@ def _row_major(grad: jax.Array) -> jax.Array:
     """On CUDA, the gradient of a kernel laid out in memory as the kernel is.
 
     Convolutions there make it with outputs first. Left to itself, XLA updates parameters and averages in that layout, and so lays out three arrays anew on
-    their way in and again on their way out, instead of one. Measured in Pix2Pix on an H200: 5 % of the step at batch 16.
+    their way in and again on their way out, instead of one. Pix2Pix at batch 16, in turns on a busy H200: 5 % of the step.
     """
     if grad.ndim < 4:
         return grad

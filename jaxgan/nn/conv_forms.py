@@ -27,7 +27,7 @@ _KERNEL, _KERNEL_WIDENED = 80, 170
 _CROSSED = 16
 """Mean channels from which on `_crosses` pays, up to those two."""
 _ROWS = 256
-"""Inputs below which `_kernel_gradient_rows` pays. Measured on two cores, 1 to 64 images: there as fast as a product for each tap or up to 1.9 times faster,
+"""Inputs below which `_kernel_gradient_rows` pays. Measured on two cores, 1 to 64 images: there as fast as a product for each tap or up to 2.6 times faster,
 from there on up to 1.1 times slower. Either is 0.9 to 5 times as fast as a convolution, mostly 1.3 to 2.
 """
 

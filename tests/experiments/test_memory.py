@@ -40,7 +40,7 @@ libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p,
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    buffer = libc.malloc(5 << 30)
+    buffer = libc.malloc(5 << 29)
     ctypes.memset(buffer, 1, 64 << 20)  # the rest is never touched, and so takes no memory
     libc.free(buffer)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
