@@ -2,9 +2,11 @@
 
     python -m benchmarks.compile_time                                     every preset of every family, without allocating anything
     python -m benchmarks.compile_time --families stylegan spade --presets digits
+    python -m benchmarks.compile_time --families pix2pix --presets maps --dtype bfloat16 --cache programs
 
 Nothing is run, so that any preset fits any machine. Presets of equal step (config and batch) are measured once. The cached time is what a second start with
---compilation-cache pays: it traces again, and reads the program instead of compiling it.
+--compilation-cache pays: it traces again, and reads the program instead of compiling it. With --cache the programs are kept, for a benchmark that follows with
+JAX_COMPILATION_CACHE_DIR of that folder and need not compile on a device that is lent for minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,10 @@ def cache_hits() -> Iterator[list[str]]:
         listening[0] = False  # JAX has no public way to take a listener away
 
 
-def measure(case: cases.Case) -> dict[str, Any]:
-    """trace_s, compile_s, and cached_s, to read it from the cache: of the step of a case, donated as training does."""
+def measure(case: cases.Case, kept: Path | None = None) -> dict[str, Any]:
+    """trace_s, compile_s, and cached_s, to read it from the cache: of the step of a case, donated as training does. The program is kept in `kept`."""
     inputs = cases.arguments(case)
-    with tempfile.TemporaryDirectory() as folder, cache(folder):
+    with nullcontext(kept) if kept is not None else tempfile.TemporaryDirectory() as folder, cache(folder):
         traced, trace_seconds = clocked(lambda: parallel.jit_step(case.family, case.config).lower(*inputs))  # type: ignore[attr-defined]
         _, compile_seconds = clocked(traced.compile)
         jax.clear_caches()
@@ -87,13 +89,15 @@ def clocked(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - begin
 
 
-def different(families: list[str], presets: list[str]) -> list[cases.Case]:
-    """The presets of these families, or those named, one of each step: schedules are numbers in a program that is otherwise the same."""
+def different(families: list[str], presets: list[str], dtype: str = "") -> list[cases.Case]:
+    """The presets of these families, or those named, one of each step: schedules are numbers in a program that is otherwise the same. dtype: of the networks,
+    instead of each preset's.
+    """
     chosen: dict[Any, cases.Case] = {}
     for family in families:
         for preset in cases.presets(family):
             if not presets or preset in presets:
-                case = cases.case(family, preset)
+                case = cases.case(family, preset, dtype=dtype)
                 chosen.setdefault((family, without_schedules(case.config), case.batch_size), case)
     require(chosen, f"no preset of {', '.join(families)} is named {' or '.join(presets)}")
     return list(chosen.values())
@@ -113,12 +117,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=list(cases.FAMILIES))
     parser.add_argument("--presets", nargs="+", default=[], help="only presets of these names")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="", help="of the networks; the presets' if left out")
+    parser.add_argument("--cache", type=Path, help="an empty or new folder that keeps the compiled programs")
     parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
     options = parser.parse_args(arguments)
     with one_sentence_errors():
+        if options.cache is not None and options.cache.is_dir():
+            require(not any(options.cache.iterdir()), f"--cache {options.cache} is not empty, and the times would be of reading: choose a new folder")
         print(f"{'':<26}{'images':>8}{'trace s':>10}{'compile s':>11}{'from cache s':>14}")
-        for case in different(options.families, options.presets):
-            line = record.append(NAME, measure(case), record.provenance(case.config, batch=case.batch_size), options.out)
+        for case in different(options.families, options.presets, options.dtype):
+            line = record.append(NAME, measure(case, options.cache), record.provenance(case.config, batch=case.batch_size), options.out)
             late = f"  more than {TARGET:.0f} s" if line["compile_s"] > TARGET else ""
             cached = f"{line['cached_s']:.2f}" if line["from_cache"] else "not cached"
             print(f"{case.name:<26}{case.images:>8}{line['trace_s']:>10.2f}{line['compile_s']:>11.2f}{cached:>14}{late}", flush=True)

@@ -97,6 +97,20 @@ def test_population():
     assert found["vmap_repetitions"] == 2
 
 
+def test_programs_kept_by_compile_time_are_those_that_step_time_runs(tmp_path):
+    assert compile_time.measure(tiny("gan"), tmp_path)["from_cache"]
+    with compile_time.cache(tmp_path), compile_time.cache_hits() as hits:
+        step_time.measure(tiny("gan"), repetitions=1)
+    assert hits
+
+
+def test_compile_time_keeps_programs_in_new_folders_only(tmp_path, capsys):
+    (tmp_path / "another").touch()
+    with pytest.raises(SystemExit):
+        compile_time.main(["--families", "gan", "--presets", "digits", "--cache", str(tmp_path)])
+    assert "is not empty" in capsys.readouterr().err
+
+
 def test_compile_time_reads_from_the_cache():
     found = compile_time.measure(tiny("gan"))
     assert found["from_cache"]
