@@ -29,7 +29,7 @@ from benchmarks.step_profile import FAMILIES, case_options
 from experiments.common import one_sentence_errors
 from experiments.memory import keep_freed
 from jaxgan.errors import require
-from jaxgan.nn import conv, conv_forms, winograd
+from jaxgan.nn import conv, conv_forms, few_channels, winograd
 from jaxgan.nn.geometry import Geometry, pad, turn
 
 NAME = "conv_candidates"
@@ -129,6 +129,7 @@ FORMS: dict[str, dict[str, Form]] = {
     "forward": {
         "jaxgan": conv_forms.cpu_forward,
         "lax": conv_forms.lax_forward,
+        "columns": few_channels.gpu_forward,
         "taps": conv_forms._forward_taps,
         "gathered": conv_forms._gathered,
         "few outputs": _dense(conv_forms._few_outputs),
@@ -139,6 +140,7 @@ FORMS: dict[str, dict[str, Form]] = {
     "input gradient": {
         "jaxgan": conv_forms.cpu_input_gradient,
         "lax": conv_forms.lax_input_gradient,
+        "columns": few_channels.gpu_input_gradient,
         "taps": conv_forms._input_gradient_taps,
         "spread": _input_gradient_spread(_plain),
         "gathered": _input_gradient_spread(_dense_gathered),
@@ -151,6 +153,7 @@ FORMS: dict[str, dict[str, Form]] = {
     "kernel gradient": {
         "jaxgan": conv_forms.cpu_kernel_gradient,
         "lax": conv_forms.lax_kernel_gradient,
+        "columns": few_channels.gpu_kernel_gradient,
         "convolution": conv_forms._kernel_gradient_convolution,
         "taps": conv_forms._kernel_gradient_taps,
         "crossed": conv_forms._kernel_gradient_crossed,
@@ -161,10 +164,10 @@ FORMS: dict[str, dict[str, Form]] = {
         "winograd": winograd.winograd_kernel_gradient,
     },
 }
-"""jaxgan: what `jaxgan.nn.conv` chooses for these sizes. taps: a matrix product for each tap. gathered: one product of the images as all taps see them
-(im2col). few outputs: one product for all taps, whose results are shifted and added. crossed: rows of the images and columns of the gradient beside each
-other. column: with a column of padding, cut off again. folded: squares of stride x stride pixels become channels, so that the stride is 1. spread: zeros
-between the pixels. phases: positions modulo the stride, in one convolution or apart."""
+"""jaxgan: what `jaxgan.nn.conv` chooses for these sizes. columns: the kernel's columns as channels, where these are few. taps: a matrix product for each tap.
+gathered: one product of the images as all taps see them (im2col). few outputs: one product for all taps, whose results are shifted and added. crossed: rows of
+the images and columns of the gradient beside each other. column: with a column of padding, cut off again. folded: squares of stride x stride pixels become
+channels, so that the stride is 1. spread: zeros between the pixels. phases: positions modulo the stride, in one convolution or apart."""
 
 
 def forms_for(operation: Operation) -> dict[str, Form]:
@@ -180,13 +183,16 @@ def forms_for(operation: Operation) -> dict[str, Form]:
         left_out |= {"phases", "phases apart"}
     if not winograd.fits(geometry):
         left_out.add("winograd")
+    channels_of = [shape[3] for shape in operation.shapes] if operation.kind == "kernel gradient" else operation.shapes[1][2:]
+    if not few_channels.fits(geometry, min(channels_of), max(channels_of)):
+        left_out.add("columns")
     if geometry.kernel_size[1] % geometry.strides[1]:
         left_out.add("crossed")
     if laid_out * channels > LARGEST:
         left_out |= {"taps", "gathered", "folded taps"}
     forms = {name: form for name, form in FORMS[operation.kind].items() if name not in left_out}
-    if jax.default_backend() != "cpu":  # where jaxgan leaves it to XLA
-        forms["for a CPU"], forms["jaxgan"] = forms["jaxgan"], forms.pop("lax")
+    if jax.default_backend() != "cpu":  # where jaxgan leaves to XLA what is not for these
+        forms["for a CPU"], forms["jaxgan"] = forms["jaxgan"], forms.pop("columns" if "columns" in forms else "lax")
     return forms
 
 
@@ -198,7 +204,7 @@ def operations_of(family: Any, config: Any, batch_size: int) -> Counter[Operatio
     marks: dict[str, tuple[str, Geometry]] = {}
     kinds = {forms["jaxgan"]: kind for kind, forms in FORMS.items()}
 
-    def marked(cpu: Form, plain: Form, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    def marked(cpu: Form, gpu: Form, plain: Form, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
         def operation(a: jax.Array, b: jax.Array) -> jax.Array:
             return plain(geometry, a, b)
 

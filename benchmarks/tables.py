@@ -137,10 +137,10 @@ AGAINST_PYTORCH = Table(
     "Against PyTorch",
     """The same games in plain PyTorch, whose losses from the same weights and draws are shown equal by `--check`. The ratio is the fastest PyTorch's time over
 jaxgan's: above 1, jaxgan is faster. On a CPU its convolutions multiply less where channels are many (`jaxgan/nn/winograd.py`), and SPADE's of layouts are
-looked up class by class; anywhere, SPADE's discriminator convolves a layout once for generated and real images, its generator normalises before it doubles,
-and its shortcuts mix beta in beta's kernel. All to the same numbers but for rounding. A round is 1.5 s or up to 200 steps, waited for together
-(0.3 s on a GPU, and on a CPU until 2026-11-27 12:00, so that of slow games each step was the first after a pause); there are 30 rounds, or those that begin
-within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
+looked up class by class; on a GPU few channels are made more of the kernel's columns (`jaxgan/nn/few_channels.py`); anywhere, SPADE's discriminator convolves
+a layout once for generated and real images, its generator normalises before it doubles, and its shortcuts mix beta in beta's kernel. All to the same numbers
+but for rounding. A round is 1.5 s or up to 200 steps, waited for together (0.3 s on a GPU, and on a CPU until 2026-11-27 12:00, so that of slow games each
+step was the first after a pause); there are 30 rounds, or those that begin within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
 default, which on a busy machine is tens of times slower. *first*: what the first step took longer than later ones. *together*: so many processes started
 beside each other before the first was timed; then *first* holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch
 may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the ratio may be too large. *asked*: operations of the convolutions
@@ -213,11 +213,12 @@ CANDIDATES = Table(
     "Convolutions of a step, in every form tried",
     """Every convolution of a step and every gradient of one that makes up at least a hundredth of its operations, alone, the fastest of several calls in turns:
 in the form that jaxgan chooses for these sizes, and in all others that can compute it (said in `benchmarks.conv_candidates`). *best other*: the fastest
-other form's time over jaxgan's. *n*: of a step with all of its lazy penalties. On an accelerator jaxgan leaves the choice to XLA, calls of 20 are waited for
-together, and starting one is part of its time.""",
+other form's time over jaxgan's. *n*: of a step with all of its lazy penalties. On a GPU jaxgan's are those of lax, but
+for few channels, of which the kernel's columns are made more; calls of 20 are waited for together, and starting one is part of its time.""",
     (
         "python -m benchmarks.conv_candidates",
         "python -m benchmarks.conv_candidates --families cyclegan --size 256 --batch 4 --dtype bfloat16 --least 0.03    # on an accelerator",
+        "python -m benchmarks.conv_candidates --families pix2pix --size 256 --batch 16 --dtype bfloat16 --least 0    # few channels among them",
     ),
     ("name", "operation", "what", "provenance.batch", "provenance.jax"),
     (

@@ -2,13 +2,13 @@
 
 Why this is not just `lax.conv_general_dilated`: on CPU, XLA runs only one form of convolution fast (NHWC images, HWIO kernel). Inside the body of a scan, a
 while loop or a cond, nothing rewrites the gradients of a convolution to that form, and they run 20 to 100 times slower; so do transposed convolutions at any
-place, and convolutions with few output channels.
+place, and convolutions with few output channels. On GPUs convolutions with few channels take up to 6 times longer than they need to.
 
 How it works: a convolution is linear in the images and in the kernel, so with a third array `g` of the output's shape, sum(g * conv(x, kernel)) is trilinear.
 Its gradients in g, x and kernel are the three operations below: `_forward`, `_input_gradient`, `_kernel_gradient`. The derivative of each is made of the other
 two, so that derivatives of any order are these three again. A transposed convolution is `_input_gradient` called forwards. How to compute them is said in
-`jaxgan.nn.conv_forms`, which is never differentiated: `cpu_*` on CPU, where many channels meet in fewer products than a direct convolution takes
-(`jaxgan.nn.winograd`), and plain `lax` convolutions, as `lax` itself would differentiate them, elsewhere.
+files that are never differentiated: `cpu_*` of `jaxgan.nn.conv_forms` on CPU, where many channels meet in fewer products than a direct convolution takes
+(`jaxgan.nn.winograd`), `gpu_*` of `jaxgan.nn.few_channels` on NVIDIA's GPUs, and plain `lax` convolutions, as `lax` itself would differentiate them, elsewhere.
 
 Reverse mode works to any order; forward mode (`jax.jvp`, `jax.jacfwd`) does not, because the rules are `jax.custom_vjp`.
 """
@@ -26,6 +26,7 @@ from jax.custom_batching import custom_vmap
 
 from jaxgan.nn.channels import apart
 from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient, cpu_kernel_gradient, lax_forward, lax_input_gradient, lax_kernel_gradient
+from jaxgan.nn.few_channels import gpu_forward, gpu_input_gradient, gpu_kernel_gradient
 from jaxgan.nn.geometry import Geometry, Pair
 
 Arrays = tuple[jax.Array, ...]
@@ -156,19 +157,19 @@ def _same_axes(*arrays: jax.Array) -> Arrays:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution: x [B, H, W, I], kernel [kh, kw, I, O] -> [B, H', W', O]."""
-    return _by_platform(cpu_forward, lax_forward, True, geometry, x, kernel)
+    return _by_platform(cpu_forward, gpu_forward, lax_forward, True, geometry, x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
     """Its gradient in the images: g [B, H', W', O], kernel [kh, kw, I, O] -> [B, H, W, I]."""
-    return _by_platform(cpu_input_gradient, lax_input_gradient, True, geometry, g, kernel)
+    return _by_platform(cpu_input_gradient, gpu_input_gradient, lax_input_gradient, True, geometry, g, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """Its gradient in the kernel: x [B, H, W, I], g [B, H', W', O] -> [kh, kw, I, O]."""
-    return _by_platform(cpu_kernel_gradient, lax_kernel_gradient, False, geometry, x, g)
+    return _by_platform(cpu_kernel_gradient, gpu_kernel_gradient, lax_kernel_gradient, False, geometry, x, g)
 
 
 def _forward_bwd(geometry: Geometry, kept: Arrays, g: jax.Array) -> Arrays:
@@ -225,8 +226,10 @@ def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, bias: 
         return sum((table[tap].at[what].get(mode="clip") for tap, what in seen.items()), bias.astype(wide)[None, None, None]).astype(kernel.dtype)
 
 
-def _by_platform(cpu: Operation, plain: Operation, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Compute the operation by `cpu` on CPU and by `plain` elsewhere, chosen at lowering.
+def _by_platform(
+    cpu: Operation, gpu: Operation, plain: Operation, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array
+) -> jax.Array:
+    """Compute the operation by `cpu` on CPU, `gpu` on NVIDIA's GPUs and `plain` elsewhere, chosen at lowering.
 
     `lax.platform_dependent` and not `jax.default_backend()`: a function may be traced for a device other than the default one, or exported for several
     platforms at once. Compiled for one platform the choice is a constant, which XLA removes; inside the custom rules, it is never differentiated.
@@ -238,7 +241,7 @@ def _by_platform(cpu: Operation, plain: Operation, batch_is_first: bool, geometr
         with jax.named_scope(SCOPE):
             return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(wide), b.astype(wide)).astype(a.dtype)
 
-    return lax.platform_dependent(a, b, cpu=on_cpu, default=partial(plain, geometry))
+    return lax.platform_dependent(a, b, cpu=on_cpu, cuda=partial(gpu, geometry), default=partial(plain, geometry))
 
 
 def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], batch_is_first: bool) -> Callable[[jax.Array, jax.Array], jax.Array]:

@@ -23,9 +23,9 @@ GEOMETRIES = {
 }
 
 
-def operations(geometry: Geometry) -> list[Operation]:
-    x, g = (2, *geometry.input_size, 3), (2, *geometry.output_size, 5)
-    kernel = (*geometry.kernel_size, *((5, 3) if geometry.turned else (3, 5)))
+def operations(geometry: Geometry, outputs: int = 8) -> list[Operation]:
+    x, g = (2, *geometry.input_size, 3), (2, *geometry.output_size, outputs)
+    kernel = (*geometry.kernel_size, *((outputs, 3) if geometry.turned else (3, outputs)))
     return [Operation("forward", geometry, (x, kernel)), Operation("input gradient", geometry, (g, kernel)), Operation("kernel gradient", geometry, (x, g))]
 
 
@@ -57,21 +57,22 @@ def test_operations_of_a_step():
 
 def test_a_measurement_is_whole(tmp_path):
     operation = operations(GEOMETRIES["strided"])[2]
-    assert operation.flops == 2 * 2 * 24 * 16 * 15
-    assert operation.what == "4x4/2 2x12x8x3 > 6x4x5"
+    assert operation.flops == 2 * 2 * 24 * 16 * 24
+    assert operation.what == "4x4/2 2x12x8x3 > 6x4x8"
     line = conv_candidates.measure(operation, 3, 2)
     assert set(line["others_ms"]) == set(forms_for(operation)) - {"jaxgan"}
     assert line["best_other"] == pytest.approx(min(line["others_ms"].values()) / line["ms"])
     assert line["flops_per_s"] == pytest.approx(1e3 * operation.flops / line["ms"])
     assert "4x4/2 2x12x8x3" in conv_candidates.row(line)
     record.append("conv_candidates", {"name": "game", **line, "share": 0.5}, record.provenance(batch=2), tmp_path)
-    assert "| game | kernel gradient | 4x4/2 2x12x8x3 > 6x4x5 | 3 |" in tables.page(tmp_path)
+    assert "| game | kernel gradient | 4x4/2 2x12x8x3 > 6x4x8 | 3 |" in tables.page(tmp_path)
 
 
-def test_elsewhere_than_on_a_cpu_the_plain_form_is_jaxgans(monkeypatch):
-    (forward, *_) = operations(GEOMETRIES["dense"])
+@pytest.mark.parametrize(("outputs", "form"), [(7, "lax"), (8, "columns")])
+def test_on_a_gpu_few_channels_have_a_form_and_the_plain_one_is_jaxgans_otherwise(outputs, form, monkeypatch):
+    (forward, *_) = operations(GEOMETRIES["dense"], outputs)
     on_cpu = forms_for(forward)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     forms = forms_for(forward)
-    assert (forms["jaxgan"], forms["for a CPU"]) == (on_cpu["lax"], on_cpu["jaxgan"])
-    assert set(forms) == set(on_cpu) - {"lax"} | {"for a CPU"}
+    assert (forms["jaxgan"], forms["for a CPU"]) == (on_cpu[form], on_cpu["jaxgan"])
+    assert set(forms) == set(on_cpu) - {form} | {"for a CPU"}
