@@ -94,8 +94,8 @@ COMPILE_TIME = Table(
     """Seconds to trace a step, to compile it, and to read it from the persistent cache (`--compilation-cache` of every experiment) at a second start. The
 target is under 60 s on two cores. Of presets whose steps differ in schedules only, one is measured.""",
     ("python -m benchmarks.compile_time    # all presets: about 15 minutes on two free cores",),
-    ("name",),
-    (NAMED, SIZE, IMAGES, number("trace_s", ".1f", head="trace s"), number("compile_s", ".1f", head="compile s"), CACHED),
+    ("name", "provenance.dtype"),
+    (NAMED, SIZE, IMAGES, DTYPE, number("trace_s", ".1f", head="trace s"), number("compile_s", ".1f", head="compile s"), CACHED, NOTE),
     _steps,
 )
 SCALING = Table(
@@ -118,7 +118,10 @@ POPULATION = Table(
     "n members of `experiments/embed_population.py` trained by `vmap` in one program, against n runs one after another; milliseconds of one step of all.",
     ("python -m benchmarks.population    # one minute on two free cores",),
     ("name", "members", "steps", "batch"),
-    (number("members", "d"), spread("vmap, ms (p10 to p90)", "vmap_"), spread("one by one, ms (p10 to p90)", "alone_"), ratio_spread("one by one / vmap")),
+    (
+        *(number("members", "d"), spread("vmap, ms (p10 to p90)", "vmap_"), spread("one by one, ms (p10 to p90)", "alone_")),
+        *(ratio_spread("one by one / vmap"), NOTE),
+    ),
     lambda _: ["cgan of embed_population"],
 )
 CONV = Table(
@@ -140,13 +143,13 @@ jaxgan's: above 1, jaxgan is faster. On a CPU its convolutions multiply less whe
 looked up class by class; on a GPU few channels are made more of the kernel's columns (`jaxgan/nn/few_channels.py`); anywhere, SPADE's discriminator convolves
 a layout once for generated and real images, its generator normalises before it doubles, and its shortcuts mix beta in beta's kernel. All to the same numbers
 but for rounding. A round is 1.5 s or up to 200 steps, waited for together (0.3 s on a GPU, and on a CPU until 2026-11-27 12:00, so that of slow games each
-step was the first after a pause); there are 30 rounds, or those that begin within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its
-default, which on a busy machine is tens of times slower. *first*: what the first step took longer than later ones. *together*: so many processes started
-beside each other before the first was timed; then *first* holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch
-may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the ratio may be too large. *asked*: operations of the convolutions
-and matrix products of an average step, as the algorithm asks for them. *of the limit*: the longer of these at a large matrix product's rate and of the bytes
-that must move (see Step time) at a copy's, both measured in jaxgan's process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both are the
-data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
+step was the first after a pause); there are 30 rounds, or those that begin within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the
+threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its default, which on a busy machine is tens of times slower. *first*: what the
+first step took longer than later ones. *together*: so many processes started beside each other before the first was timed; then *first* holds waiting for
+cores and both libraries chose algorithms on a busy device. The fastest PyTorch may be the compiled one. *left out*: forms of PyTorch that were not ready in
+time, so that the ratio may be too large. *asked*: operations of the convolutions and matrix products of an average step, as the algorithm asks for them. *of
+the limit*: the longer of these at a large matrix product's rate and of the bytes that must move (see Step time) at a copy's, both measured in jaxgan's
+process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both are the data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
     (
         "python -m benchmarks.against_pytorch    # needs PyTorch",
         "python -m benchmarks.against_pytorch --suite cpu-large    # a quarter of an hour on two free cores",
@@ -192,6 +195,7 @@ weighted. Of an accelerator, `python -m benchmarks.device_trace` tells the same 
         *(text("name", "game"), number("ms", head="step, ms"), number("watched_ms", head="under the profiler, ms")),
         *(number("product_share", ".0%", head="products"), number("convolution_share", ".0%", head="convolutions"), number("busy_share", ".0%", head="any")),
         Column("others, ms", lambda line: ", ".join(f"{name} {digits(ms)}" for name, ms in line["others_ms"].items())),
+        NOTE,
     ),
 )
 KERNELS = Table(
@@ -225,6 +229,7 @@ for few channels, of which the kernel's columns are made more; calls of 20 are w
         *(text("name", "game"), text("operation"), text("what", "kernel, images"), number("count", "d", head="n"), number("ms")),
         *(number("flops", head="GFLOP", scale=1e-9), number("flops_per_s", head="GFLOP/s", scale=1e-9), number("best_other", ".2f", head="best other")),
         Column("other forms, ms", lambda line: ", ".join(f"{name} {digits(ms)}" for name, ms in line["others_ms"].items())),
+        NOTE,
     ),
 )
 SOURCES = Table(

@@ -39,7 +39,7 @@ def test_the_newest_line_of_each_device_is_shown(written):
     lines = line("a", 1234.5), line("a", 0.12345, **gpu), line("a", 56.789)
     shown = section(written("population", *lines), "Populations")
     assert shown.count("| 8 |") == 2
-    assert "| 8 | 56.8 (56.8 to 56.8) | 56.8 (56.8 to 56.8) | 2.00 (1.50 to 2.50) | 0.10.2 | abc | 2026-01-02 03:04 | 0.5 |" in shown
+    assert "| 8 | 56.8 (56.8 to 56.8) | 56.8 (56.8 to 56.8) | 2.00 (1.50 to 2.50) | - | 0.10.2 | abc | 2026-01-02 03:04 | 0.5 |" in shown
     assert shown.index("### CPU, Model, 2 cores") < shown.index("56.8") < shown.index("### NVIDIA X") < shown.index("0.123")
     assert "GPU or TPU" not in shown
 
