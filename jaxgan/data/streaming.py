@@ -23,6 +23,8 @@ Example = Callable[[int], tuple[np.ndarray, ...]]
 
 BUFFER_BYTES = 1 << 28
 """Decoded images that wait for their batch take about so much at most; one batch is made in any case."""
+BUFFERED = 256
+"""How many of them at most: Grain looks at all that wait each time it gives one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ def calls(arrays: Mapping[str, Any], rows: Callable[[int], Mapping[str, np.ndarr
     shape = next(iter(rows(0).values())).shape
     count, bytes_each = int(np.prod(shape)), sum(array.nbytes // len(array) for array in arrays.values())
     threads = min(16, 2 * (os.cpu_count() or 1))
-    buffer = max(threads, min(4 * count, BUFFER_BYTES // max(1, bytes_each)))
+    buffer = max(threads, min(4 * count, BUFFERED, BUFFER_BYTES // max(1, bytes_each)))
 
     def example(index: int) -> dict[str, np.ndarray]:
         call, position = divmod(index, count)

@@ -158,3 +158,26 @@ def test_a_run_may_change_to_streaming_and_ends_in_the_same_state(tmp_path, cach
     changed = run("changed", stream, 160)
     for (path, ours), theirs in zip(jax.tree_util.tree_leaves_with_path(changed), jax.tree.leaves(straight), strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=str(path))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "most"),
+    [((8, 8, 1), 12_800, streaming.BUFFERED), ((8, 8, 1), 20, 80), ((4096, 4096, 3), 64, max(16, streaming.BUFFER_BYTES // (4096 * 4096 * 3)))],
+)
+def test_few_images_wait_for_their_batch(shape, rows, most, monkeypatch):
+    """With tens of thousands, as four calls of many small images would be, Grain's look at each of them took longer the more there were."""
+    import grain
+
+    asked = []
+    options = grain.ReadOptions
+    monkeypatch.setattr(grain, "ReadOptions", lambda **given: asked.append(given) or options(**given))
+    image = np.zeros(shape, np.uint8)
+    array = streaming.Streamed(lambda row: (image,), 0, (100, *shape), np.dtype(np.uint8))
+    made = streaming.calls({"image": array}, lambda call: {"image": np.arange(rows) % 100})
+    if shape[0] < 100:  # a batch of the large ones would take 3 GB
+        assert next(made)["image"].shape == (rows, *shape)
+    else:
+        monkeypatch.setattr(streaming, "_row", lambda *_: np.zeros((1, 1, 1), np.uint8))
+        next(made)
+    made.close()
+    assert asked[0]["num_threads"] <= asked[0]["prefetch_buffer_size"] <= most
