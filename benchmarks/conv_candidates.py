@@ -29,7 +29,7 @@ from benchmarks.step_profile import FAMILIES, case_options
 from experiments.common import one_sentence_errors
 from experiments.memory import keep_freed
 from jaxgan.errors import require
-from jaxgan.nn import conv, conv_forms, few_channels, winograd
+from jaxgan.nn import conv, conv_forms, few_channels, kernel_gradients, lax_forms, winograd
 from jaxgan.nn.geometry import Geometry, pad, turn
 
 NAME = "conv_candidates"
@@ -41,7 +41,7 @@ CALLS = 20
 
 
 class Operation(NamedTuple):
-    """kind: of `FORMS`. shapes: of its two operands, in the order of `jaxgan.nn.conv_forms`."""
+    """kind: of `FORMS`. shapes: of its two operands, in the order of `jaxgan.nn.lax_forms`."""
 
     kind: str
     geometry: Geometry
@@ -87,7 +87,7 @@ def _folded_kernel(geometry: Geometry, folded: Geometry, kernel: jax.Array) -> j
 
 def _forward_folded(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     folded, x = _folded(geometry, x)
-    return conv_forms.lax_forward(folded, x, _folded_kernel(geometry, folded, kernel))
+    return lax_forms.lax_forward(folded, x, _folded_kernel(geometry, folded, kernel))
 
 
 def _kernel_gradient_folded(form: Form) -> Form:
@@ -128,7 +128,7 @@ def _dense_gathered(x: jax.Array, kernel: jax.Array) -> jax.Array:
 FORMS: dict[str, dict[str, Form]] = {
     "forward": {
         "jaxgan": conv_forms.cpu_forward,
-        "lax": conv_forms.lax_forward,
+        "lax": lax_forms.lax_forward,
         "columns": few_channels.gpu_forward,
         "taps": conv_forms._forward_taps,
         "gathered": conv_forms._gathered,
@@ -139,7 +139,7 @@ FORMS: dict[str, dict[str, Form]] = {
     },
     "input gradient": {
         "jaxgan": conv_forms.cpu_input_gradient,
-        "lax": conv_forms.lax_input_gradient,
+        "lax": lax_forms.lax_input_gradient,
         "columns": few_channels.gpu_input_gradient,
         "taps": conv_forms._input_gradient_taps,
         "spread": _input_gradient_spread(_plain),
@@ -151,16 +151,16 @@ FORMS: dict[str, dict[str, Form]] = {
         "winograd": winograd.winograd_input_gradient,
     },
     "kernel gradient": {
-        "jaxgan": conv_forms.cpu_kernel_gradient,
-        "lax": conv_forms.lax_kernel_gradient,
+        "jaxgan": kernel_gradients.cpu_kernel_gradient,
+        "lax": lax_forms.lax_kernel_gradient,
         "columns": few_channels.gpu_kernel_gradient,
-        "convolution": conv_forms._kernel_gradient_convolution,
-        "taps": conv_forms._kernel_gradient_taps,
-        "crossed": conv_forms._kernel_gradient_crossed,
-        "gathered": conv_forms._kernel_gradient_gathered,
-        "few outputs": conv_forms._kernel_gradient_few,
-        "folded taps": _kernel_gradient_folded(conv_forms._kernel_gradient_taps),
-        "folded convolution": _kernel_gradient_folded(conv_forms._kernel_gradient_convolution),
+        "convolution": kernel_gradients._kernel_gradient_convolution,
+        "taps": kernel_gradients._kernel_gradient_taps,
+        "crossed": kernel_gradients._kernel_gradient_crossed,
+        "gathered": kernel_gradients._kernel_gradient_gathered,
+        "few outputs": kernel_gradients._kernel_gradient_few,
+        "folded taps": _kernel_gradient_folded(kernel_gradients._kernel_gradient_taps),
+        "folded convolution": _kernel_gradient_folded(kernel_gradients._kernel_gradient_convolution),
         "winograd": winograd.winograd_kernel_gradient,
     },
 }

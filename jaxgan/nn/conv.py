@@ -7,8 +7,8 @@ place, and convolutions with few output channels. On GPUs convolutions with few 
 How it works: a convolution is linear in the images and in the kernel, so with a third array `g` of the output's shape, sum(g * conv(x, kernel)) is trilinear.
 Its gradients in g, x and kernel are the three operations below: `_forward`, `_input_gradient`, `_kernel_gradient`. The derivative of each is made of the other
 two, so that derivatives of any order are these three again. A transposed convolution is `_input_gradient` called forwards. How to compute them is said in
-files that are never differentiated: `cpu_*` of `jaxgan.nn.conv_forms` on CPU, where many channels meet in fewer products than a direct convolution takes
-(`jaxgan.nn.winograd`), `gpu_*` of `jaxgan.nn.few_channels` on NVIDIA's GPUs, and plain `lax` convolutions, as `lax` itself would differentiate them, elsewhere.
+files that are never differentiated: `cpu_*` of `jaxgan.nn.conv_forms` and `.kernel_gradients` on CPU, where many channels meet in fewer products than a direct
+convolution takes (`.winograd`), `gpu_*` of `.few_channels` on NVIDIA's GPUs, and plain convolutions, `lax_*` of `.lax_forms`, elsewhere.
 
 Reverse mode works to any order; forward mode (`jax.jvp`, `jax.jacfwd`) does not, because the rules are `jax.custom_vjp`.
 """
@@ -25,9 +25,11 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxgan.nn.channels import apart
-from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient, cpu_kernel_gradient, lax_forward, lax_input_gradient, lax_kernel_gradient
+from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient
 from jaxgan.nn.few_channels import gpu_forward, gpu_input_gradient, gpu_kernel_gradient
 from jaxgan.nn.geometry import Geometry, Pair
+from jaxgan.nn.kernel_gradients import cpu_kernel_gradient
+from jaxgan.nn.lax_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 
 Arrays = tuple[jax.Array, ...]
 Layers = list[tuple[jax.Array, jax.Array]]

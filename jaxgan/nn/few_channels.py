@@ -5,7 +5,7 @@ multiplied then is zeros. Here what the kernel's columns meet is laid beside eac
 rows is left, of a kernel [kh, 1, kw few, many]: 24 channels of 4x4 taps and 6, 21 and three of zeros of 7x7 taps and 3. Where the few are the result's, such a
 convolution makes all columns of it, which are then added where they belong.
 
-Takes and gives what `lax_*` of `jaxgan.nn.conv_forms` do; only rounding differs. Of results in 16 bits every column is rounded before they are added, in
+Takes and gives what `lax_*` of `jaxgan.nn.lax_forms` do; only rounding differs. Of results in 16 bits every column is rounded before they are added, in
 float32.
 """
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxgan.nn.conv_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 from jaxgan.nn.geometry import Geometry, pad, turn
+from jaxgan.nn.lax_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 
 _EIGHT = 8
 

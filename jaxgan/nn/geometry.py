@@ -1,4 +1,4 @@
-"""The sizes of a convolution, and zeros around images: what `jaxgan.nn.conv_forms` and `jaxgan.nn.winograd` share."""
+"""The sizes of a convolution, zeros around images, and what taps of a kernel meet: what all forms of `jaxgan.nn.conv` share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 Pair = tuple[int, int]
+
+CANONICAL = ("NHWC", "HWIO", "NHWC")
+"""How a convolution holds images, kernel and result: the one way that a CPU computes fast."""
 
 
 class Geometry(NamedTuple):
@@ -41,3 +44,20 @@ def pad(x: jax.Array, pads: Sequence[Pair], strides: Pair = (1, 1)) -> jax.Array
     """Zeros around (or, where negative, cropping of) rows and columns of x [B, H, W, C], and strides - 1 zeros between them."""
     rows, columns = ((low, high, s - 1) for (low, high), s in zip(pads, strides))
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), rows, columns, (0, 0, 0)))
+
+
+def each_tap(geometry: Geometry, x: jax.Array) -> list[jax.Array]:
+    """For each tap, in order, what it meets: [B, H', W', I]."""
+    (kh, kw), (sh, sw), (rows, columns) = geometry.kernel_size, geometry.strides, geometry.output_size
+    x = pad(x, geometry.trimmed_padding())
+    return [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
+
+
+def seen_by_taps(geometry: Geometry, x: jax.Array) -> jax.Array:
+    """x [B, H, W, I] -> [kh kw, B H' W', I]: what each tap of the kernel meets at every output pixel."""
+    return jnp.stack([flat(seen) for seen in each_tap(geometry, x)])
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B H W, C]."""
+    return x.reshape(-1, x.shape[3])

@@ -1,4 +1,4 @@
-"""Winograd's convolutions, which multiply less: the form of `jaxgan.nn.conv_forms` for kernels with many channels on CPU.
+"""Winograd's convolutions, which multiply less: a form of `jaxgan.nn.conv_forms` and `.kernel_gradients` for kernels with many channels on CPU.
 
 m neighbouring outputs of a kernel of r taps see n = m + r - 1 inputs. A direct convolution multiplies m r times, Winograd's n times: of inputs d and a kernel
 g the outputs are y = A^T [(G g) * (B^T d)] with the small matrices of `_matrices`. Rows and columns at once, a tile of m x m outputs takes n^2 multiplications

@@ -14,8 +14,9 @@ from jaxgan import dcgan
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.nn.channels import beside
 from jaxgan.nn.conv import conv2d, conv_transpose2d
-from jaxgan.nn.conv_forms import cpu_kernel_gradient, lax_kernel_gradient
 from jaxgan.nn.geometry import Geometry
+from jaxgan.nn.kernel_gradients import cpu_kernel_gradient
+from jaxgan.nn.lax_forms import lax_kernel_gradient
 from tests.benchmarks.test_cases import tiny
 
 TRIES = 4

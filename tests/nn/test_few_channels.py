@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.nn import conv_forms, few_channels
+from jaxgan.nn import few_channels, lax_forms
 from jaxgan.nn.geometry import Geometry
 
 OPERATIONS = ("forward", "input_gradient", "kernel_gradient")
@@ -45,7 +45,7 @@ def test_equal_to_lax(name, operation, channels):
     geometry = GEOMETRIES[name]
     assert few_channels.fits(geometry, min(channels), max(channels))
     given = operands(operation, geometry, *channels)
-    ours, plain = (getattr(module, f"{form}_{operation}") for module, form in ((few_channels, "gpu"), (conv_forms, "lax")))
+    ours, plain = (getattr(module, f"{form}_{operation}") for module, form in ((few_channels, "gpu"), (lax_forms, "lax")))
     wanted = np.asarray(plain(geometry, *given))
     found = jax.jit(ours, static_argnums=0)(geometry, *given)
     assert found.dtype == jnp.float32
@@ -58,7 +58,7 @@ def test_rounding_in_16_bits(operation, channels):
     """As near to float32 as a plain convolution in bfloat16, but for the rounding of each column."""
     geometry = GEOMETRIES["7x7, unpadded"]
     given = operands(operation, geometry, *channels, jnp.bfloat16)
-    exact = np.asarray(getattr(conv_forms, f"lax_{operation}")(geometry, *(each.astype(jnp.float32) for each in given)))
+    exact = np.asarray(getattr(lax_forms, f"lax_{operation}")(geometry, *(each.astype(jnp.float32) for each in given)))
     found = getattr(few_channels, f"gpu_{operation}")(geometry, *given)
     assert found.dtype == jnp.bfloat16
     assert np.abs(np.asarray(found, np.float32) - exact).max() < 2**-7 * np.abs(exact).max()
@@ -81,6 +81,16 @@ def test_what_is_convolved_has_channels_in_eights_and_one_column(operation, chan
 def test_others_are_left_to_lax(operation, window, channels):
     geometry = geometry_of((7, 9), window, (1, 1), ((1, 1), (0, 0)))
     given = operands(operation, geometry, *channels)
-    forms = (getattr(few_channels, f"gpu_{operation}"), getattr(conv_forms, f"lax_{operation}"))
+    forms = (getattr(few_channels, f"gpu_{operation}"), getattr(lax_forms, f"lax_{operation}"))
     ours, plain = (str(jax.make_jaxpr(partial(form, geometry))(*given)) for form in forms)
     assert ours == plain
+
+
+@pytest.mark.parametrize("channels", [(3, 8), (8, 3)])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_kernels_and_images_of_several_seeds(operation, channels):
+    geometry = GEOMETRIES["4x4, stride"]
+    function = partial(getattr(few_channels, f"gpu_{operation}"), geometry)
+    first, second = (jnp.stack([each, 2 - each]) for each in operands(operation, geometry, *channels))
+    wanted = np.stack([function(*pair) for pair in zip(first, second)])
+    np.testing.assert_allclose(jax.jit(jax.vmap(function))(first, second), wanted, rtol=0, atol=4e-6 * np.abs(wanted).max())

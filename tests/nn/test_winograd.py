@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxgan.nn import winograd
-from jaxgan.nn.conv_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 from jaxgan.nn.geometry import Geometry
+from jaxgan.nn.lax_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 
 GEOMETRIES = {
     "even": Geometry((8, 10), (8, 10), (3, 3), (1, 1), ((1, 1), (1, 1))),

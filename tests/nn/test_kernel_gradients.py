@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.nn import conv_forms
+from jaxgan.nn import kernel_gradients, lax_forms
 from jaxgan.nn.geometry import Geometry
 
 GEOMETRIES = {
@@ -25,13 +25,13 @@ GEOMETRIES = {
     "5x5, stride": Geometry((9, 10), (5, 5), (5, 5), (2, 2), ((2, 2), (2, 2))),
 }
 FORMS = {
-    "crossed": conv_forms._kernel_gradient_crossed,
-    "few": conv_forms._kernel_gradient_few,
-    "gathered": conv_forms._kernel_gradient_gathered,
-    "rows": conv_forms._kernel_gradient_rows,
-    "taps": conv_forms._kernel_gradient_taps,
-    "convolution": conv_forms._kernel_gradient_convolution,
-    "chosen": conv_forms.cpu_kernel_gradient,
+    "crossed": kernel_gradients._kernel_gradient_crossed,
+    "few": kernel_gradients._kernel_gradient_few,
+    "gathered": kernel_gradients._kernel_gradient_gathered,
+    "rows": kernel_gradients._kernel_gradient_rows,
+    "taps": kernel_gradients._kernel_gradient_taps,
+    "convolution": kernel_gradients._kernel_gradient_convolution,
+    "chosen": kernel_gradients.cpu_kernel_gradient,
 }
 
 
@@ -48,7 +48,7 @@ def test_every_form_equals_lax(name, turned, channels):
     geometry = GEOMETRIES[name]._replace(turned=turned)
     x = jax.random.normal(jax.random.key(0), (3, *geometry.input_size, channels[0]))
     g = jax.random.normal(jax.random.key(1), (3, *geometry.output_size, channels[1]))
-    wanted = np.asarray(conv_forms.lax_kernel_gradient(geometry, x, g))
+    wanted = np.asarray(lax_forms.lax_kernel_gradient(geometry, x, g))
     for form in FORMS:
         if can(form, geometry):
             found = jax.jit(FORMS[form], static_argnums=0)(geometry, x, g)
@@ -71,8 +71,8 @@ def test_every_form_equals_lax(name, turned, channels):
 def test_the_measured_form_is_chosen(batch, size, channels, window, stride, form, monkeypatch):
     called = []
     for name in (*(f"_kernel_gradient_{each}" for each in ("crossed", "few", "rows", "taps", "convolution")), "winograd_kernel_gradient"):
-        monkeypatch.setattr(conv_forms, name, lambda geometry, x, g, name=name: called.append(name))
+        monkeypatch.setattr(kernel_gradients, name, lambda geometry, x, g, name=name: called.append(name))
     pads, output = ((window - stride) // 2,) * 2, size // stride
     geometry = Geometry((size, size), (output, output), (window, window), (stride, stride), (pads, pads))
-    conv_forms.cpu_kernel_gradient(geometry, jax.numpy.zeros((batch, size, size, channels[0])), jax.numpy.zeros((batch, output, output, channels[1])))
+    kernel_gradients.cpu_kernel_gradient(geometry, jax.numpy.zeros((batch, size, size, channels[0])), jax.numpy.zeros((batch, output, output, channels[1])))
     assert called == [form]
