@@ -122,8 +122,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
     options = parser.parse_args(arguments)
     with one_sentence_errors():
-        if options.cache is not None and options.cache.is_dir():
-            require(not any(options.cache.iterdir()), f"--cache {options.cache} is not empty, and the times would be of reading: choose a new folder")
+        if options.cache is not None and options.cache.exists():
+            empty = options.cache.is_dir() and not any(options.cache.iterdir())
+            require(empty, f"--cache {options.cache} is not an empty folder, and the times would be of reading: choose a new one")
         print(f"{'':<26}{'images':>8}{'trace s':>10}{'compile s':>11}{'from cache s':>14}")
         for case in different(options.families, options.presets, options.dtype):
             line = record.append(NAME, measure(case, options.cache), record.provenance(case.config, batch=case.batch_size), options.out)

@@ -48,20 +48,24 @@ class Operation(NamedTuple):
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
     @property
+    def channels(self) -> tuple[int, int]:
+        """Of the images that the convolution (of a transposed one, the mirrored convolution) sees, and of those it makes."""
+        first, second = self.shapes
+        inputs, outputs = (first[3], second[3]) if self.kind == "kernel gradient" else second[2:][:: -1 if self.geometry.turned else 1]
+        return inputs, outputs
+
+    @property
     def flops(self) -> int:
         """Padding counted: a multiplication and an addition are two."""
-        first, second = self.shapes
-        channels = second[2] * second[3] if self.kind != "kernel gradient" else first[3] * second[3]
-        return 2 * first[0] * prod(self.geometry.output_size) * prod(self.geometry.kernel_size) * channels
+        return 2 * self.shapes[0][0] * prod(self.geometry.output_size) * prod(self.geometry.kernel_size) * prod(self.channels)
 
     @property
     def what(self) -> str:
         """In words: kernel and stride, and the images that the convolution (of a transposed one, the mirrored convolution) sees and makes."""
-        first, second = self.shapes
-        inputs, outputs = (first[3], second[3]) if self.kind == "kernel gradient" else second[2:][:: -1 if self.geometry.turned else 1]
+        inputs, outputs = self.channels
         (height, width), (rows, columns), stride = self.geometry.input_size, self.geometry.output_size, self.geometry.strides[0]
         size = "x".join(map(str, self.geometry.kernel_size)) + (f"/{stride}" if stride > 1 else "")
-        return f"{size} {first[0]}x{height}x{width}x{inputs} > {rows}x{columns}x{outputs}" + " (transposed)" * self.geometry.turned
+        return f"{size} {self.shapes[0][0]}x{height}x{width}x{inputs} > {rows}x{columns}x{outputs}" + " (transposed)" * self.geometry.turned
 
 
 # --------------------------------------------------------------------------------------------------------------------- forms
@@ -183,8 +187,7 @@ def forms_for(operation: Operation) -> dict[str, Form]:
         left_out |= {"phases", "phases apart"}
     if not winograd.fits(geometry):
         left_out.add("winograd")
-    channels_of = [shape[3] for shape in operation.shapes] if operation.kind == "kernel gradient" else operation.shapes[1][2:]
-    if not few_channels.fits(geometry, min(channels_of), max(channels_of)):
+    if not few_channels.fits(geometry, min(operation.channels), max(operation.channels)):
         left_out.add("columns")
     if geometry.kernel_size[1] % geometry.strides[1]:
         left_out.add("crossed")

@@ -245,8 +245,8 @@ them into the cache, once. *at once*: the images of a batch.""",
 WAITS = Table(
     "input_pipeline",
     "Waiting for data",
-    "The share of the time of training that the loop waits for its next batch. The target is under 3 %. Until 2026-11-22 calls were asynchronous, which wait\n"
-    "beside a step; since then they are made as the experiments make them.",
+    "The share of the time of training that the loop waits for its next batch. The target is under 3 %. Rows of 2026-11-22 are of asynchronous calls, which\n"
+    "wait beside a step; since then calls are made as the experiments make them.",
     (
         "python -m benchmarks.input_pipeline waits                                                    # digits, all families: 7 minutes on two free cores",
         "python -m benchmarks.input_pipeline waits --family gan cgan dcgan acgan vaegan --preset mnist",

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgan.nn.conv_choice import few_pixels, few_results, many_channels, winograd_pays
-from jaxgan.nn.geometry import CANONICAL, Geometry, Pair, each_tap, flat, pad, seen_by_taps, turn
+from jaxgan.nn.geometry import CANONICAL, Geometry, Pair, each_tap, flat, pad, seen_by_taps, taken_back, turn
 from jaxgan.nn.lax_forms import lax_forward
 from jaxgan.nn.winograd import winograd_forward, winograd_input_gradient
 
@@ -143,17 +143,11 @@ def _phases_together(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax
 
 def _input_gradient_taps(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
     """What each tap gives, from one matrix product, added at its shifted and spread places."""
-    (kh, kw), strides, given = geometry.kernel_size, geometry.strides, flat(g)
+    (kh, kw), given = geometry.kernel_size, flat(g)
     taps = kernel.reshape(-1, *kernel.shape[2:])
     if geometry.turned:  # a product for each tap: one for all would first turn the kernel
         made = jnp.einsum("tpo,toi->tpi", jnp.broadcast_to(given, (kh * kw, *given.shape)), taps)
     else:
         made = jnp.einsum("po,tio->tpi", given, taps)
     made = made.reshape(kh, kw, *g.shape[:3], made.shape[2])
-
-    def place(u: int, v: int) -> jax.Array:
-        lows = [tap - low for tap, (low, _) in zip((u, v), geometry.padding)]
-        pads = [(low, n - low - (m - 1) * s - 1) for low, n, m, s in zip(lows, geometry.input_size, geometry.output_size, strides)]
-        return pad(made[u, v], pads, strides)
-
-    return sum((place(u, v) for u in range(kh) for v in range(kw) if u + v > 0), place(0, 0))
+    return sum((taken_back(geometry, made[u, v], u, v) for u in range(kh) for v in range(kw) if u + v > 0), taken_back(geometry, made[0, 0], 0, 0))

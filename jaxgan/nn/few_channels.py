@@ -14,7 +14,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxgan.nn.geometry import Geometry, pad, turn
+from jaxgan.nn.channels import apart
+from jaxgan.nn.geometry import Geometry, each_tap, taken_back, turn
 from jaxgan.nn.lax_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 
 _EIGHT = 8
@@ -25,11 +26,12 @@ def gpu_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
     kernel = turn(geometry, kernel)
     inputs, outputs = kernel.shape[2:]
     if fits(geometry, inputs, outputs):
-        met = [_met(geometry, x, v) for v in range(geometry.kernel_size[1])]
+        met = each_tap(_columns(geometry, x), x)
         return lax_forward(_rows(geometry, of_images=True), _beside(met), _widened(_columns_as_inputs(kernel), 2))
     if fits(geometry, outputs, inputs):
-        columns = lax_forward(_rows(geometry, of_images=False), x, _widened(_columns_as_outputs(kernel), 3))
-        return _added([_met(geometry, column, v) for v, column in enumerate(_apart(geometry, columns, outputs))], x.dtype)
+        made = lax_forward(_rows(geometry, of_images=False), x, _widened(_columns_as_outputs(kernel), 3))
+        columns = _columns(geometry, made)
+        return _added([each_tap(columns, column)[v] for v, column in enumerate(_apart(geometry, made, outputs))])
     return lax_forward(geometry._replace(turned=False), x, kernel)
 
 
@@ -38,10 +40,11 @@ def gpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> j
     kernel = turn(geometry, kernel)
     inputs, outputs = kernel.shape[2:]
     if fits(geometry, inputs, outputs):
-        columns = lax_input_gradient(_rows(geometry, of_images=True), g, _widened(_columns_as_inputs(kernel), 2))
-        return _added([_taken_back(geometry, column, v) for v, column in enumerate(_apart(geometry, columns, inputs))], g.dtype)
+        made = lax_input_gradient(_rows(geometry, of_images=True), g, _widened(_columns_as_inputs(kernel), 2))
+        columns = _columns(geometry, made)
+        return _added([taken_back(columns, column, 0, v) for v, column in enumerate(_apart(geometry, made, inputs))])
     if fits(geometry, outputs, inputs):
-        back = [_taken_back(geometry, g, v) for v in range(geometry.kernel_size[1])]
+        back = [taken_back(_columns(geometry, g), g, 0, v) for v in range(geometry.kernel_size[1])]
         return lax_input_gradient(_rows(geometry, of_images=False), _beside(back), _widened(_columns_as_outputs(kernel), 3))
     return lax_input_gradient(geometry._replace(turned=False), g, kernel)
 
@@ -50,11 +53,11 @@ def gpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     """Gradient with respect to the kernel, held as the geometry says."""
     (kh, kw), inputs, outputs = geometry.kernel_size, x.shape[3], g.shape[3]
     if fits(geometry, inputs, outputs):
-        met = [_met(geometry, x, v) for v in range(kw)]
+        met = each_tap(_columns(geometry, x), x)
         slopes = lax_kernel_gradient(_rows(geometry, of_images=True), _beside(met), g)[:, 0, : kw * inputs]
         return turn(geometry, slopes.reshape(kh, kw, inputs, outputs))
     if fits(geometry, outputs, inputs):
-        back = [_taken_back(geometry, g, v) for v in range(kw)]
+        back = [taken_back(_columns(geometry, g), g, 0, v) for v in range(kw)]
         slopes = lax_kernel_gradient(_rows(geometry, of_images=False), x, _beside(back))[:, 0, :, : kw * outputs]
         return turn(geometry, slopes.reshape(kh, inputs, kw, outputs).swapaxes(1, 2))
     return lax_kernel_gradient(geometry, x, g)
@@ -76,17 +79,10 @@ def _rows(geometry: Geometry, of_images: bool) -> Geometry:
     return Geometry((height, width), (rows, width), (geometry.kernel_size[0], 1), (geometry.strides[0], 1), pads)
 
 
-def _met(geometry: Geometry, x: jax.Array, v: int) -> jax.Array:
-    """What column v of the kernel meets: [B, H, W, C] -> [B, H, W', C]."""
-    stride, columns = geometry.strides[1], geometry.output_size[1]
-    return pad(x, ((0, 0), geometry.trimmed_padding()[1]))[:, :, v : v + (columns - 1) * stride + 1 : stride]
-
-
-def _taken_back(geometry: Geometry, g: jax.Array, v: int) -> jax.Array:
-    """Its transpose, each column to where column v of the kernel met it: [B, H, W', C] -> [B, H, W, C]."""
-    stride, (low, _) = geometry.strides[1], geometry.padding[1]
-    high = geometry.input_size[1] + low - v - (geometry.output_size[1] - 1) * stride - 1
-    return pad(g, ((0, 0), (v - low, high)), (1, stride))
+def _columns(geometry: Geometry, x: jax.Array) -> Geometry:
+    """A row of the kernel on rows as many as x [B, H or H', W or W', C] has: only columns move."""
+    rows, across = x.shape[1], (geometry.input_size[1], geometry.output_size[1])
+    return Geometry((rows, across[0]), (rows, across[1]), (1, geometry.kernel_size[1]), (1, geometry.strides[1]), ((0, 0), geometry.padding[1]))
 
 
 def _columns_as_inputs(kernel: jax.Array) -> jax.Array:
@@ -106,14 +102,16 @@ def _beside(columns: list[jax.Array]) -> jax.Array:
     return _widened(jnp.concatenate(columns, 3), 3)
 
 
-def _apart(geometry: Geometry, columns: jax.Array, channels: int) -> list[jax.Array]:
+def _apart(geometry: Geometry, made: jax.Array, channels: int) -> list[jax.Array]:
     """The arrays of the columns, without the zeros at the end."""
-    return [columns[..., v * channels : (v + 1) * channels] for v in range(geometry.kernel_size[1])]
+    kw = geometry.kernel_size[1]
+    return apart(made[..., : kw * channels], [channels] * kw)
 
 
-def _added(arrays: list[jax.Array], dtype: jnp.dtype) -> jax.Array:
-    wide = jnp.promote_types(dtype, jnp.float32)
-    return sum((array.astype(wide) for array in arrays[1:]), arrays[0].astype(wide)).astype(dtype)
+def _added(arrays: list[jax.Array]) -> jax.Array:
+    """Their sum, made in float32, in their own dtype."""
+    wide = [array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in arrays]
+    return sum(wide[1:], wide[0]).astype(arrays[0].dtype)
 
 
 def _widened(x: jax.Array, axis: int) -> jax.Array:

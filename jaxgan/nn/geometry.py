@@ -53,6 +53,13 @@ def each_tap(geometry: Geometry, x: jax.Array) -> list[jax.Array]:
     return [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
 
 
+def taken_back(geometry: Geometry, g: jax.Array, u: int, v: int) -> jax.Array:
+    """The transpose of one of `each_tap`: every pixel of g [B, H', W', C] where tap (u, v) met it, [B, H, W, C]."""
+    lows = [tap - low for tap, (low, _) in zip((u, v), geometry.padding)]
+    pads = [(low, n - low - (m - 1) * s - 1) for low, n, m, s in zip(lows, geometry.input_size, geometry.output_size, geometry.strides)]
+    return pad(g, pads, geometry.strides)
+
+
 def seen_by_taps(geometry: Geometry, x: jax.Array) -> jax.Array:
     """x [B, H, W, I] -> [kh kw, B H' W', I]: what each tap of the kernel meets at every output pixel."""
     return jnp.stack([flat(seen) for seen in each_tap(geometry, x)])

@@ -102,13 +102,16 @@ def test_programs_kept_by_compile_time_are_those_that_step_time_runs(tmp_path):
     with compile_time.cache(tmp_path), compile_time.cache_hits() as hits:
         step_time.measure(tiny("gan"), repetitions=1)
     assert hits
+    assert len(list(tmp_path.glob("jit_train_step-*-cache"))) == 1
 
 
 def test_compile_time_keeps_programs_in_new_folders_only(tmp_path, capsys):
-    (tmp_path / "another").touch()
-    with pytest.raises(SystemExit):
-        compile_time.main(["--families", "gan", "--presets", "digits", "--cache", str(tmp_path)])
-    assert "is not empty" in capsys.readouterr().err
+    another = tmp_path / "another"
+    another.touch()
+    for place in (tmp_path, another):
+        with pytest.raises(SystemExit):
+            compile_time.main(["--families", "gan", "--presets", "digits", "--cache", str(place)])
+        assert "is not an empty folder" in capsys.readouterr().err
 
 
 def test_compile_time_reads_from_the_cache():
