@@ -5,6 +5,7 @@
     python -m benchmarks.step_time --family cyclegan --preset maps --image-size 128 128
     python -m benchmarks.step_time --family gan cgan --parallel scan      several steps in one dispatch
     python -m benchmarks.step_time --family stylegan --preset auto --image-size 128 128 --augment ada --dtype bfloat16
+    python -m benchmarks.step_time --suite recipes --dtype bfloat16 --together 8    compile in eight threads, then time: for a device lent for minutes
 
 Each call is waited for, so what a loop gains by overlapping calls is not in it. Where lazy regularisation makes steps unequal, whole periods are timed and the
 mean counts instead of the median. The peak is measured in the same process: a large matrix product in the same dtype, and a copy.
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -27,50 +30,78 @@ from jaxgan.errors import require
 NAME = "step_time"
 
 
-def measure(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 1, repetitions: int | None = None, peak: Any = None) -> dict[str, Any]:
+class Form(NamedTuple):
+    """A case and how its step is mapped: see `cases.mapped`."""
+
+    case: cases.Case
+    kind: str = "jit"
+    devices: int = 1
+    steps: int = 1
+
+
+class Ready(NamedTuple):
+    """What a case is measured with. inputs: state, batch and key. program: gives the compiled step, or None where only the first call compiles it. trace_s:
+    seconds in which it was traced. asked: see `cases.arithmetic`.
+    """
+
+    step: Any
+    inputs: tuple[Any, Any, Any]
+    program: Callable[[], Any]
+    trace_s: float
+    asked: dict[str, int]
+
+
+def prepare(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 1, pool: Executor | None = None) -> Ready:
+    """Trace the step of a case; see `measure` for the arguments. With a pool it is being compiled there from now on, without one when `program` is called."""
+    state, batch, key = cases.initial_state(case.family, case.config), cases.random_batch(case), jax.random.key(1)
+    if kind == "scan":
+        batch = {name: jax.numpy.stack([leaf] * steps) for name, leaf in batch.items()}
+    step, program, begin = cases.mapped(case, kind, devices, steps), lambda: None, time.perf_counter()
+    if hasattr(step, "lower"):
+        compile_it = step.lower(state, batch, key).compile
+        program = compile_it if pool is None else pool.submit(compile_it).result
+    return Ready(step, (state, batch, key), program, time.perf_counter() - begin, cases.arithmetic(case))
+
+
+def measure(
+    case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 1, repetitions: int | None = None, peak: Any = None, ready: Ready | None = None
+) -> dict[str, Any]:
     """Compile and time the step of a case; what `benchmarks/results/step_time.jsonl` holds of it.
 
     Args:
       kind, devices, steps: see `cases.mapped`.
       peak: from `measured_peak`.
+      ready: what `prepare` gave for these, if it was called with a pool.
 
-    Returns: compile_s (None with a persistent cache of compiled programs), the times of a step (`timing.summary`), images_per_s, the arithmetic of a
-    step (`cases.arithmetic`), flops_compiled and bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and
+    Returns: compile_s (None with a persistent cache of compiled programs, or compiled in a pool), the times of a step (`timing.summary`), images_per_s, the
+    arithmetic of a step (`cases.arithmetic`), flops_compiled and bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and
     argument_bytes (of each device), and shares of the peak of all devices. What is not known is None.
     """
-    state, batch, key = cases.initial_state(case.family, case.config), cases.random_batch(case), jax.random.key(1)
-    if kind == "scan":
-        batch = {name: jax.numpy.stack([leaf] * steps) for name, leaf in batch.items()}
-    step, compile_seconds, program = compiled(cases.mapped(case, kind, devices, steps), state, batch, key)
+    apart = ready is not None
+    step, (state, batch, key), compile_it, trace_seconds, asked = ready or prepare(case, kind, devices, steps)
+    begin = time.perf_counter()
+    program = compile_it()
+    compile_seconds = trace_seconds + time.perf_counter() - begin
     held = [state]
 
     def call() -> Any:
-        held[0], _ = step(held[0], batch, key)
+        held[0], _ = (program or step)(held[0], batch, key)
         return held[0]
 
     first = timing.seconds_of(call)
     seconds = timing.repeat(call, repetitions, least_seconds=0.5, multiple=cases.period(case.config))
     times = timing.summary(seconds, steps)
     usual = times["mean_ms"] if cases.period(case.config) > 1 else times["median_ms"]
-    if compile_seconds is None:
+    if program is None:
         compile_seconds = max(0.0, first - steps * usual / 1e3)
     # With a persistent cache the program may only have been read.
-    compile_seconds = None if getattr(jax.config, "jax_compilation_cache_dir", None) else round(compile_seconds, 2)
+    unknown = apart or getattr(jax.config, "jax_compilation_cache_dir", None)
     # The compiler counts one device's part of a program that is cut over a mesh, and the body of a loop once.
     known = program_cost(program) if kind == "jit" and devices == 1 else {"flops_compiled": None, "bytes_compiled": None, **memory(program)}
     measured = {"name": case.name, "parallel": kind, "steps_per_call": steps, "image_size": list(case.config.image_size), "images": case.images}
-    measured |= {"compile_s": compile_seconds, **times, "images_per_s": round(1e3 * case.images / usual, 1), **cases.arithmetic(case), **known}
+    measured |= {"compile_s": None if unknown else round(compile_seconds, 2), **times, "images_per_s": round(1e3 * case.images / usual, 1), **asked, **known}
     real = 1 if jax.default_backend() == "cpu" else devices  # virtual devices share what the peak was measured on
     return measured | shares(measured, usual / 1e3, None if peak is None else {name: real * value for name, value in peak.items()})
-
-
-def compiled(step: Any, state: Any, batch: Any, key: Any) -> tuple[Any, float | None, Any]:
-    """(a function to call, seconds to trace and compile, the program); None for what only the first call of a wrapped step shows."""
-    if not hasattr(step, "lower"):
-        return step, None, None
-    begin = time.perf_counter()
-    program = step.lower(state, batch, key).compile()
-    return program, time.perf_counter() - begin, program
 
 
 def program_cost(program: Any) -> dict[str, int | None]:
@@ -131,9 +162,20 @@ def chosen(options: argparse.Namespace) -> list[cases.Case]:
     """The cases that the command line asks for. Raises `ValueError` for unknown ones."""
     suite = cases.SUITES[options.suite]
     return [
-        cases.case(name, options.preset or suite.get(name, ""), options.batch, options.dtype, options.image_size, options.augment)
+        cases.case(name, options.preset or suite.get(name, ""), batch, options.dtype, options.image_size, options.augment)
         for name in options.family or suite
+        for batch in options.batch
     ]  # fmt: skip
+
+
+def in_turn(forms: Sequence[Form], together: int = 0) -> Iterator[tuple[Form, Ready | None]]:
+    """Each form of a case when its turn to be timed comes: compiled `together` beside each other before the first of them, or with 0 not yet (None)."""
+    if not together:
+        yield from ((form, None) for form in forms)
+        return
+    with ThreadPoolExecutor(together) as pool:
+        ready = [(form, prepare(*form, pool=pool)) for form in forms]
+    yield from ready
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -142,29 +184,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--suite", choices=tuple(cases.SUITES), default="cpu", help="the presets to measure")
     parser.add_argument("--family", nargs="+", default=[], help="only these families")
     parser.add_argument("--preset", default="", help="this preset of each, instead of the suite's")
-    parser.add_argument("--batch", type=int, default=0, help="images of one critic turn, over all devices; 0 for the preset's")
+    parser.add_argument("--batch", nargs="+", type=int, default=[0], help="images of one critic turn, over all devices; 0 for the preset's")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="", help="of the networks; the preset's if left out")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="instead of the preset's")
     parser.add_argument("--augment", choices=("diffaugment", "ada"), default="", help="what the discriminator sees, instead of the preset's")
     parser.add_argument("--parallel", choices=("jit", "pmap", "scan"), default="jit", help="how the step is mapped")
     parser.add_argument("--devices", type=int, default=1, help="devices of jit and pmap")
     parser.add_argument("--steps-per-call", type=int, default=0, help="steps of scan; 0 for the preset's, at least 4")
+    parser.add_argument("--together", type=int, default=0, metavar="N", help="compile all programs first, N beside each other")
     parser.add_argument("--repetitions", type=int, default=0, help="timed calls; 0 for 30, or 10 where a call takes over 2 s")
     parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
     options = parser.parse_args(arguments)
     keep_freed()  # as the experiments do
     with one_sentence_errors():
         require(options.repetitions >= 0 and options.steps_per_call >= 0, "--repetitions and --steps-per-call must be at least 1")
+        require(options.together >= 0, "--together must be at least 1")
         wanted = chosen(options)
         peak = {dtype: measured_peak(dtype) for dtype in sorted({case.config.dtype for case in wanted})}
         for dtype, found in peak.items():
             print(f"peak, {dtype}: {found['flops'] / 1e9:,.0f} GFLOP/s in a matrix product, {found['bytes'] / 1e9:,.1f} GB/s in a copy")
         print(HEAD)
-        for case in wanted:
-            steps = (options.steps_per_call or max(4, case.steps)) if options.parallel == "scan" else 1
-            where = record.provenance(case.config, batch=case.batch_size, devices=options.devices)
+        scanned = options.parallel == "scan"
+        forms = [Form(case, options.parallel, options.devices, (options.steps_per_call or max(4, case.steps)) if scanned else 1) for case in wanted]
+        for form, ready in in_turn(forms, options.together):
+            case, where = form.case, record.provenance(form.case.config, batch=form.case.batch_size, devices=options.devices)
             try:
-                found = measure(case, options.parallel, options.devices, steps, options.repetitions or None, peak[case.config.dtype])
+                found = measure(*form, options.repetitions or None, peak[case.config.dtype], ready)
+                found |= {"together": options.together} if options.together else {}
                 print(row(record.append(NAME, found, where, options.out)), flush=True)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):

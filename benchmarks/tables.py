@@ -73,7 +73,8 @@ matrix product's rate in the same dtype and process. *bytes*: the least that mus
 results of those products once; *moved*: how many times as much the compiler counts. Where regularisation is lazy, images/s is by the mean over whole
 periods and the times are of the usual step. On a CPU of several cores the newest JAX counts: 0.10.2 computes many convolutions on one of them,
 while very small steps are faster with it. For StyleGAN2 with ADA (`auto ada`) the authors' own 147 images/s at 128x128 and 80 at 256x256, of one A100, are
-1000 / (s/kimg) of stylegan2-ada-pytorch's table of training times.""",
+1000 / (s/kimg) of stylegan2-ada-pytorch's table of training times. *together*: so many programs were compiled beside each other before the first was
+timed, so that how long it took is not said and libraries chose their algorithms while cores were busy.""",
     (
         "python -m benchmarks.step_time                                     # digits, all families: 2.5 minutes on two free cores",
         "python -m benchmarks.step_time --parallel scan --family gan cgan   # one minute",
@@ -84,7 +85,7 @@ while very small steps are faster with it. For StyleGAN2 with ADA (`auto ada`) t
         *(NAMED, SIZE, IMAGES, DTYPE, FORM, spread(), number("images_per_s", ",.0f", head="images/s"), number("flops", "", 1e-9, "asked, GFLOP")),
         *(number("flops_ratio", ".2f", head="compiled"), number("flops_per_s", "", 1e-9, "GFLOP/s"), number("peak_share", ".0%", head="of peak")),
         *(number("bytes", "", 1e-6, "bytes, MB"), number("bytes_ratio", ".1f", head="moved"), number("temp_bytes", "", 1e-6, "temporary, MB")),
-        *(number("argument_bytes", "", 1e-6, "arguments, MB"), number("compile_s", ".1f", head="trace and compile s"), NOTE),
+        *(number("argument_bytes", "", 1e-6, "arguments, MB"), number("compile_s", ".1f", head="trace and compile s"), number("together", "d"), NOTE),
     ),
     _suites,
 )

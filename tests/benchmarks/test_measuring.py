@@ -50,6 +50,20 @@ def test_step_time(tmp_path, keep_compiled):
     assert "gan tiny" in step_time.row(record.read(tmp_path / "step_time.jsonl")[0])
 
 
+def test_step_time_of_programs_compiled_beside_each_other(tmp_path, keep_compiled, monkeypatch):
+    """All are compiled before the first is timed; how long that took is not said."""
+    keep_compiled(None)
+    done = []
+    measure, compiled = step_time.measure, jax.stages.Lowered.compile
+    monkeypatch.setattr(step_time, "measured_peak", lambda dtype: {"flops": 1e9, "bytes": 1e9})
+    monkeypatch.setattr(step_time, "measure", lambda *given: done.append("timed") or measure(*given))
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered: (compiled(lowered), done.append("compiled"))[0])
+    step_time.main(["--family", "gan", "--batch", "8", "4", "--together", "2", "--repetitions", "1", "--out", str(tmp_path)])
+    lines = record.read(tmp_path / "step_time.jsonl")
+    assert [(line["name"], line["images"], line["compile_s"], line["together"]) for line in lines] == [("gan digits", n, None, 2) for n in (8, 4)]
+    assert done == ["compiled", "compiled", "timed", "timed"]
+
+
 @pytest.mark.parametrize(("kind", "devices", "steps"), [("pmap", 2, 1), ("scan", 1, 2), ("jit", 2, 1)])
 @pytest.mark.slow
 def test_step_time_of_other_forms(kind, devices, steps):
