@@ -20,6 +20,9 @@ from jaxgan.nn.layers import Conv, ConvTranspose
 
 pytestmark = pytest.mark.usefixtures("optimised")  # their values are promised as users compile them
 
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the form on a CPU")
+eight_devices = pytest.mark.skipif(len(jax.devices()) < 8, reason="takes eight devices")
+
 # (height, width, inputs, outputs, kernel, strides, padding): every way to compute on CPU occurs, also at the edges of its rule.
 PLAIN = [
     (5, 6, 3, 4, (1, 1), (1, 1), ((0, 0), (0, 0))),
@@ -232,6 +235,7 @@ def test_vmap_over_seeds_and_examples_nests():
     close(mapped, np.stack(slopes))
 
 
+@eight_devices
 @pytest.mark.parametrize(("function", "case"), FEW[1::2])
 @pytest.mark.parametrize("objective", [value, penalty])
 def test_shard_map_with_checked_types(function, case, objective):
@@ -248,6 +252,7 @@ def test_shard_map_with_checked_types(function, case, objective):
     close(sharded(x, kernel), expected)
 
 
+@eight_devices
 def test_pmap_and_sharded_jit_equal_one_device():
     case = PLAIN[5]
     x, kernel = arrays(case, batch=8)
@@ -260,6 +265,7 @@ def test_pmap_and_sharded_jit_equal_one_device():
     close(jax.jit(gradient)(placed, kernel), expected)
 
 
+@eight_devices
 @pytest.mark.parametrize(("function", "case"), [FEW[0], FEW[3]])
 def test_mesh_with_explicit_axes(function, case):
     """`jax.make_mesh` gives Explicit axes by default: images sharded by type must be accepted."""
@@ -286,6 +292,7 @@ def test_half_precision(function, case, dtype):
     close([g.astype(jnp.float32) for g in gradients], expected, 0.03)
 
 
+@on_cpu
 @pytest.mark.parametrize(("function", "case"), MANY)
 def test_many_channels_multiply_less(function, case):
     """The guard is on the compiled program: 16 products instead of 36 for each channel of a tile, and little more; the transformed kernel is shared."""
@@ -320,6 +327,7 @@ GUARDED = [
 ]
 
 
+@on_cpu
 @pytest.mark.parametrize(("function", "case"), GUARDED)
 def test_compiled_program_holds_only_the_fast_form(function, case):
     """The speed trap on CPU: in a loop's body only convolutions NHWC x HWIO without groups are fast.
@@ -353,6 +361,7 @@ LARGE_KERNELS = [
 ]
 
 
+@on_cpu
 @pytest.mark.parametrize(("function", "case"), LARGE_KERNELS)
 def test_large_kernels_of_few_pixels_are_not_laid_out_anew(function, case):
     """In the middle of a U-Net a turned or copied kernel costs more than all arithmetic: value and both gradients read it and write its gradient as it is."""
@@ -449,6 +458,7 @@ def test_what_does_not_fit_is_said(call, words):
         call()
 
 
+@on_cpu
 def test_a_large_convolution_without_padding():
     """It is computed with a column too many; values and both gradients are lax's, which a column in the wrong place would change."""
     random = np.random.default_rng(0)
