@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import cases, record
+from benchmarks.columns import digits
 from experiments.common import one_sentence_errors
 from experiments.memory import keep_freed
 from jaxgan import data, feed
@@ -225,7 +226,7 @@ def report_waits(options: argparse.Namespace) -> None:
         for source in options.source:
             found = waits(case, augment, source, options.seconds)
             verdict = "" if found["wait_share"] < TARGET else f"   more than {TARGET:.0%}"
-            rate = f"{found['ms_per_step']:>10.2f} ms a step {found['images_per_s']:>10,.0f} images/s"
+            rate = f"{found['ms_per_step']:>10.2f} ms a step {digits(found['images_per_s']):>10} images/s"
             print(f"{case.name:<24}{source:<9}{rate}   waits {found['wait_share']:.2%}{verdict}", flush=True)
             record.append(NAME, found, record.provenance(case.config, batch=case.batch_size), options.out)
         jax.clear_caches()

@@ -9,6 +9,9 @@
 
 Each call is waited for, so what a loop gains by overlapping calls is not in it. Where lazy regularisation makes steps unequal, whole periods are timed and the
 mean counts instead of the median. The peak is measured in the same process: a large matrix product in the same dtype, and a copy.
+
+On a GPU the programs of one process try out algorithms in turns, so that compiling beside each other saves less there than a second run that reads from
+JAX_COMPILATION_CACHE_DIR.
 """
 
 from __future__ import annotations
@@ -51,8 +54,9 @@ class Ready(NamedTuple):
     asked: dict[str, int]
 
 
-def prepare(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 1, pool: Executor | None = None) -> Ready:
-    """Trace the step of a case; see `measure` for the arguments. With a pool it is being compiled there from now on, without one when `program` is called."""
+def prepare(form: Form, pool: Executor | None = None) -> Ready:
+    """Trace the step. With a pool it is being compiled there from now on, without one when `program` is called."""
+    case, kind, devices, steps = form
     state, batch, key = cases.initial_state(case.family, case.config), cases.random_batch(case), jax.random.key(1)
     if kind == "scan":
         batch = {name: jax.numpy.stack([leaf] * steps) for name, leaf in batch.items()}
@@ -63,29 +67,27 @@ def prepare(case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 
     return Ready(step, (state, batch, key), program, time.perf_counter() - begin, cases.arithmetic(case))
 
 
-def measure(
-    case: cases.Case, kind: str = "jit", devices: int = 1, steps: int = 1, repetitions: int | None = None, peak: Any = None, ready: Ready | None = None
-) -> dict[str, Any]:
+def measure(form: Form, repetitions: int | None = None, peak: dict[str, float] | None = None, ready: Ready | None = None) -> dict[str, Any]:
     """Compile and time the step of a case; what `benchmarks/results/step_time.jsonl` holds of it.
 
     Args:
-      kind, devices, steps: see `cases.mapped`.
       peak: from `measured_peak`.
-      ready: what `prepare` gave for these, if it was called with a pool.
+      ready: what `prepare` gave for it, if it was called with a pool.
 
     Returns: compile_s (None with a persistent cache of compiled programs, or compiled in a pool), the times of a step (`timing.summary`), images_per_s, the
     arithmetic of a step (`cases.arithmetic`), flops_compiled and bytes_compiled (what the compiler says of one step; on one device, under jit), temp_bytes and
     argument_bytes (of each device), and shares of the peak of all devices. What is not known is None.
     """
+    case, kind, devices, steps = form
     apart = ready is not None
-    step, (state, batch, key), compile_it, trace_seconds, asked = ready or prepare(case, kind, devices, steps)
+    step, (state, batch, key), compile_it, trace_seconds, asked = ready or prepare(form)
     begin = time.perf_counter()
     program = compile_it()
     compile_seconds = trace_seconds + time.perf_counter() - begin
-    held = [state]
+    run, held = (step if program is None else program), [state]
 
     def call() -> Any:
-        held[0], _ = (program or step)(held[0], batch, key)
+        held[0], _ = run(held[0], batch, key)
         return held[0]
 
     first = timing.seconds_of(call)
@@ -174,7 +176,7 @@ def in_turn(forms: Sequence[Form], together: int = 0) -> Iterator[tuple[Form, Re
         yield from ((form, None) for form in forms)
         return
     with ThreadPoolExecutor(together) as pool:
-        ready = [(form, prepare(*form, pool=pool)) for form in forms]
+        ready = [(form, prepare(form, pool)) for form in forms]
     yield from ready
 
 
@@ -209,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
         for form, ready in in_turn(forms, options.together):
             case, where = form.case, record.provenance(form.case.config, batch=form.case.batch_size, devices=options.devices)
             try:
-                found = measure(*form, options.repetitions or None, peak[case.config.dtype], ready)
+                found = measure(form, options.repetitions or None, peak[case.config.dtype], ready)
                 found |= {"together": options.together} if options.together else {}
                 print(row(record.append(NAME, found, where, options.out)), flush=True)
             except jax.errors.JaxRuntimeError as error:

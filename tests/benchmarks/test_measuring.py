@@ -27,14 +27,14 @@ def keep_compiled():
 def test_step_time_gives_no_compile_seconds_beside_a_persistent_cache(tmp_path, keep_compiled):
     """They may be those of reading."""
     keep_compiled(str(tmp_path))
-    found = step_time.measure(tiny("gan"), repetitions=3)
+    found = step_time.measure(step_time.Form(tiny("gan")), repetitions=3)
     assert found["compile_s"] is None
     assert step_time.row(found)
 
 
 def test_step_time(tmp_path, keep_compiled):
     keep_compiled(None)
-    found = step_time.measure(tiny("gan"), repetitions=3, peak={"flops": 2e9, "bytes": 1e9})
+    found = step_time.measure(step_time.Form(tiny("gan")), repetitions=3, peak={"flops": 2e9, "bytes": 1e9})
     assert found["repetitions"] >= 3
     assert 0 < found["min_ms"] <= found["p10_ms"] <= found["median_ms"] <= found["p90_ms"]
     assert found["images_per_s"] == pytest.approx(16e3 / found["median_ms"], rel=1e-3)
@@ -67,7 +67,7 @@ def test_step_time_of_programs_compiled_beside_each_other(tmp_path, keep_compile
 @pytest.mark.parametrize(("kind", "devices", "steps"), [("pmap", 2, 1), ("scan", 1, 2), ("jit", 2, 1)])
 @pytest.mark.slow
 def test_step_time_of_other_forms(kind, devices, steps):
-    found = step_time.measure(tiny("gan"), kind, devices, steps, repetitions=2)
+    found = step_time.measure(step_time.Form(tiny("gan"), kind, devices, steps), repetitions=2)
     assert found["flops_ratio"] is None
     assert found["images_per_s"] == pytest.approx(16e3 / found["median_ms"], rel=1e-3)
     assert found["steps_per_call"] == steps
@@ -114,7 +114,7 @@ def test_population():
 def test_programs_kept_by_compile_time_are_those_that_step_time_runs(tmp_path):
     assert compile_time.measure(tiny("gan"), tmp_path)["from_cache"]
     with compile_time.cache(tmp_path), compile_time.cache_hits() as hits:
-        step_time.measure(tiny("gan"), repetitions=1)
+        step_time.measure(step_time.Form(tiny("gan")), repetitions=1)
     assert hits
     assert len(list(tmp_path.glob("jit_train_step-*-cache"))) == 1
 
@@ -172,7 +172,7 @@ def test_a_second_start_with_the_compilation_cache_reads_from_it(tmp_path):
 
 def test_suites_print_a_table_and_append(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(step_time, "measured_peak", lambda dtype: {"flops": 1e9, "bytes": 1e9})
-    monkeypatch.setattr(step_time, "measure", lambda case, *_: MEASURED | {"name": case.name})
+    monkeypatch.setattr(step_time, "measure", lambda form, *_: MEASURED | {"name": form.case.name})
     monkeypatch.setattr(step_time.jax, "clear_caches", lambda: None)
     step_time.main(["--batch", "4", "--out", str(tmp_path)])
     lines = record.read(tmp_path / "step_time.jsonl")
@@ -184,10 +184,10 @@ def test_suites_print_a_table_and_append(tmp_path, capsys, monkeypatch):
 
 
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, capsys, monkeypatch):
-    def measure(case, *_):
-        if case.name == "dcgan digits":
+    def measure(form, *_):
+        if form.case.name == "dcgan digits":
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return MEASURED | {"name": case.name}
+        return MEASURED | {"name": form.case.name}
 
     monkeypatch.setattr(step_time, "measured_peak", lambda dtype: {"flops": 1e9, "bytes": 1e9})
     monkeypatch.setattr(step_time, "measure", measure)
