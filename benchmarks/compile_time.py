@@ -6,7 +6,7 @@
 
 Nothing is run, so that any preset fits any machine. Presets of equal step (config and batch) are measured once. The cached time is what a second start with
 --compilation-cache pays: it traces again, and reads the program instead of compiling it. With --cache the programs are kept, for a benchmark that follows with
-JAX_COMPILATION_CACHE_DIR of that folder and need not compile on a device that is lent for minutes.
+JAX_COMPILATION_CACHE_DIR of that folder and need not compile on a device that is rented by the minute.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     python -m benchmarks.step_time --family cyclegan --preset maps --image-size 128 128
     python -m benchmarks.step_time --family gan cgan --parallel scan      several steps in one dispatch
     python -m benchmarks.step_time --family stylegan --preset auto --image-size 128 128 --augment ada --dtype bfloat16
-    python -m benchmarks.step_time --suite recipes --dtype bfloat16 --together 8    compile in eight threads, then time: for a device lent for minutes
+    python -m benchmarks.step_time --suite recipes --dtype bfloat16 --together 8    compile in eight threads, then time: for a device rented by the minute
 
 Each call is waited for, so what a loop gains by overlapping calls is not in it. Where lazy regularisation makes steps unequal, whole periods are timed and the
 mean counts instead of the median. The peak is measured in the same process: a large matrix product in the same dtype, and a copy.
