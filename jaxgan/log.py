@@ -12,16 +12,16 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxgan.errors import RunError
 from jaxgan.images import encode_png, tile, write_whole
+from jaxgan.tensorboard import Mirror
 
 METRICS_FILE = "metrics.jsonl"
 RESULTS_FILE = "evaluations.jsonl"
@@ -64,7 +64,7 @@ class Log:
         except OSError as error:
             raise RunError(f"cannot write to the run directory {self.run_dir}: {error.strerror or error}; choose another or free space") from error
         self.seconds = lines[-1]["seconds"] if lines else 0.0
-        self._writer = _open_tensorboard(self.run_dir, lines) if tensorboard else None
+        self._mirror = _open_tensorboard(self.run_dir, lines, self.message) if tensorboard else None
 
     def __enter__(self) -> Log:
         return self
@@ -77,9 +77,8 @@ class Log:
         self._end_live_line()
         with suppress(OSError):  # what a full disk refused was already reported by `metrics`
             self._file.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._mirror is not None:
+            self._mirror.close()
 
     def metrics(self, images: int, step: int, metrics: Mapping[str, Any], seconds: float) -> None:
         """Appends one line to metrics.jsonl, handed to the operating system at once, and mirrors it to TensorBoard.
@@ -98,8 +97,8 @@ class Log:
         except OSError as error:
             raise RunError(f"cannot write {self._file.name}: {error.strerror or error}; free space and run the same command again") from error
         self.seconds = float(seconds)
-        if self._writer is not None:
-            _mirror_scalars(self._writer, values, int(images), None)
+        if self._mirror is not None:
+            self._mirror.scalars(values, int(images))
 
     def grid(self, images: int, array: Any) -> Path:
         """Saves `array` [rows, columns, H, W, C] in [-1, 1] as samples/<images>.png (see `images.tile`), whole or not at all, and mirrors it."""
@@ -110,8 +109,8 @@ class Log:
         if note and not self._noted:
             self._noted = True
             self.message(f"sample sheets: {note}, as red, green and blue")
-        if self._writer is not None:
-            _mirror_image(self._writer, path, int(images), None)
+        if self._mirror is not None:
+            self._mirror.sheet(path, int(images))
         return path
 
     def progress(self, images: int, total: int, metrics: Mapping[str, Any], images_per_second: float, eta: float | None) -> None:
@@ -173,21 +172,40 @@ def read_metrics(run_dir: Path | str) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl: {"images": int, "step": int, "metrics": {name: float, may be NaN}, "seconds": float}, in file order.
 
     What is not such a line (the torn end of a killed or still writing process) is passed over; no file, no lines.
+    Raises `RunError` if the file cannot be read.
     """
+    path = Path(run_dir) / METRICS_FILE
     try:
-        text = (Path(run_dir) / METRICS_FILE).read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    return [line for line in map(_parsed, text.splitlines()) if line is not None]
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}; permit reading it, or move it away") from error
+    return [line for line in map(_parsed, text.split("\n")) if line is not None]
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-        metrics = {str(name): float(value) for name, value in line["metrics"].items()}
-        return {"images": int(line["images"]), "step": int(line["step"]), "metrics": metrics, "seconds": float(line["seconds"])}
-    except (ValueError, TypeError, KeyError, AttributeError):
+        metrics = {name: _metric(value) for name, value in line["metrics"].items()}
+        images, step, seconds = line["images"], line["step"], float(line["seconds"])
+        "".join(metrics).encode()  # half a surrogate pair, which JSON can spell, could never be written again
+        if not (_is_count(images) and _is_count(step) and 0 <= seconds < math.inf):
+            return None
+        return {"images": images, "step": step, "metrics": metrics, "seconds": seconds}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _metric(value: Any) -> float:
+    if isinstance(value, str) and value not in _WORDS:
+        raise ValueError(f"{value!r} is no metric")
+    return float(value)
+
+
+def _is_count(value: Any) -> bool:
+    """Whether `State` could count it: an int32 from 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def read_samples(run_dir: Path | str) -> list[tuple[int, Path]]:
@@ -196,8 +214,12 @@ def read_samples(run_dir: Path | str) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in folder.glob("*.png") if re.fullmatch(r"[0-9]+", path.stem))
 
 
+_WORDS = ("NaN", "Infinity", "-Infinity")
+"""What JSON has no numbers for."""
+
+
 def _json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value if math.isfinite(value) else _WORDS[0] if math.isnan(value) else _WORDS[1] if value > 0 else _WORDS[2]
 
 
 # ---------------------------------------------------------------------------------------------------------------- truncation
@@ -234,7 +256,7 @@ def _truncate_results(path: Path, resume_images: int) -> None:
         return
     content, texts = path.read_bytes(), []
     for text in content.split(b"\n"):
-        with suppress(ValueError, AttributeError, TypeError):
+        with suppress(ValueError, AttributeError, TypeError, RecursionError):
             if (json.loads(text).get("checkpoint") or 0) <= resume_images:
                 texts.append(text + b"\n")
     if b"".join(texts) != content:
@@ -244,35 +266,19 @@ def _truncate_results(path: Path, resume_images: int) -> None:
 # --------------------------------------------------------------------------------------------------------------- TensorBoard
 
 
-def _open_tensorboard(run_dir: Path, lines: list[dict[str, Any]]) -> Any:
-    """A tensorboardX writer that already holds `lines` and the sheets on disk; None where tensorboardX is not installed.
+def _open_tensorboard(run_dir: Path, lines: list[dict[str, Any]], say: Callable[[str], None]) -> Mirror | None:
+    """A copy that already holds `lines` and the sheets on disk; None where tensorboardX is not installed.
 
-    Rebuilt rather than purged: `purge_step` only asks the viewer to hide the old events, and a killed writer loses those it had queued.
+    Rebuilt rather than purged: `purge_step` only asks the viewer to hide the old events, and a killed run loses those not yet written.
     """
     try:
-        from tensorboardX import SummaryWriter
+        mirror = Mirror(run_dir / TENSORBOARD_FOLDER, say)
     except ImportError:
         return None
-    writer = SummaryWriter(str(run_dir / TENSORBOARD_FOLDER))
     # Times are guessed so that they keep their distances: the last line is taken to be written just now.
     end = time.time() - (lines[-1]["seconds"] if lines else 0.0)
     for line in lines:
-        _mirror_scalars(writer, line["metrics"], line["images"], end + line["seconds"])
+        mirror.scalars(line["metrics"], line["images"], end + line["seconds"])
     for images, path in read_samples(run_dir):
-        _mirror_image(writer, path, images, path.stat().st_mtime)
-    return writer
-
-
-def _mirror_scalars(writer: Any, metrics: Mapping[str, float], images: int, walltime: float | None) -> None:
-    for name, value in metrics.items():
-        if math.isfinite(value):  # of others the writer would print a warning each; metrics.jsonl has them
-            writer.add_scalar(name, value, images, walltime=walltime)
-
-
-def _mirror_image(writer: Any, path: Path, images: int, walltime: float | None) -> None:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB"))
-    except (OSError, ValueError):
-        return  # not ours, or damaged from outside: the mirror does without
-    writer.add_image("samples", pixels, images, walltime=walltime, dataformats="HWC")
+        mirror.sheet(path, images, path.stat().st_mtime)
+    return mirror
