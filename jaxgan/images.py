@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from jaxgan.errors import RunError
+from jaxgan.formats import open_image
 
 BAD_COLOUR = (255, 0, 255)
 """What a pixel that is NaN or infinite is painted with: no photograph and no digit has much of it."""
@@ -163,7 +164,7 @@ def data_uri(path: Path | str | io.BytesIO, width: int, limit: int) -> tuple[str
     The picture is made smaller, and WebP where PNG is too large, until it is at most `width` pixels across and `limit` bytes (before base64).
     Raises `OSError` or `ValueError` where the file cannot be read as a picture.
     """
-    with Image.open(path) as file:
+    with open_image(path) as file:
         note = str(file.info.get("Comment", ""))
         picture = file.copy() if file.mode in ("L", "LA", "RGB", "RGBA") else file.convert("RGB")
     while True:

@@ -263,10 +263,11 @@ def test_bad_partners_are_all_named(tmp_path, failure):
     assert data.size == 2
     told = dict(reason.split(" ", 1) for reason in data.skipped)
     assert told == {
-        "images/colours.png": "has the label map labels/colours.png, which has colours (RGB) in place of ids: save one id for each pixel, as grey or "
-        "palette PNG",
+        "images/colours.png": "has the label map labels/colours.png, which has colours (RGB) in place of ids: convert the maps with "
+        "python -m experiments.colour_layouts MAPS OUT, or save one id for each pixel as grey or palette PNG",
         "images/size.png": "has the label map labels/size.png, which is 8x6, but the image 6x8: both must be of one size",
-        "images/jpeg.png": "has the label map labels/jpeg.jpg, which is a JPEG, which blurs ids: save the map as PNG",
+        "images/jpeg.png": "has the label map labels/jpeg.jpg, which is a JPEG, and compression changes ids: save the map as PNG "
+        "from where it was made",
         "images/twice.png": "has the same name as images/twice.bmp, up to the extension",
         "images/alone.png": "has no label map of the same name",
         "labels/lost.png": "has no image of the same name",

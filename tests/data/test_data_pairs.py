@@ -224,7 +224,7 @@ def test_pairs_stay_aligned_when_either_half_is_damaged(tmp_path, failure):
     save(root / "A" / "5.tif", a[0])
     reasons = (
         "A/0.png is empty (0 bytes)",
-        "A/2.png has the partner B/2.bmp, which is not an image that Pillow can read",
+        "A/2.png has the partner B/2.bmp, which is not an image that Pillow can read (only PNG, JPEG, WebP, GIF, TIFF, BMP and PPM are)",
         "A/4.png is 6x8, but its partner B/4.bmp is 6x9: both images of a pair must be of one size",
         "A/5.tif has the same name as A/5.png, up to the extension",
     )

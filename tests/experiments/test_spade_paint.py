@@ -190,7 +190,9 @@ def test_maps_of_any_size_are_brought_to_this_one(serve):
 
 
 OTHER = {"Content_Type": "image/png"}
-COLOURED = "the map has colours (RGB) in place of ids: save one id for each pixel, as grey or palette PNG"
+CONVERT = "convert the maps with python -m experiments.colour_layouts MAPS OUT, or save one id for each pixel as grey or palette PNG"
+COLOURED = f"the map has colours (RGB) in place of ids: {CONVERT}"
+UNREAD = "is not an image that Pillow can read (only PNG, JPEG, WebP, GIF, TIFF, BMP and PPM are)"
 
 
 @pytest.mark.parametrize(
@@ -199,8 +201,8 @@ COLOURED = "the map has colours (RGB) in place of ids: save one id for each pixe
         ("/generate", MAP.tobytes()[:-1], {}, 400, "a map of 6x8 takes 48 bytes, got 47"),
         ("/generate", b"", {}, 400, "a map of 6x8 takes 48 bytes, got 0"),
         ("/generate", (MAP * 0 + 4).tobytes(), {}, 400, "the map has the id 4 in row 0, column 0, but ids are 0 to 3"),
-        ("/generate", MAP.tobytes() + b"x", {}, 400, "the image of style is not an image that Pillow can read"),
-        ("/generate", MAP.tobytes(), OTHER, 400, "the map is not an image that Pillow can read"),
+        ("/generate", MAP.tobytes() + b"x", {}, 400, f"the image of style {UNREAD}"),
+        ("/generate", MAP.tobytes(), OTHER, 400, f"the map {UNREAD}"),
         ("/generate", png(MAP.T.copy()), OTHER, 400, "the map is 8x6, but must be 6x8"),
         ("/generate", png(np.zeros((*SIZE, 3), np.uint8)), OTHER, 400, COLOURED),
         ("/generate?seed=-1", MAP.tobytes(), {}, 400, "seed must be a whole number from 0 to 2147483647, got '-1'"),
