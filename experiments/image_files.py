@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxgan.data import files
+from jaxgan.data import filenames, listing
 from jaxgan.data.images import CHANNELS, BadImage, convert_channels, decode, resize
 from jaxgan.errors import DataError, RunError
 from jaxgan.images import save_png, to_uint8, to_uint16, write_whole
@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 def find(path: Path) -> list[tuple[str, Path]]:
-    """The images at or below `path`, sorted by name: (name relative to it, file). Hidden ones are ignored, as in training.
+    """The images at or below `path`, sorted by name: (name relative to it, file), also those that cannot be read. Hidden ones are ignored, as in training.
 
     Raises `DataError` if there are none.
     """
@@ -41,10 +41,10 @@ def find(path: Path) -> list[tuple[str, Path]]:
         return [(path.name, path)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist: name an image or a folder of images")
-    suffixes = (*files.SUFFIXES, ".npy")
-    names = sorted(name for name, _ in files.walk(path) if name.lower().endswith(suffixes))
+    found = listing.walk(path).items()
+    names = sorted(name for name, facts in found if filenames.is_image(name) or facts.problem or name.lower().endswith(".npy"))
     if not names:
-        raise DataError(f"{path} holds no images (looked for {' '.join(suffixes)}, in sub-folders too): name another folder")
+        raise DataError(f"{path} holds no images (looked for {' '.join(filenames.SUFFIXES)} .npy, in sub-folders too): name another folder")
     return [(name, path / name) for name in names]
 
 
@@ -121,12 +121,7 @@ def read(path: Path, channels: int | None = None) -> np.ndarray:
 
     Raises `BadImage`.
     """
-    try:
-        if path.stat().st_size > files.MAX_FILE_BYTES:
-            raise BadImage(f"is larger than {files.MAX_FILE_BYTES} bytes")
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadImage(f"cannot be read ({error.strerror or error})") from None
+    content = listing.load(path, any_name=True)
     pixels = _array(content) if path.suffix.lower() == ".npy" else decode(content)
     have = pixels.shape[-1]
     if channels in (None, have):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments import image_files
-from jaxgan.data import files, images, layouts
+from jaxgan.data import images, layouts, listing
 from jaxgan.data.images import BadImage, quiet
 from jaxgan.errors import DataError, require
 from jaxgan.images import to_uint8
@@ -89,12 +89,7 @@ def _ids(path: Path) -> np.ndarray:
     """uint8 or uint16 [H, W] of one file. Raises `BadImage`."""
     if path.suffix.lower() == ".npy":
         raise BadImage("is an array: save the map as PNG, grey or with a palette")
-    try:
-        if path.stat().st_size > files.MAX_FILE_BYTES:
-            raise BadImage(f"is larger than {files.MAX_FILE_BYTES} bytes")
-        return images.decode_ids(path.read_bytes())
-    except OSError as error:
-        raise BadImage(f"cannot be read ({error.strerror or error})") from None
+    return images.decode_ids(listing.load(path, any_name=True))
 
 
 def coloured(config: Any, map_: np.ndarray) -> np.ndarray:

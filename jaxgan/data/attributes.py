@@ -7,14 +7,14 @@
     'attributes:celeba?table=list_attr_celeba.txt+attributes:rafd'  several sets at once, see `jaxgan.data.combine`
 
 `table` is looked for in PATH, beside it, and as a path of its own; files are named in it from the folder it lies in, from PATH, or, where only
-one image has it, by the mere name. In `names`, a field {NAME} stands for at least one character, but for none of those beside it in the
-pattern, and * for any; a pattern with slashes takes in the folders above the file; the extension may be left out. `select` chooses columns of
-the table, or fields, in the order wanted.
+one image has it, by the mere name. Its cells are separated by commas, semicolons or tabs. In `names`, a field {NAME} stands for at least one
+character, but for none of those beside it in the pattern, and * for any; a pattern with slashes takes in the folders above the file; the
+extension may be left out. `select` chooses columns of the table, or fields, in the order wanted.
 
-A column or field whose values are all 0 or 1 (or -1 or 1) is one binary attribute. Other values are classes: an exclusive group with a column
-NAME_VALUE for each. An option NAME=BIN,BIN,... sorts values into bins, an exclusive group too: a bin is a range LOW-HIGH, both ends within, or a
-single value; TITLE:BIN gives it a title. An image whose value is missing or in no bin cannot be used. Columns follow from the images of all splits,
-so they are the same in each.
+A column or field whose values are all 0 or 1, -1 or 1, true or false, or yes or no, in any case, is one binary attribute. Other values are
+classes: an exclusive group with a column NAME_VALUE for each. In a table 3.0 is 3, and NaN is a missing value. An option NAME=BIN,BIN,...
+sorts values into bins, an exclusive group too: a bin is a range LOW-HIGH, both ends within, or a single value; TITLE:BIN gives it a title. An
+image whose value is missing or in no bin cannot be used. Columns follow from the images of all splits, so they are the same in each.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jaxgan.data import files, labels
+from jaxgan.data import cells, filenames, files, labels, tables
+from jaxgan.data.listing import Place, in_archive, in_folder
 from jaxgan.data.source import Groups, Source
 from jaxgan.errors import DataError
 
@@ -49,12 +50,14 @@ class Values:
     rows: by image, its values, one for each field.
     bad: by image, or file that is none, why there is no row.
     plain: the columns are classes called by their values alone, as sub-folders are.
+    where: by image, which row of a table tells its values.
     """
 
     fields: tuple[str, ...]
     rows: dict[str, tuple[str, ...]]
     bad: dict[str, str] = field(default_factory=dict)
     plain: bool = False
+    where: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ def source(spec: str, path: Path, options: Mapping[str, str], split: str) -> Sou
     """
     if not path.exists():
         raise DataError(f"{path} does not exist: name the folder or zip file that holds the images of {spec}")
-    place = files.in_folder(path) if path.is_dir() else files.in_archive(path)
+    options = {filenames.nfc(option): value if option == "table" else filenames.nfc(value) for option, value in options.items()}
+    place = in_folder(path) if path.is_dir() else in_archive(path)
     try:
-        choice = files.choose(spec, place.names, split)
+        choice = files.choose(spec, place, split)
         values = _chosen(spec, _values(spec, path, place, choice, options), options)
         return _source(spec, place, choice, values, _bins(spec, values, options), split)
     except BaseException:
@@ -89,7 +93,7 @@ def source(spec: str, path: Path, options: Mapping[str, str], split: str) -> Sou
         raise
 
 
-def _values(spec: str, path: Path, place: files.Place, choice: files.Choice, options: Mapping[str, str]) -> Values:
+def _values(spec: str, path: Path, place: Place, choice: files.Choice, options: Mapping[str, str]) -> Values:
     for option in OPTIONS:
         if options.get(option) == "":
             raise DataError(f"data {spec!r} leaves {option} empty: write {option}=...")
@@ -97,15 +101,16 @@ def _values(spec: str, path: Path, place: files.Place, choice: files.Choice, opt
         raise DataError(f"data {spec!r} has both a table and a pattern of names: choose one")
     if "table" in options:
         return _from_table(spec, path, place, choice, options["table"])
-    return from_names(spec, list(choice.kinds), options["names"]) if "names" in options else _from_folders(spec, choice)
+    return from_names(spec, list(choice.kinds), options["names"]) if "names" in options else _from_folders(spec, place, choice)
 
 
-def _from_folders(spec: str, choice: files.Choice) -> Values:
-    kinds = list(choice.kinds.values())
+def _from_folders(spec: str, place: Place, choice: files.Choice) -> Values:
+    usable = {file: kind for file, kind in choice.kinds.items() if file not in place.problems}
+    kinds = list(usable.values())
     if len(set(kinds)) < 2:
         raise DataError(f"{spec} has no sub-folders to tell attributes by: sort the images into some, or give ?table=FILE or ?names=PATTERN")
-    files.refuse_stray(spec, list(choice.kinds), kinds, "?table=FILE")
-    return Values(("class",), {file: (str(kind),) for file, kind in choice.kinds.items()}, plain=True)
+    files.refuse_stray(spec, list(usable), kinds, "?table=FILE")
+    return Values(("class",), {file: (kind,) for file, kind in choice.kinds.items() if kind}, plain=True)
 
 
 def from_names(spec: str, pictures: Sequence[str], pattern: str) -> Values:
@@ -138,8 +143,8 @@ def from_names(spec: str, pictures: Sequence[str], pattern: str) -> Values:
     return values
 
 
-def _from_table(spec: str, path: Path, place: files.Place, choice: files.Choice, name: str) -> Values:
-    inside = _inside(place.names, choice.label_root, name)
+def _from_table(spec: str, path: Path, place: Place, choice: files.Choice, name: str) -> Values:
+    inside = _inside(place.names, choice.root, filenames.nfc(name))
     outside = next((x for x in (path.parent / name, Path(name).expanduser()) if x.is_file()), None)
     load: Callable[[], bytes]
     if inside is not None:
@@ -148,24 +153,42 @@ def _from_table(spec: str, path: Path, place: files.Place, choice: files.Choice,
         where, load = str(outside), outside.read_bytes
     else:
         raise DataError(f"{spec} has no table {name}: it is not in {path}, not beside it, and no file of its own")
-    columns, entries = labels.table(where, labels.decoded(where, load), name.lower().endswith(".csv"))
-    count = Counter(PurePosixPath(file).name for file in choice.kinds)
-    single = {PurePosixPath(file).name: file for file in choice.kinds if count[PurePosixPath(file).name] == 1}
-    roots = (f"{PurePosixPath(inside).parent}/".removeprefix("./") if inside else "", choice.label_root, "")
-    values = Values(columns, {})
-    for line, file, row in entries:
-        file = file.replace("\\", "/").removeprefix("./")
-        found = next((root + file for root in roots if root + file in choice.kinds), single.get(file))
-        if found is None:
-            values.bad[file] = f"is listed in {name}, but no such image is there"
-        elif found in values.rows:
-            raise DataError(f"{where}, line {line}: {found} is listed twice")
+    found = _finder(choice, f"{PurePosixPath(inside).parent}/".removeprefix("./") if inside else "")
+    text = tables.decoded(where, load)
+    columns, entries = tables.attributes(where, text, name, lambda cell: found(cell) is not None)
+    values, absent = Values(columns, {}), [cells.missing(column) for column in zip(*(row for _, _, row in entries))]
+    for line, cell, row in entries:
+        file = found(cell)
+        if file is None:
+            values.bad[labels.tidy(cell)] = f"is listed in {name}, but no such image is there"
+        elif file in values.rows:
+            raise DataError(f"{where}, line {line}: {file} is listed twice")
         else:
-            values.rows[found] = row
+            values.rows[file] = tuple("" if text in gone else _tidy(text) for text, gone in zip(row, absent))
+            values.where[file] = f" in {name}, line {line}"
     if not values.rows:
         raise DataError(f"{where} lists none of the images: they are called such as {next(iter(choice.kinds))}, its rows such as {entries[0][1]}")
     values.bad |= {file: f"has no row in {name}" for file in choice.kinds if file not in values.rows}
     return values
+
+
+def _tidy(text: str) -> str:
+    """A value as columns are called by it: composed, and 3 for 3.0."""
+    value = cells.whole(text) if "." in text else None
+    return filenames.nfc(text) if value is None else str(value)
+
+
+def _finder(choice: files.Choice, beside: str) -> Callable[[str], str | None]:
+    """Return what finds the image that a cell names: counted from the table's folder, from the top, or by a mere name that only one has."""
+    count = Counter(PurePosixPath(file).name for file in choice.kinds)
+    single = {PurePosixPath(file).name: file for file in choice.kinds if count[PurePosixPath(file).name] == 1}
+    kinds, roots = choice.kinds, (beside, choice.root, "")
+
+    def found(cell: str) -> str | None:
+        file = labels.tidy(cell)
+        return next((root + file for root in roots if root + file in kinds), single.get(file))
+
+    return found
 
 
 def _inside(names: list[str], root: str, name: str) -> str | None:
@@ -187,7 +210,7 @@ def _chosen(spec: str, values: Values, options: Mapping[str, str]) -> Values:
             what = "selects twice" if name in values.fields else "selects the unknown"
             raise DataError(f"data {spec!r} {what} {name!r}: known are {', '.join(values.fields)}")
     index = [values.fields.index(name) for name in wanted]
-    return Values(wanted, {file: tuple(row[i] for i in index) for file, row in values.rows.items()}, values.bad)
+    return replace(values, fields=wanted, rows={file: tuple(row[i] for i in index) for file, row in values.rows.items()})
 
 
 def _bins(spec: str, values: Values, options: Mapping[str, str]) -> dict[str, list[Bin]]:
@@ -226,7 +249,7 @@ def encode(spec: str, values: Values, bins: Mapping[str, Sequence[Bin]]) -> tupl
     """
     position = {name: i for i, name in enumerate(values.fields)}
     for file, row in values.rows.items():
-        reasons = [f"has no {name}" for name, i in position.items() if not row[i]]
+        reasons = [f"has no {name}{values.where.get(file, '')}" for name, i in position.items() if not row[i]]
         reasons += [f"has the {name} {row[position[name]]!r}, which is in no bin" for name in bins if not any(x.holds(row[position[name]]) for x in bins[name])]
         if reasons:
             values.bad[file] = reasons[0]
@@ -251,15 +274,21 @@ def _column(spec: str, name: str, known: set[str], bins: Sequence[Bin] | None, p
     if bins is not None:
         index = {text: next(i for i, x in enumerate(bins) if x.holds(text)) for text in known}
         return [f"{name}_{x.title}" for x in bins], np.eye(len(bins), dtype=np.uint8), index
-    if not plain and (known <= {"0", "1"} or known <= {"-1", "1"}):
-        return [name], np.array([[0], [1]], np.uint8), {text: int(text == "1") for text in known}
+    if not plain and (codes := cells.binary(known)) is not None:
+        return [name], np.array([[0], [1]], np.uint8), codes
     if len(known) > MAX_CLASSES and not plain:
         raise DataError(f"{spec} has {len(known)} different values of {name}: sort them into bins, such as {name}=0-19,20-39, or select other columns")
-    classes = sorted(known, key=lambda text: (float(text) if re.fullmatch(_NUMBER, text) else np.inf, text))
+    classes = labels.folder_classes(known) if plain else sorted(known, key=_rank)
     return [text if plain else f"{name}_{text}" for text in classes], np.eye(len(classes), dtype=np.uint8), {text: i for i, text in enumerate(classes)}
 
 
-def _source(spec: str, place: files.Place, choice: files.Choice, values: Values, bins: Mapping[str, Sequence[Bin]], split: str) -> Source:
+def _rank(text: str) -> tuple[float, str]:
+    """Numbers in their order, before other values in theirs."""
+    value = cells.number(text)
+    return (np.inf if value is None else value), text
+
+
+def _source(spec: str, place: Place, choice: files.Choice, values: Values, bins: Mapping[str, Sequence[Bin]], split: str) -> Source:
     vectors, names, groups = encode(spec, values, bins)
     listed = list(choice.pictures) + sorted(values.bad.keys() - choice.kinds.keys())
     bad = {file: values.bad[file] for file in listed if file in values.bad}

@@ -1,48 +1,23 @@
 """`folder:DIR` and `zip:FILE`: which images there are, which class each has, and how to read one.
 
-Sub-folders are classes, sorted by name. `labels.csv` (header `file,label`) or `dataset.json` (`{"labels": [["file", 3], ...]}`, as StyleGAN's
-tools write it) beside the images takes precedence. Sub-folders `train`, `test`, `val` are splits. Hidden files are ignored, and one
-folder that wraps everything else.
+Sub-folders are classes, in the order of their names, or as numbers if all are whole numbers. A label file
+beside the images takes precedence, see `jaxgan.data.labels`. Sub-folders `train`, `test`, `val`, or called
+as in `filenames.SPLIT_NAMES`, are splits. A class has the same number in each. Hidden files are ignored, and
+one folder that wraps everything else.
 """
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from jaxgan.data import images, labels
-from jaxgan.data.source import CACHE_NAME, Source
+from jaxgan.data import filenames, images, labels
+from jaxgan.data.listing import Place, in_archive, in_folder
+from jaxgan.data.source import Source
 from jaxgan.errors import DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-SPLITS = ("train", "test", "val")
-MAX_FILE_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder or an archive that holds images.
-
-    names: its files, relative to it, in a fixed order.
-    load: the bytes of one of them; raises OSError or BadImage.
-    stamp: JSON-able; changes when these files do.
-    home: where the cache of the decoded images would lie.
-    identity: what kind of place it is, to tell the caches of one `home` apart.
-    close: releases what `load` holds open.
-    """
-
-    names: list[str]
-    load: Callable[[str], bytes]
-    stamp: Callable[[list[str]], Any]
-    home: Path
-    identity: str
-    close: Callable[[], None] = lambda: None
 
 
 def folder(name: str, path: Path, split: str) -> Source:
@@ -60,150 +35,209 @@ def archive(name: str, path: Path, split: str) -> Source:
         raise
 
 
-def in_folder(path: Path) -> Place:
-    """The files below `path`. Raises DataError: no such folder, or one that cannot be read."""
-    if not path.is_dir():
-        what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {what}: name the folder that holds the images")
-    stats = dict(walk(path))
-
-    def read(file: str) -> bytes:
-        target = path / file
-        if target.stat().st_size > MAX_FILE_BYTES:
-            raise images.BadImage(f"is larger than {MAX_FILE_BYTES} bytes")
-        return target.read_bytes()
-
-    return Place(list(stats), read, lambda names: [[file, *stats[file]] for file in names], path / CACHE_NAME, "folder")
-
-
-def walk(path: Path):
-    """Relative name, then (size, time of change), of every file, in a fixed order."""
-
-    def refuse(error: OSError):
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
-
-    seen = set()
-    for parent, folders, files in os.walk(path, followlinks=True, onerror=refuse):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link to a folder above it
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(x for x in folders if not _hidden(x))
-        for file in sorted(files):
-            full = os.path.join(parent, file)
-            if not _hidden(file) and os.path.isfile(full):
-                stat = os.stat(full)
-                yield Path(full).relative_to(path).as_posix(), (stat.st_size, stat.st_mtime_ns)
-
-
-def _hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
-
-
-def in_archive(path: Path) -> Place:
-    """The files in a zip file. Raises DataError: no such file, no zip."""
-    if not path.is_file():
-        what = "is a folder, not a zip file" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}: name the zip file that holds the images")
-    try:
-        stat = path.stat()
-        packed = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path} is not a readable zip file ({error}): pack or fetch it again") from None
-    infos = {x.filename: x for x in packed.infolist() if not x.is_dir() and not any(map(_hidden, PurePosixPath(x.filename).parts))}
-
-    def read(file: str) -> bytes:
-        if infos[file].file_size > MAX_FILE_BYTES:
-            raise images.BadImage(f"unpacks to more than {MAX_FILE_BYTES} bytes")
-        try:
-            return packed.read(file)
-        except Exception as error:  # wrong checksum, password, unknown compression, damaged stream: many types
-            raise images.BadImage(f"cannot be unpacked ({error})") from None
-
-    stamp = [[path.name, stat.st_size, stat.st_mtime_ns]]
-    return Place(sorted(infos), read, lambda names: stamp, path.parent / CACHE_NAME, f"zip {path.name}", packed.close)
+# --------------------------------------------------------------------------------- which images
 
 
 @dataclass(frozen=True)
-class Choice:
-    """pictures: the images of one split; kinds: the images of all splits, and the sub-folder each lies in, or None;
-    label_file: the file of labels, or None, and label_root: the folder its entries count from, as "a/b/"."""
+class Part:
+    """The images of one split.
 
-    pictures: list[str]
+    kinds: the sub-folder that each image lies in, or None.
+    label_file: the file of their labels, or None; its entries count from `label_root`, as "a/b/".
+    """
+
     kinds: dict[str, str | None]
     label_file: str | None
     label_root: str
 
 
-def choose(name: str, files: list[str], split: str) -> Choice:
-    """The images among `files` that one split holds. Raises DataError: no images, no such split."""
-    every = [file for file in files if file.lower().endswith(SUFFIXES)]
+@dataclass(frozen=True)
+class Choice:
+    """Which images of a place one split holds.
+
+    root: the folder, as "a/b/", that holds everything.
+    pictures: the images of the split, in order.
+    parts: all splits by name; a single "train" where there are no folders of splits.
+    chosen: the names of those wanted.
+    """
+
+    root: str
+    pictures: list[str]
+    parts: dict[str, Part]
+    chosen: tuple[str, ...]
+
+    @property
+    def kinds(self) -> dict[str, str | None]:
+        """The images of all splits, and the sub-folder each lies in, or None."""
+        return {file: kind for part in self.parts.values() for file, kind in part.kinds.items()}
+
+
+def choose(name: str, place: Place, split: str) -> Choice:
+    """Return the images of a place that one split holds, those that cannot be used too.
+
+    Raises DataError: no images, no such split, folders of splits beside others.
+    """
+    every = place.images
     if not every:
-        raise DataError(f"{name} holds no images (looked for {' '.join(SUFFIXES)}, in sub-folders too)")
-    root = _wrapper(every, files)
-    pictures, roots = every, [root]
-    kinds = {file: _top(file, root) for file in every}
-    tops = set(kinds.values())
-    if "train" in tops and all(top in SPLITS for top in tops):
-        kinds = {file: _top(file, f"{root}{top}/") for file, top in kinds.items()}
-        if split != "all":
-            roots = [f"{root}{split}/", root]
-            pictures = [file for file in every if file.startswith(roots[0])]
-        if not pictures:
-            raise DataError(f"{name} has no split {split!r}: its splits are {', '.join(sorted(map(str, tops)))}")
-    elif split not in ("train", "all"):
-        raise DataError(f"{name} has no split {split!r}: put its images into sub-folders train/ and {split}/, or name another folder")
-    for place in roots:
-        for label_file in labels.paths(place):
-            if label_file in files:
-                return Choice(pictures, kinds, label_file, place)
-    return Choice(pictures, kinds, None, root)
+        raise DataError(f"{name} holds no images (looked for {' '.join(filenames.SUFFIXES)}, in sub-folders too)")
+    usable = [file for file in every if file not in place.problems] or every
+    root = _wrapper(usable, place.names)
+    folders = _splits(name, {_top(file, root) for file in usable})
+    if not folders:
+        if split not in ("train", "all"):
+            raise DataError(f"{name} has no split {split!r}: put its images into sub-folders train/ and {split}/, or name another folder")
+        return Choice(root, every, {"train": _part(every, place.names, root, (root,))}, ("train",))
+    within = {part: [file for file in every if _top(file, root) == top] for part, top in folders.items()}
+    chosen = tuple(sorted(folders)) if split == "all" else (split,)
+    if split not in (*folders, "all"):
+        raise DataError(f"{name} has no split {split!r}: its splits are {', '.join(sorted(folders))}")
+    others = {file for part in folders if part not in chosen for file in within[part]}
+    parts = {}
+    for part, top in folders.items():
+        inside = f"{root}{top}/"
+        parts[part] = _part(within[part], place.names, inside, (inside, root))
+    return Choice(root, [file for file in every if file not in others], parts, chosen)
+
+
+def _part(pictures: list[str], files: list[str], root: str, label_roots: Iterable[str]) -> Part:
+    kinds = {file: _top(file, root) for file in pictures}
+    found = ((labels.find(files, each), each) for each in label_roots)
+    label_file, label_root = next((one for one in found if one[0]), (None, root))
+    return Part(kinds, label_file, label_root)
+
+
+def _splits(name: str, tops: set[str | None]) -> dict[str, str]:
+    """Return the folder of each split; {} if no folder is one. Raises DataError: some are, or two are the same."""
+    found: dict[str, str] = {}
+    others = [top for top in tops if top is None or filenames.split_of(top) is None]
+    for top in sorted(top for top in tops if top is not None):
+        split = filenames.split_of(top)
+        if split is not None and found.setdefault(split, top) != top:
+            raise DataError(f"{name} has the folders {found[split]} and {top}, which both mean the split {split}: rename or join them")
+    if found and others:
+        strays = sorted(f"the folder {top}" if top else "images" for top in others)
+        more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
+        raise DataError(
+            f"{name} has folders of splits ({', '.join(sorted(found.values()))}) beside {', '.join(strays[:3])}{more}: "
+            "move everything into folders of splits, or rename those that are classes"
+        )
+    return found
 
 
 def _wrapper(pictures: list[str], files: list[str]) -> str:
     """The folder, as "a/b/", that holds all images, unless a label file lies further up."""
     root = ""
-    while not any(file in files for file in labels.paths(root)):
+    while labels.find(files, root) is None:
         tops = {_top(file, root) for file in pictures}
         top = next(iter(tops))
-        if len(tops) > 1 or top is None or top in SPLITS:
+        if len(tops) > 1 or top is None or filenames.split_of(top):
             break
         root = f"{root}{top}/"
     return root
 
 
 def _top(file: str, root: str) -> str | None:
-    top, slash, _ = file[len(root) :].partition("/")
+    top, slash, _ = file.removeprefix(root).partition("/")
     return top if slash else None
 
 
-def _source(name: str, place: Place, split: str) -> Source:
-    choice = choose(name, place.names, split)
-    listed = None if choice.label_file is None else labels.read(name, choice.label_file, choice.label_root, place.load)
-    files, bad = list(choice.pictures), {}
-    numbers: list[int] | None = None
+# --------------------------------------------------------------------------------- their labels
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels of a split, numbered together with those of the others.
+
+    numbers: the class of each image that has one; None without labels.
+    bad: why others have none. missing: files that are listed, but not there, and the reason.
+    """
+
+    numbers: dict[str, int] | None = None
     classes: tuple[str, ...] = ()
-    if listed is not None:
-        by_file, classes = listed
-        missing = sorted(by_file.keys() - choice.kinds.keys())
-        bad = dict.fromkeys(missing, f"is listed in {choice.label_file}, but no such image is there")
-        bad |= {file: f"has no label in {choice.label_file}" for file in files if file not in by_file}
-        numbers = [by_file.get(file, -1) for file in files] + [-1] * len(missing)
-        files += missing
-    elif any(choice.kinds[file] for file in files):
-        numbers, classes = _folder_classes(name, choice)
-    values = None if numbers is None else np.array(numbers, np.int32)
-    stamp = place.stamp(choice.pictures if choice.label_file is None else [*choice.pictures, choice.label_file])
-    return Source(name, files, reader(place, files, bad), values, classes, stamp, place.home, f"{place.identity} {split}", place.close)
+    bad: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def _source(name: str, place: Place, split: str) -> Source:
+    choice = choose(name, place, split)
+    found = _labelled(name, place, choice)
+    files = [*choice.pictures, *sorted(found.missing)]
+    values = None
+    if found.numbers is not None:
+        values = np.array([found.numbers.get(file, -1) for file in files], np.int32)
+    tables = sorted({part.label_file for part in choice.parts.values() if part.label_file})
+    return Source(
+        name,
+        files,
+        reader(place, files, {**found.bad, **found.missing}),
+        values,
+        found.classes,
+        [place.stamp([*choice.pictures, *tables]), found.classes],
+        place.home,
+        f"{place.identity} {split}",
+        place.close,
+    )
+
+
+def _labelled(name: str, place: Place, choice: Choice) -> Labelled:
+    """Return the labels of the wanted splits, numbered together with those of the others.
+
+    Raises DataError: damaged files of labels, some images with labels and others without.
+    """
+    known, parts = choice.kinds, choice.parts
+    tables = {
+        part.label_file: labels.read(name, part.label_file, part.label_root, place.load, known.__contains__)
+        for part in parts.values()
+        if part.label_file
+    }
+    listed = {split: table for split, part in parts.items() if part.label_file and (table := tables[part.label_file])}
+    sorted_ = [split for split, part in parts.items() if not part.label_file and any(part.kinds.values())]
+    without = [split for split in choice.chosen if split not in listed and split not in sorted_]
+    if len(without) == len(choice.chosen):
+        return Labelled()
+    if listed and sorted_:
+        split = next(iter(listed))
+        told = f"takes labels of the split {split} from {parts[split].label_file}, but those of {sorted_[0]} from sub-folders"
+        raise DataError(f"{name} {told}: label all splits in one way")
+    if without:
+        raise DataError(f"{name} has labels, but none in the split {without[0]}: open another split, or add labels")
+    return _by_table(name, choice, listed) if listed else _by_folder(name, place, choice, sorted_)
+
+
+def _by_table(name: str, choice: Choice, listed: Mapping[str, labels.Listed]) -> Labelled:
+    files = {str(choice.parts[split].label_file): table for split, table in listed.items()}
+    values = {file: value for table in files.values() for file, value in table.values.items()}
+    numbers, classes = labels.numbered(f"{' and '.join(files)} in {name}", values)
+    bad: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for split in choice.chosen:
+        path, table, kinds = choice.parts[split].label_file, listed[split], choice.kinds
+        absent = (table.values.keys() | table.bad.keys()) - kinds.keys()
+        missing |= dict.fromkeys(absent, f"is listed in {path}, but no such image is there")
+        unlabelled = [file for file in choice.parts[split].kinds if file not in table.values]
+        bad |= {file: table.bad.get(file, f"has no label in {path}") for file in unlabelled}
+    return Labelled(numbers, classes, bad, missing)
+
+
+def _by_folder(name: str, place: Place, choice: Choice, splits: Iterable[str]) -> Labelled:
+    usable = [file for file in choice.pictures if file not in place.problems]
+    refuse_stray(name, usable, [choice.kinds[file] for file in usable], "labels.csv")
+    kinds = {file: kind for split in splits for file, kind in choice.parts[split].kinds.items() if kind}
+    classes = labels.folder_classes(kinds.values())
+    index = {kind: i for i, kind in enumerate(classes)}
+    return Labelled({file: index[kind] for file, kind in kinds.items()}, classes)
+
+
+# ------------------------------------------------------------------------------- how to read them
 
 
 def reader(place: Place, files: list[str], bad: Mapping[str, str]) -> Callable[[int], np.ndarray]:
     """`Source.read` of these files of `place`; `bad`: why some of them are none to be used."""
 
     def pixels(i: int) -> np.ndarray:
-        if files[i] in bad:
-            raise images.BadImage(bad[files[i]])
+        reason = place.problems.get(files[i]) or bad.get(files[i])
+        if reason:
+            raise images.BadImage(reason)
         try:
             data = place.load(files[i])
         except OSError as error:
@@ -211,14 +245,6 @@ def reader(place: Place, files: list[str], bad: Mapping[str, str]) -> Callable[[
         return images.decode(data)
 
     return pixels
-
-
-def _folder_classes(name: str, choice: Choice) -> tuple[list[int], tuple[str, ...]]:
-    kinds = [choice.kinds[file] for file in choice.pictures]
-    refuse_stray(name, choice.pictures, kinds, "labels.csv")
-    classes = tuple(sorted({str(kind) for kind in kinds}))
-    index = {kind: i for i, kind in enumerate(classes)}
-    return [index[str(kind)] for kind in kinds], classes
 
 
 def refuse_stray(name: str, pictures: list[str], kinds: list[str | None], otherwise: str) -> None:

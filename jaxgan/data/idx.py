@@ -93,15 +93,22 @@ def load(folder: Path, prefix: str, part: str) -> tuple[np.ndarray, np.ndarray |
     if images.shape[3] not in (1, 3, 4):
         raise DataError(f"{images_path} has {images.shape[3]} channels; 1, 3 and 4 are supported")
     labels_path = find(folder, prefix, part, "labels")
-    return images, None if labels_path is None else _labels(labels_path, images_path, len(images))
+    labels = None if labels_path is None else _labels(labels_path)
+    if labels is not None and len(labels) != len(images):
+        raise DataError(f"{labels_path} holds {len(labels)} labels, but {images_path.name} holds {len(images)} images: use files that belong together")
+    return images, labels
 
 
-def _labels(path: Path, images_path: Path, count: int) -> np.ndarray:
+def class_count(folder: Path, prefix: str) -> int:
+    """Return the highest label of both parts and one more. Raises DataError: damaged files of labels."""
+    paths = [find(folder, prefix, part, "labels") for part in ("train", "test")]
+    return max((int(_labels(path).max(initial=-1)) + 1 for path in paths if path), default=0)
+
+
+def _labels(path: Path) -> np.ndarray:
     labels = read(path)
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
         raise DataError(f"{path} holds {labels.dtype} values in {labels.ndim} dimensions, not labels (integers in one dimension)")
-    if len(labels) != count:
-        raise DataError(f"{path} holds {len(labels)} labels, but {images_path.name} holds {count} images: use files that belong together")
-    if labels.min() < 0:
+    if len(labels) and labels.min() < 0:
         raise DataError(f"{path} holds the label {labels.min()}: labels count from 0")
     return labels.astype(np.int32)

@@ -1,145 +1,158 @@
-"""Label files beside images: `labels.csv` and StyleGAN's `dataset.json`."""
+"""Label files beside images, `labels.csv` and StyleGAN's `dataset.json`; and how labels are numbered.
+
+`labels.csv` has rows `file,label`, separated by commas, semicolons or tabs, with or without a header.
+`dataset.json` is `{"labels": [["file", 3], ...]}`; `{"labels": null}` means that there are none.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from jaxgan.data.images import BadImage
+from jaxgan.data import cells, filenames, tables
 from jaxgan.errors import DataError
 
-Labels = tuple[dict[str, int], tuple[str, ...]]
-"""Label by file, and the names of the classes."""
+MAX_CLASSES = 2**20
+FILES = ("labels.csv", "labels.tsv", "dataset.json")
+"""Names of label files, in any case; the preferred one first."""
 
 
-def paths(root: str) -> tuple[str, str]:
-    """Where label files of images below `root` ("" or "a/b/") would lie, the preferred one first."""
-    return f"{root}labels.csv", f"{root}dataset.json"
+@dataclass(frozen=True)
+class Listed:
+    """What a label file says: the label of each file as text; why others have none."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
 
 
-def read(source: str, path: str, root: str, load: Callable[[str], bytes]) -> Labels | None:
-    """The labels that the file `path` of `source` lists, for files named relative to `root`; None where it says that there are none.
-
-    Labels are numbers from 0, or names (then classes are the sorted names).
-
-    Raises DataError naming the file and line: not UTF-8, not CSV or JSON of the expected form, a file listed twice, a negative label.
-    """
-    where = f"{path} in {source}"
-    text = decoded(where, lambda: load(path))
-    rows = _csv_rows(where, text) if path.endswith(".csv") else _json_rows(where, text)
-    if rows is None:
-        return None
-    values: dict[str, str | int] = {}
-    for place, file, value in rows:
-        file = root + file.replace("\\", "/").removeprefix("./")
-        if file in values:
-            raise DataError(f"{where}, {place}: {file} is listed twice")
-        values[file] = value
-    if not values:
-        raise DataError(f"{where} lists no labels: fill it or remove it")
-    return _number(where, values)
+def find(files: Iterable[str], root: str) -> str | None:
+    """Return the label file among `files` that lies in the folder `root` ("" or "a/b/"), if any."""
+    inside = [file for file in files if file.startswith(root) and "/" not in file[len(root) :]]
+    at = {file[len(root) :].lower(): file for file in reversed(inside)}
+    return next((at[name] for name in FILES if name in at), None)
 
 
-def decoded(where: str, load: Callable[[], bytes]) -> str:
-    """The text of a file. Raises DataError: not UTF-8, not readable, damaged in its archive."""
-    try:
-        return load().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror or error}") from None
-    except BadImage as error:
-        raise DataError(f"{where} {error}") from None
-
-
-Table = tuple[tuple[str, ...], list[tuple[int, str, tuple[str, ...]]]]
-"""Names of the columns; line, file and values of each row."""
-
-
-def table(where: str, text: str, comma: bool) -> Table:
-    """A table of attributes; values are stripped text.
+def read(
+    source: str, path: str, root: str, load: Callable[[str], bytes], known: Callable[[str], bool]
+) -> Listed | None:
+    """Return the labels that the file `path` of `source` lists; None where it says there are none.
 
     Args:
-      comma: CSV, headed by `file,name,...` (the first name does not count). Otherwise as in CelebA's list_attr_celeba.txt: the number of rows, a
-        line of names, then a file and -1 or 1 for each name, between blanks.
+      root: the folder that its entries count from, "" or "a/b/".
+      known: tells whether a path is one of an image of the set.
 
-    Raises DataError naming the line: no such header, a name twice, another number of values than of names, of rows than announced.
+    Raises DataError naming the file and line: not UTF-8, not CSV or JSON of the expected form, a file
+    listed twice.
     """
-    try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))] if comma else [line.split() for line in text.splitlines()]
-    except csv.Error as error:
-        raise DataError(f"{where} is not valid CSV ({error}): save it again as CSV") from None
-    lines = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
-    count = None if comma else _count(where, lines)
-    header = lines[0 if comma else 1][1] if lines else []
-    names = tuple(header[1:] if comma else header)
-    if not names or not all(names) or "." in header[0]:
-        form = "file,name,..." if comma else "the names of the attributes"
-        raise DataError(f"{where} has no header: expected `{form}`, got {','.join(header)[:80]!r}")
-    twice = sorted(name for name in set(names) if names.count(name) > 1)
-    if twice:
-        raise DataError(f"{where} has two columns {twice[0]!r}: rename one")
-    entries = [(number, row[0], tuple(row[1:])) for number, row in lines[1 if comma else 2 :]]
-    for number, file, values in entries:
-        if len(values) != len(names) or not file:
-            raise DataError(f"{where}, line {number}: expected a file and {len(names)} value{'s' * (len(names) > 1)}, got {len(values)} for {file!r}")
-        if not comma and not set(values) <= {"-1", "1"}:
-            raise DataError(f"{where}, line {number}: the values of {file} must be -1 or 1, got {next(v for v in values if v not in ('-1', '1'))!r}")
-    if not entries or count not in (None, len(entries)):
-        raise DataError(f"{where} lists {len(entries) or 'no'} files" + (f", but announces {count}: fetch it again" if count else ": fill it"))
-    return names, entries
+    where = f"{path} in {source}"
+    text = tables.decoded(where, lambda: load(path))
+    if path.lower().endswith(".json"):
+        rows = _json_rows(where, text)
+    else:
+        rows = _table_rows(where, text, lambda cell: known(root + tidy(cell)))
+    if rows is None:
+        return None
+    listed, absent = Listed(), cells.missing(value for _, _, value in rows)
+    for place, cell, value in rows:
+        file = root + tidy(cell)
+        if file in listed.values or file in listed.bad:
+            raise DataError(f"{where}, {place}: {file} is listed twice")
+        if value in absent:
+            listed.bad[file] = f"has no label in {path}, {place}"
+        else:
+            listed.values[file] = filenames.nfc(value)
+    if not rows:
+        raise DataError(f"{where} lists no labels: fill it or remove it")
+    return listed
 
 
-def _count(where: str, lines: list[tuple[int, list[str]]]) -> int:
-    """The number of rows that the first line announces."""
-    first = lines[0][1] if lines else []
-    if len(first) != 1 or not first[0].isdecimal() or len(lines) < 2:
-        raise DataError(f"{where} is no table like CelebA's: expected the number of rows, then a line of names; or a CSV file called .csv")
-    return int(first[0])
+def tidy(cell: str) -> str:
+    """Return the path that a cell names, composed and with slashes."""
+    return filenames.nfc(cell).replace("\\", "/").removeprefix("./")
 
 
-def _number(where: str, values: dict[str, str | int]) -> Labels:
-    try:
-        numbers = {file: int(value) for file, value in values.items()}
-    except ValueError:
-        classes = tuple(sorted({str(value) for value in values.values()}))
-        index = {name: i for i, name in enumerate(classes)}
-        return {file: index[str(value)] for file, value in values.items()}, classes
-    file, low = min(numbers.items(), key=lambda item: item[1])
-    high = max(numbers.values())
-    if low < 0 or high >= 2**20:
-        raise DataError(f"{where} has the label {low if low < 0 else high} (as for {file}): labels count from 0")
-    return numbers, tuple(map(str, range(high + 1)))
+def _table_rows(where: str, text: str, known: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+    rows = tables.separated(where, text, known).rows
+    for line, row in rows:
+        if len(row) != 2 or not row[0]:
+            got = ",".join(row)[:80]
+            raise DataError(f"{where}, line {line}: expected `file,label`, got {got!r}")
+    return [(f"line {line}", row[0], row[1]) for line, row in rows]
 
 
-def _csv_rows(where: str, text: str) -> list[tuple[str, str, str | int]]:
-    rows: list[tuple[str, str, str | int]] = []
-    for line, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells) or (line == 1 and [cell.lower() for cell in cells] == ["file", "label"]):
-            continue
-        if len(cells) != 2 or not all(cells):
-            raise DataError(f"{where}, line {line}: expected `file,label`, got {','.join(row)!r}")
-        rows.append((f"line {line}", cells[0], cells[1]))
-    return rows
-
-
-def _json_rows(where: str, text: str) -> list[tuple[str, str, str | int]] | None:
+def _json_rows(where: str, text: str) -> list[tuple[str, str, str]] | None:
+    form = '{"labels": [["file", 3], ...]}'
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not valid JSON ({error}): write it again or remove it") from None
     if not isinstance(content, dict) or "labels" not in content:
-        raise DataError(f'{where} has no "labels": expected {{"labels": [["file", 3], ...]}}')
+        raise DataError(f'{where} has no "labels": expected {form}')
     entries = content["labels"]
     if entries is None:  # StyleGAN's tools write this for sets without labels
         return None
     if not isinstance(entries, list):
-        raise DataError(f'{where}: "labels" is no list; expected {{"labels": [["file", 3], ...]}}')
+        raise DataError(f'{where}: "labels" is no list; expected {form}')
+    rows = []
     for number, entry in enumerate(entries):
-        good = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and type(entry[1]) is int
-        if not good:
-            raise DataError(f'{where}, entry {number}: expected ["file", 3], got {json.dumps(entry)[:80]}')
-    return [(f"entry {number}", file, value) for number, (file, value) in enumerate(entries)]
+        pair = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        value = _text(pair[1])
+        if not isinstance(pair[0], str) or not pair[0] or value is None:
+            got = json.dumps(entry)[:80]
+            raise DataError(f'{where}, entry {number}: expected ["file", 3], got {got}')
+        rows.append((f"entry {number}", pair[0], value))
+    return rows
+
+
+def _text(value: object) -> str | None:
+    """A label of a JSON file as text, "" where it is missing; None for what is no label."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    return value.strip() if isinstance(value, str) else repr(value)
+
+
+# --------------------------------------------------------------------------------------- numbering
+
+
+def folder_classes(folders: Iterable[str]) -> tuple[str, ...]:
+    """Return class folders in their order: by number if all names are whole numbers, else by name."""
+    found = set(folders)
+    numbers = {name: value for name in found if (value := _integer(name)) is not None}
+    if len(numbers) < len(found):
+        return tuple(sorted(found))
+    return tuple(sorted(found, key=lambda name: (numbers[name], name)))
+
+
+def _integer(name: str) -> int | None:
+    return None if "." in name else cells.whole(name)
+
+
+def numbered(where: str, values: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return the class of each file by its label as text, and the names of the classes.
+
+    Whole numbers are the classes themselves, counted from 0. Other numbers are classes in their
+    order, and anything else by name.
+
+    Raises DataError: a negative label, or one beyond `MAX_CLASSES`.
+    """
+    texts = set(values.values())
+    integers = {text: value for text in texts if (value := cells.whole(text)) is not None}
+    floats = {text: real for text in texts if (real := cells.number(text)) is not None}
+    if len(integers) == len(texts):
+        for file, text in values.items():
+            if not 0 <= integers[text] < MAX_CLASSES:
+                what = f"{where} has the label {text[:40]} (as for {file})"
+                raise DataError(f"{what}: labels count from 0, up to {MAX_CLASSES - 1}")
+        classes = tuple(map(str, range(max(integers.values(), default=-1) + 1)))
+        return {file: integers[text] for file, text in values.items()}, classes
+    if len(floats) == len(texts):
+        ordered = {value: i for i, value in enumerate(sorted(set(floats.values())))}
+        index = {text: ordered[value] for text, value in floats.items()}
+        classes = tuple(repr(value).removesuffix(".0") for value in ordered)
+    else:
+        classes = tuple(sorted(texts))
+        index = {text: i for i, text in enumerate(classes)}
+    return {file: index[text] for file, text in values.items()}, classes

@@ -29,7 +29,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jaxgan.data import images, labels, pairs
+from jaxgan.data import filenames, images, pairs, tables
+from jaxgan.data.listing import Facts
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
 
@@ -38,9 +39,8 @@ PARTS = ("image", "layout", "instance")
 UNKNOWN = 255
 
 _NOUNS = {"image": "images", "layout": "label maps", "instance": "instance maps"}
-_SPLITS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _FOLDER = re.compile(
-    r"(?P<split>train(?:ing)?|valid(?:ation)?|val|test(?:ing)?)?(?:\d{4})?[_-]?"
+    rf"(?P<split>{'|'.join(sorted(filenames.SPLIT_NAMES, reverse=True))})?(?:\d{{4}})?[_-]?"
     r"(?:(?P<image>jpegimages?|image|img|photo)|(?P<layout>layout|label|annotation|annot|mask|segmentationclass|segmentation|seg)"
     r"|(?P<instance>instance|inst|segmentationobject))?(?:s|es)?"
 )
@@ -125,7 +125,7 @@ def class_names(spec: str, text: str, folder: Path) -> tuple[str, ...]:
     """What the option `classes` says: names of classes, "0", "1", ... where only their number is given. Raises DataError."""
     listed = next((path for path in (folder / text, Path(text).expanduser()) if "," not in text and not text.isdecimal() and path.is_file()), None)
     if listed is not None:
-        names = tuple(line.strip() for line in labels.decoded(str(listed), listed.read_bytes).splitlines() if line.strip())
+        names = tuple(line.strip() for line in tables.decoded(str(listed), listed.read_bytes).splitlines() if line.strip())
     elif text.isdecimal():
         names = tuple(map(str, range(int(text)))) if 1 <= int(text) <= 65_535 else ()
     else:
@@ -137,7 +137,7 @@ def class_names(spec: str, text: str, folder: Path) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------------------------------------------------------ which files
 
-Listed = dict[str, tuple[int, int]]
+Listed = dict[str, Facts]
 
 
 def _meaning(folder: str) -> tuple[str | None, str | None]:
@@ -145,13 +145,12 @@ def _meaning(folder: str) -> tuple[str | None, str | None]:
     match = _FOLDER.fullmatch(folder.lower())
     if match is None:
         return None, None
-    split = match["split"]
-    return _SPLITS.get(split, split), next((part for part in PARTS if match[part]), None)
+    return filenames.SPLIT_NAMES.get(match["split"]), next((part for part in PARTS if match[part]), None)
 
 
 def _in_folder(spec: str, path: Path) -> tuple[Path, Listed, dict[str, pairs.Place]]:
     """The folder that file names count from; size and time of every file; where each lies, in all splits."""
-    listed = pairs.listing(path, spec)
+    listed = pairs.listed(path, spec)
     found = pairs.places(listed, _meaning)
     if "image" in {place.domain for place in found.values()}:
         return path, listed, found
@@ -167,7 +166,7 @@ def _in_folders(spec: str, rest: str) -> tuple[Path, Listed, dict[str, pairs.Pla
     found: dict[str, pairs.Place] = {}
     for part, folder in zip(PARTS, folders):
         name = f"the {_NOUNS[part]} of {spec}"
-        within = pairs.listing(folder, name)
+        within = pairs.listed(folder, name)
         for file, place in pairs.places(within, lambda text: (_meaning(text)[0], None)).items():
             full = (folder / file).as_posix()
             listed[full], found[full] = within[file], replace(place, domain=part)
@@ -180,8 +179,8 @@ def _rows(found: Mapping[str, pairs.Place], kinds: list[str]) -> list[Row]:
     rows: dict[tuple[tuple[str, str], str], Row] = {}
     for file, place in found.items():
         key = (place.split or "", str(PurePosixPath(place.key).with_suffix("")))
-        if place.domain is None:
-            rows[key, file] = (file,), "lies in no folder of images or of maps"
+        if place.domain is None or place.problem == pairs.OUTSIDE:
+            rows[key, file] = (file,), place.problem or "lies in no folder of images or of maps"
             continue
         first = by_part[place.domain].setdefault(key, file)
         if first != file:

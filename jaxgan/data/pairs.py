@@ -1,26 +1,29 @@
 """`paired:DIR` and `paired:DIR_A,DIR_B`: images of two domains, A and B, that belong together. Also how folders of two domains are laid
 out, for `unpaired:` too.
 
-The domains are told by sub-folders A and B (or a and b), which may lie in or hold sub-folders train, test, val of splits (train/A or
-A/train), or by sub-folders such as trainA and trainB, as CycleGAN's sets have them. A pair has equal names in both, up to the extension.
-In a split without such sub-folders every image is a pair: A its left half, B its right half. Other sub-folders are part of the names;
+The domains are told by sub-folders A and B (or a and b), which may lie in or hold sub-folders train, test, val of splits (train/A or A/train; any
+of `filenames.SPLIT_NAMES`), or by sub-folders such as trainA and trainB, as CycleGAN's sets have them. A pair has equal names in both, up to the
+extension. In a split without such sub-folders every image is a pair: A its left half, B its right half. Other sub-folders are part of the names;
 those that wrap everything, and hidden files, are ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jaxgan.data import files, images
+from jaxgan.data import filenames, images, listing
+from jaxgan.data.listing import Facts
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
 
 DOMAINS = ("A", "B")
 PARTS = ("a", "b")
+OUTSIDE = "lies in no folder of a split"
+"""What is wrong with an image beside folders of splits."""
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -30,11 +33,16 @@ Meaning = Callable[[str], tuple[str | None, str | None]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file lies: its split and domain, None where its path names none, and the rest of its path."""
+    """Where a file lies: its split and domain, None where its path names none, and the rest of its path, composed.
+
+    problem: as in `Facts`. loose: it lies in no folder, but for those that wrap everything.
+    """
 
     split: str | None
     domain: str | None
     key: str
+    problem: str = ""
+    loose: bool = False
 
 
 def source(spec: str, rest: str, split: str) -> Source:
@@ -49,7 +57,7 @@ def source(spec: str, rest: str, split: str) -> Source:
     path = Path(rest).expanduser()
     folders = None if path.exists() else two_folders(spec, rest)
     if folders is None:
-        stats = listing(path, spec)
+        stats = listed(path, spec)
         found, home, identity = in_split(places(stats), split, spec), path, f"paired {split}"
     else:
         path = Path()
@@ -82,46 +90,67 @@ def two_folders(spec: str, rest: str) -> tuple[Path, Path] | None:
     return found or (choices[0] if choices else None)
 
 
-def _of_two_folders(spec: str, folders: tuple[Path, Path], split: str) -> tuple[dict[str, tuple[int, int]], dict[str, Place]]:
-    """What `listing` and `in_split` tell of one folder, of two that are A and B; the files are named with their folders."""
+def _of_two_folders(spec: str, folders: tuple[Path, Path], split: str) -> tuple[dict[str, Facts], dict[str, Place]]:
+    """What `listed` and `in_split` tell of one folder, of two that are A and B; the files are named with their folders."""
     if folders[0].resolve() == folders[1].resolve():
         raise DataError(f"data {spec!r} names one folder twice: name that of A and that of B")
-    stats, found = {}, {}
+    stats: dict[str, Facts] = {}
+    found: dict[str, Place] = {}
     for domain, folder in zip(DOMAINS, folders):
         name = title(spec, domain)
-        listed = listing(folder, name)
-        for file, place in in_split(places(listed), split, name).items():
+        within = listed(folder, name)
+        for file, place in in_split(places(within), split, name).items():
             full = (folder / file).as_posix()
-            stats[full] = listed[file]
+            stats[full] = within[file]
             found[full] = replace(place, domain=domain, split=place.split if split == "all" else None)  # only one may have splits
     return stats, found
 
 
-def listing(path: Path, name: str) -> dict[str, tuple[int, int]]:
-    """Size and time of change of every image below `path`, by its name relative to `path`, in order of the names.
+def listed(path: Path, name: str) -> dict[str, Facts]:
+    """Return the facts of every image below `path`, by its name relative to `path`, in order; those that cannot be used too.
 
     Raises DataError: no such folder, no images; `name` is what to call the set.
     """
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}: name the folder that holds the images of {name}")
-    found = {file: stat for file, stat in files.walk(path) if file.lower().endswith(files.SUFFIXES)}
+    found = {file: facts for file, facts in listing.walk(path).items() if filenames.is_image(file) or facts.problem}
     if not found:
-        raise DataError(f"{name} holds no images (looked for {' '.join(files.SUFFIXES)} in {path}, in sub-folders too)")
-    return dict(sorted(found.items()))
+        raise DataError(f"{name} holds no images (looked for {' '.join(filenames.SUFFIXES)} in {path}, in sub-folders too)")
+    return dict(sorted(found.items(), key=lambda item: filenames.nfc(item[0])))
 
 
-def places(listed: Iterable[str], meaning: Meaning | None = None) -> dict[str, Place]:
-    """Where each file lies, by what folders are called; A and B, unless another `meaning` is given."""
+def places(found: Mapping[str, Facts], meaning: Meaning | None = None) -> dict[str, Place]:
+    """Return where each file lies, by what folders are called; A and B, unless another `meaning` is given.
+
+    Raises DataError: two folders side by side that mean the same split.
+    """
     meaning = meaning or _meaning
-    paths = {file: PurePosixPath(file).parts for file in listed}
+    paths = {file: PurePosixPath(filenames.nfc(file)).parts for file in found}
+    usable = [file for file in found if not found[file].problem] or list(found)
     depth = 0
-    while len(tops := {path[depth] if len(path) > depth + 1 else "" for path in paths.values()}) == 1:
+    while len(tops := {paths[file][depth] if len(paths[file]) > depth + 1 else "" for file in usable}) == 1:
         top = next(iter(tops))
         if not top or any(meaning(top)):
             break
         depth += 1  # a folder that wraps everything
-    return {file: _place(path[depth:], meaning) for file, path in paths.items()}
+    _refuse_twice([paths[file] for file in usable], depth, meaning)
+    parts = {file: path[min(depth, len(path) - 1) :] for file, path in paths.items()}
+    return {file: replace(_place(part, meaning), problem=found[file].problem, loose=len(part) == 1) for file, part in parts.items()}
+
+
+def _refuse_twice(paths: list[tuple[str, ...]], depth: int, meaning: Meaning) -> None:
+    """Raise DataError where two folders side by side mean the same split of the same images, such as val and dev."""
+    seen: dict[tuple[tuple[str, ...], str, str | None], str] = {}
+    for folders in {path[:-1] for path in paths}:
+        for level in range(depth, len(folders)):
+            split, domain = meaning(folders[level])
+            if not (split or domain):
+                break
+            first = seen.setdefault((folders[:level], split, domain), folders[level]) if split else folders[level]
+            if first != folders[level]:
+                both = " and ".join(sorted((first, folders[level])))
+                raise DataError(f"the folders {both}, side by side, both mean the split {split}: rename or join them")
 
 
 def _place(path: tuple[str, ...], meaning: Meaning) -> Place:
@@ -136,22 +165,31 @@ def _place(path: tuple[str, ...], meaning: Meaning) -> Place:
 
 def _meaning(folder: str) -> tuple[str | None, str | None]:
     """The split and the domain that a folder's name stands for: "train", "A" or "trainA" (or "a", "traina")."""
-    if folder in files.SPLITS:
-        return folder, None
     split, domain = folder[:-1], folder[-1:].upper()
-    return (split or None, domain) if domain in DOMAINS and split in ("", *files.SPLITS) else (None, None)
+    if filenames.split_of(folder):
+        return filenames.split_of(folder), None
+    return (filenames.split_of(split), domain) if domain in DOMAINS and (not split or filenames.split_of(split)) else (None, None)
 
 
 def in_split(found: dict[str, Place], split: str, name: str) -> dict[str, Place]:
-    """The files of one split, or of "all". Without folders of splits, "train" and "all" are everything. Raises DataError: no such split."""
+    """Return the files of one split, or of "all". Without folders of splits, "train" and "all" are everything.
+
+    An image beside folders of splits is a problem of each. Raises DataError: no such split, other folders beside those of splits.
+    """
     known = sorted({place.split for place in found.values() if place.split})
+    outside = {file: place for file, place in found.items() if known and not place.split and not place.problem}
+    stray = next((file for file, place in outside.items() if not place.loose), None)
+    if stray is not None:
+        remedy = "move them into a split, or rename those folders"
+        raise DataError(f"{name} has folders of splits ({', '.join(known)}) and images in others, such as {stray}: {remedy}")
+    found = found | {file: replace(place, problem=OUTSIDE) for file, place in outside.items()}
     if split == "all" or (split == "train" and not known):
         return found
     if not known:
         raise DataError(f"{name} has no split {split!r}: put its images into sub-folders train and {split}, or name another folder")
     if split not in known:
         raise DataError(f"{name} has no split {split!r}: its splits are {', '.join(known)}")
-    return {file: place for file, place in found.items() if place.split == split}
+    return {file: place for file, place in found.items() if place.split in (split, None)}  # None: problems
 
 
 def _rows(found: dict[str, Place], spec: str) -> list[tuple[str, str, str]]:
@@ -163,13 +201,13 @@ def _rows(found: dict[str, Place], spec: str) -> list[tuple[str, str, str]]:
     by_halves = {file: place for file, place in found.items() if not (by_folders and place.split in {None, *by_folders})}
     _refuse_unnamed(by_halves, spec)
     if not by_folders:
-        return [(file, "", "") for file in by_halves]
+        return [(file, "", place.problem) for file, place in by_halves.items()]
     by_domain: dict[str, dict[tuple[str, str], str]] = {"A": {}, "B": {}}
     rows = {}
     for file, place in found.items():
         key = (place.split or "", str(PurePosixPath(place.key).with_suffix("")))
-        if place.domain is None:
-            rows[key, file] = (file, "", "" if file in by_halves else "lies in neither of the folders A and B")
+        if place.domain is None or place.problem == OUTSIDE:
+            rows[key, file] = (file, "", place.problem or ("" if file in by_halves else "lies in neither of the folders A and B"))
             continue
         first = by_domain[place.domain].setdefault(key, file)
         if first != file:
@@ -187,18 +225,18 @@ def _rows(found: dict[str, Place], spec: str) -> list[tuple[str, str, str]]:
 def _refuse_unnamed(by_halves: dict[str, Place], spec: str) -> None:
     """Raise DataError where a split has no domains, but two folders that hold nearly the same names, which are domains then."""
     for split in sorted({place.split or "" for place in by_halves.values()}):
-        names: dict[str, set[str]] = {}
+        held: dict[str, set[str]] = {}
         for place in by_halves.values():
             if (place.split or "") == split:
                 top, slash, name = place.key.partition("/")
-                names.setdefault(top if slash else "", set()).add(str(PurePosixPath(name or top).with_suffix("")))
-        names.pop("", None)  # images beside the folders
-        if len(names) != 2:
+                held.setdefault(top if slash else "", set()).add(str(PurePosixPath(name or top).with_suffix("")))
+        held.pop("", None)  # images beside the folders
+        if len(held) != 2:
             continue
-        first, second = names.values()
+        first, second = held.values()
         if 10 * len(first & second) >= 9 * max(len(first), len(second)):  # a few partners may be missing
             raise DataError(
-                f"{spec} holds files of equal names in {' and '.join(sorted(names))}, which do not say which domain they are: rename these folders "
+                f"{spec} holds files of equal names in {' and '.join(sorted(held))}, which do not say which domain they are: rename these folders "
                 "to A and B, or name both, paired:DIR_A,DIR_B (put images that hold A and B side by side into one folder)"
             )
 
@@ -229,10 +267,4 @@ def halves(image: np.ndarray) -> Pair:
 
 def picture(path: Path, file: str, decode: Callable[[bytes], np.ndarray] = images.decode) -> np.ndarray:
     """The image in `path`/`file`, see `images.decode`. Raises BadImage."""
-    target = path / file
-    try:
-        if target.stat().st_size > files.MAX_FILE_BYTES:
-            raise images.BadImage(f"is larger than {files.MAX_FILE_BYTES} bytes")
-        return decode(target.read_bytes())
-    except OSError as error:
-        raise images.BadImage(f"cannot be read ({error.strerror or error})") from None
+    return decode(listing.load(path / file))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from jaxgan.data import attributes, digit_views, files, idx, layouts, pairs, tfds, unpaired
+from jaxgan.data import attributes, digit_views, filenames, files, idx, layouts, pairs, tfds, unpaired
 from jaxgan.data.source import CACHE_NAME, Found, Source
 from jaxgan.errors import DataError
 
@@ -30,7 +30,8 @@ def find(spec: str, split: str) -> Found:
         raise DataError(f"data {spec!r} is incomplete: write {next(form for form in SYNTAX if form.startswith(scheme))}")
     if scheme == "digits" and colon:
         raise DataError(f"data {spec!r} says more than needed: write digits")
-    return SCHEMES[scheme](spec, rest, split)
+    # TensorFlow Datasets have names of their own
+    return SCHEMES[scheme](spec, rest, split if scheme == "tfds" else filenames.split_of(split) or split)
 
 
 def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
@@ -135,10 +136,13 @@ def _idx(spec: str, rest: str, split: str) -> Source:
         raise DataError(f"{spec} has images of other sizes in its test files than in its training files: use files that belong together")
     known = [labels for _, labels in loaded if labels is not None]
     labels = np.concatenate(known) if len(known) == len(loaded) else None
-    paths = [idx.find(folder, prefix, part, kind) for part in parts for kind in ("images", "labels")]
+    classes = () if labels is None else tuple(map(str, range(idx.class_count(folder, prefix))))
+    paths = [idx.find(folder, prefix, part, "images") for part in parts]
+    paths += [idx.find(folder, prefix, part, "labels") for part in ("train", "test")]  # which number the classes
     stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths if path is not None]
     pixels = loaded[0][0] if len(loaded) == 1 else np.concatenate([pixels for pixels, _ in loaded])
-    return _in_memory(spec, pixels, labels, stamp, folder / CACHE_NAME, f"idx {prefix} {split}")
+    found = _in_memory(spec, pixels, labels, stamp, folder / CACHE_NAME, f"idx {prefix} {split}")
+    return replace(found, classes=classes)
 
 
 def _in_memory(spec: str, pixels: np.ndarray, labels: np.ndarray | None, stamp, home: Path | None, identity: str) -> Source:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgan.data.filenames import split_of
 from jaxgan.data.images import CHANNELS, BadImage
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
@@ -76,6 +77,7 @@ def _records(builder: Any, spec: str, split: str, command: str):
         if kind != "array_record":
             raise DataError(f"{spec} was prepared as {kind}, which cannot be read at random: prepare it again with `{command}`")
         names = list(builder.info.splits)
+        split = _named(split, names)
         if split != "all" and names and split.partition("[")[0].strip() not in names and "+" not in split:
             raise DataError(f"{spec} has no split {split!r}: its splits are {', '.join(names)}")
         split = "+".join(names) if split == "all" else split
@@ -88,6 +90,12 @@ def _records(builder: Any, spec: str, split: str, command: str):
     if len(records) == 0:
         raise DataError(f"{spec} holds no examples in split {split!r}")
     return records, split
+
+
+def _named(split: str, known: list[str]) -> str:
+    """Return the split as TFDS calls it, "validation" for "val", where one of `known` means it; else as it is."""
+    meant = [name for name in known if split_of(name) is not None and split_of(name) == split_of(split)]
+    return meant[0] if split not in known and len(meant) == 1 else split
 
 
 def _features(library: Any, builder: Any, spec: str) -> tuple[str, str | None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jaxgan.data import pairs
+from jaxgan.data.images import BadImage
+from jaxgan.data.listing import Facts
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
 
@@ -19,26 +22,40 @@ def sources(spec: str, rest: str, split: str) -> tuple[Source, Source]:
     if folders is not None:
         first, second = (_folder(spec, domain, folder, split) for domain, folder in zip(pairs.DOMAINS, folders))
         return first, second
-    stats = pairs.listing(path, spec)
+    stats = pairs.listed(path, spec)
     found = pairs.in_split(pairs.places(stats), split, spec)
     chosen = {domain: [file for file, place in found.items() if place.domain == domain] for domain in pairs.DOMAINS}
+    strays = {file: place.problem or "lies in neither of the domains A and B" for file, place in found.items() if not place.domain}
     for domain, names in chosen.items():
         if not names:
             part = "train" if split == "all" else split
             raise DataError(f"{spec} holds no images of domain {domain}: put them into {path}/{part}{domain}, or name two folders, unpaired:DIR_A,DIR_B")
-    first, second = (_source(spec, domain, path, names, stats, f"unpaired {domain} {split}") for domain, names in chosen.items())
+    chosen["A"] += strays  # which are reported once
+    first, second = (_source(spec, domain, path, names, stats, f"unpaired {domain} {split}", strays=strays) for domain, names in chosen.items())
     return first, second
 
 
 def _folder(spec: str, domain: str, path: Path, split: str) -> Source:
     name = pairs.title(spec, domain)
-    stats = pairs.listing(path, name)
+    stats = pairs.listed(path, name)
     found = pairs.in_split(pairs.places(stats), split, name)
-    return _source(spec, domain, path, list(found), stats, f"unpaired {split}", f"{path.name}/")
+    strays = {file: place.problem for file, place in found.items() if place.problem}
+    return _source(spec, domain, path, list(found), stats, f"unpaired {split}", f"{path.name}/", strays)
 
 
-def _source(spec: str, domain: str, path: Path, names: list[str], stats: dict[str, tuple[int, int]], identity: str, prefix: str = "") -> Source:
+def _source(
+    spec: str,
+    domain: str,
+    path: Path,
+    names: list[str],
+    stats: dict[str, Facts],
+    identity: str,
+    prefix: str = "",
+    strays: Mapping[str, str] | None = None,
+) -> Source:
     def read(i: int):
+        if strays and names[i] in strays:
+            raise BadImage(strays[names[i]])
         return pairs.picture(path, names[i])
 
     stamp = [[file, *stats[file]] for file in names]

@@ -168,7 +168,7 @@ def test_numbers_in_a_table_can_be_binned(tmp_path):
         ("t.csv", "file,a\n1.png,1\n2.png,1\n", "&names={a}_*", "has both a table and a pattern of names: choose one"),
         ("t.csv", "file,a,a_x\n1.png,x,1\n2.png,y,1\n", "", "has two attributes called 'a_x'"),
         ("t.csv", "file,a\n1.png,1\n3.png,1\n", "", "2 of 3 images .* 2.png has no row in t.csv; 3.png is listed in t.csv, but no such image is there"),
-        ("t.csv", "file,a\n1.png,1\n2.png,\n", "", "1 of 2 images of .* cannot be used: 2.png has no a:"),
+        ("t.csv", "file,a\n1.png,1\n2.png,\n", "", "1 of 2 images of .* cannot be used: 2.png has no a in t.csv, line 3:"),
         ("t.txt", "2\na b\n1.png 1 -1\n2.png 1\n", "", "t.txt in .*, line 4: expected a file and 2 values, got 1 for '2.png'"),
         ("t.txt", "2\na b\n1.png 1 -1\n2.png 1 l\n", "", "line 4: the values of 2.png must be -1 or 1, got 'l'"),
         ("t.txt", "3\na b\n1.png 1 -1\n2.png 1 1\n", "", "lists 2 files, but announces 3: fetch it again"),
@@ -207,7 +207,7 @@ def test_what_has_no_row_can_be_skipped_and_rows_stay_aligned(tmp_path):
     assert data.skipped == (
         "2.png has no row in t.csv",
         "3.png is empty (0 bytes)",
-        "4.png has no hair",
+        "4.png has no hair in t.csv, line 3",
         "9.png is listed in t.csv, but no such image is there",
     )
 

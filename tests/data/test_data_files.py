@@ -245,7 +245,7 @@ def test_missing_and_empty_sources(tmp_path, cache, failure):
     (tmp_path / "empty" / "notes.txt").write_text("x")
     assert "does not exist" in failure(f"folder:{tmp_path / 'nowhere'}")
     assert "is a file, not a folder" in failure(f"folder:{tmp_path / 'file'}")
-    assert "holds no images (looked for .png .jpg" in failure(f"folder:{tmp_path / 'empty'}")
+    assert "holds no images (looked for .png .apng .jpg" in failure(f"folder:{tmp_path / 'empty'}")
     assert "does not exist" in failure(f"zip:{tmp_path / 'nowhere.zip'}")
     assert "is a folder, not a zip file" in failure(f"zip:{tmp_path / 'empty'}")
     assert "is not a readable zip file" in failure(f"zip:{tmp_path / 'file'}")

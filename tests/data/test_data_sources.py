@@ -127,7 +127,7 @@ def test_idx_folder(mnist):
     train, test, every = (jaxgan.data.open(f"idx:{mnist}", split=split) for split in ("train", "test", "all"))
     np.testing.assert_array_equal(train.arrays["image"][..., 0], idx.read(mnist / "train-images-idx3-ubyte.gz"))
     np.testing.assert_array_equal(train.arrays["label"], np.arange(7))
-    assert (test.size, every.size, test.class_count, every.class_count) == (3, 10, 3, 7)
+    assert (test.size, every.size, test.class_count, every.class_count) == (3, 10, 7, 7)
     assert train.arrays["image"].shape == (7, 4, 5, 1)
 
 
