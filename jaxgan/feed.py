@@ -163,7 +163,7 @@ def compile_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[A
     elif mesh is not None:
         whole = parallel.replicated(mesh)
         shardings = (whole, whole, parallel.split(mesh, axis=1), whole)
-        compiled = jax.jit(pure(), donate_argnums=0, in_shardings=shardings, out_shardings=(whole, whole))
+        compiled = jax.jit(parallel.on_mesh(pure(), mesh), donate_argnums=0, in_shardings=shardings, out_shardings=(whole, whole))
     else:
         compiled = jax.jit(pure(), donate_argnums=0)
     return compiled.lower(*arguments).compile()

@@ -19,9 +19,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxgan.state import Batch, Metrics, PyTree, State
-
-AXIS = "data"
-"""The name of the mapped axis, in meshes and in pmap."""
+from jaxgan.update import AXIS
 
 Step = Callable[[State, Any, jax.Array], tuple[State, Metrics]]
 
@@ -87,6 +85,19 @@ def _on(tree: PyTree, mesh: Mesh) -> bool:
     return all(isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding == wanted) for x in leaves[:1])
 
 
+def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """Return `function` as it is traced with `mesh` current, so that what it draws per example is split as its batch is.
+
+    For functions that are jitted with shardings of `mesh`; see `update.split_over_mesh`.
+    """
+
+    def traced(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced
+
+
 def jit_step(family: ModuleType, config: Any, mesh: Mesh | None = None) -> Step:
     """`family.train_step` compiled: (state, batch [B, ...], key) -> (state, metrics). The state is donated.
 
@@ -100,7 +111,7 @@ def jit_step(family: ModuleType, config: Any, mesh: Mesh | None = None) -> Step:
     if mesh is None:
         return jax.jit(step, donate_argnums=0)
     whole, cut = replicated(mesh), split(mesh)
-    compiled = jax.jit(step, donate_argnums=0, in_shardings=(whole, cut, whole), out_shardings=(whole, whole))
+    compiled = jax.jit(on_mesh(step, mesh), donate_argnums=0, in_shardings=(whole, cut, whole), out_shardings=(whole, whole))
 
     def mesh_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         if _on(state, mesh) and isinstance(jax.tree.leaves(state)[0], jax.core.Tracer):

@@ -35,7 +35,8 @@ def example_keys(key: jax.Array, count: int, axis_name: str | None = None, first
       first: global index of the first example (for drawing in chunks).
     """
     offset = first if axis_name is None else first + jax.lax.axis_index(axis_name) * count
-    return jax.vmap(partial(jax.random.fold_in, key))(offset + jnp.arange(count))
+    keys = jax.vmap(partial(jax.random.fold_in, key))(offset + jnp.arange(count))
+    return keys if axis_name is not None else split_over_mesh(keys)
 
 
 def example_streams(keys: jax.Array, name: str) -> jax.Array:
@@ -49,6 +50,30 @@ def example_streams(keys: jax.Array, name: str) -> jax.Array:
 def device_mean(tree: PyTree, axis_name: str | None) -> PyTree:
     """Mean over the mapped axis; the identity where there is none."""
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+AXIS = "data"
+"""Name of the axis over which a batch is split, in meshes and in pmap."""
+
+
+def split_over_mesh(tree: PyTree) -> PyTree:
+    """Split arrays [B, ...] along B over the current mesh, if it has an axis `AXIS` that XLA partitions.
+
+    Examples that exist before any data does (keys, and so latents) carry no sharding. Without this
+    constraint XLA computes everything that follows from them in full on every device.
+    `parallel.jit_step` sets the mesh; in a jit of your own, `jax.set_mesh(mesh)` does.
+    The identity without such a mesh, and for a B that does not divide evenly.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if AXIS not in mesh.auto_axes or mesh.shape[AXIS] == 1:
+        return tree
+
+    def split(array: jax.Array) -> jax.Array:
+        if array.shape[0] % mesh.shape[AXIS]:
+            return array
+        return jax.lax.with_sharding_constraint(array, jax.sharding.PartitionSpec(AXIS))
+
+    return jax.tree.map(split, tree)
 
 
 def device_count(axis_name: str | None) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import parallel
+from jaxgan import parallel, update
 from tests import tiny_family
 
 CONFIG = tiny_family.Config(optimizer_name="sgd", optimizer=tiny_family.Adam(learning_rate=0.1))
@@ -144,3 +144,34 @@ def test_scan_refuses_wrong_depth():
         step(fresh_state(), batches()[0], KEY)
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         parallel.scan_steps(partial(tiny_family.train_step, CONFIG), 0)
+
+
+def drawn(key):
+    return jax.vmap(partial(jax.random.normal, shape=(3,)))(update.example_keys(key, 8))
+
+
+def constraints(function):
+    return str(jax.make_jaxpr(function)(KEY)).count("sharding_constraint")
+
+
+def test_draws_are_split_over_the_current_mesh():
+    """On `jit_step`'s mesh, and in a jit of one's own under `jax.set_mesh`."""
+    mesh = parallel.data_mesh(jax.devices()[:4])
+    assert constraints(parallel.on_mesh(drawn, mesh)) == 1
+    with jax.set_mesh(mesh):
+        latents = jax.jit(drawn)(KEY)
+    assert latents.sharding.shard_shape(latents.shape) == (2, 3)
+    np.testing.assert_array_equal(latents, drawn(KEY))
+
+
+def test_draws_are_left_alone_where_nothing_is_to_split():
+    """Without a mesh, on one device, for counts that do not divide, on axes of other names and in a mapped function."""
+    mesh = parallel.data_mesh(jax.devices()[:4])
+    other = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("model",))
+    assert constraints(drawn) == 0
+    assert constraints(parallel.on_mesh(drawn, parallel.data_mesh(jax.devices()[:1]))) == 0
+    assert constraints(parallel.on_mesh(lambda key: update.example_keys(key, 6), mesh)) == 0
+    assert constraints(parallel.on_mesh(drawn, other)) == 0
+    specs = {"in_specs": jax.P(), "out_specs": jax.P("data")}
+    mapped = jax.shard_map(lambda key: update.example_keys(key, 2, "data"), mesh=mesh, **specs)
+    assert constraints(mapped) == 0

@@ -97,6 +97,8 @@ def test_scaling():
     one, two = (next(line for line in lines if (line["parallel"], line["devices"]) == ("mesh", count)) for count in (1, 2))
     assert one["weak_efficiency"] == 1
     assert two["weak_efficiency"] == pytest.approx(2 * one["median_ms"] / two["median_ms"], abs=0.01)
+    assert [line.get("split") for line in lines[:2]] == [1, None]
+    assert two["least_split"] < two["split"] <= 2
     assert two["ratio"] == pytest.approx(two["median_ms"] / lines[3]["median_ms"], abs=0.01)
 
 

@@ -13,9 +13,11 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import jaxgan
+from benchmarks import scaling
 from jaxgan import parallel, update
 from jaxgan.families import adversarial, stylegan, translation
 from tests.contract.helpers import (
+    BATCH,
     EVERY,
     FAMILIES,
     KEY,
@@ -66,6 +68,26 @@ def test_eight_devices_equal_one_with_the_default_optimizer(name):
     family, config = EVERY[name].family, setting(name, "default")
     eight = play(family, config, mapped_step("pmap", family, config))
     assert_losses_close(eight.metrics, default_run(name).played.metrics, 1e-3)
+
+
+def share(name):
+    """FLOPs of a step on one device over those of each of eight; 8 is perfect."""
+    family, config = EVERY[name].family, setting(name, "sgd")
+    one, each = (scaling.flops_per_device(family, config, BATCH, devices) for devices in (1, 8))
+    return one / each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE and name != "stylegan" else name for name in FAMILIES]
+)
+def test_eight_devices_share_the_work(name):
+    assert share(name) > 6.5
+
+
+def test_devices_that_repeat_the_work_are_seen(monkeypatch):
+    """The comparison above can fail: it does where latents are not split."""
+    monkeypatch.setattr(update, "split_over_mesh", lambda tree: tree)
+    assert share("dcgan") < 4
 
 
 PACKAGE = Path(jaxgan.__file__).parent
