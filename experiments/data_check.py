@@ -16,7 +16,7 @@ import numpy as np
 import jaxgan.data
 from jaxgan.errors import JaxganError
 
-_SHOWN = 20
+_SHOWN, _NAMED = 20, 5
 
 
 def report(data: jaxgan.data.Dataset) -> str:
@@ -61,7 +61,15 @@ def _class_lines(data: jaxgan.data.Dataset) -> list[str]:
     counts = np.bincount(data.arrays["label"], minlength=data.class_count)
     lines = [f"classes      {data.class_count}; the smallest has {counts.min()} examples, the largest {counts.max()}"]
     lines += [f"  {label:>4} {name:<20} {count:>8}  {count / data.size:6.1%}" for label, (name, count) in enumerate(zip(data.classes[:_SHOWN], counts))]
-    return lines + [f"  and {data.class_count - _SHOWN} more"] * (data.class_count > _SHOWN)
+    lines += [f"  and {data.class_count - _SHOWN} more"] * (data.class_count > _SHOWN)
+    absent = [name for name, number in zip(data.classes, counts) if not number]
+    return lines + [f"  warning: no example is of the class {_some(absent)}, so nothing can be learnt of it"] * bool(absent)
+
+
+def _some(names: list[str]) -> str:
+    """The first few of these, and how many more."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def map_lines(data: jaxgan.data.Dataset) -> list[str]:
@@ -73,12 +81,15 @@ def map_lines(data: jaxgan.data.Dataset) -> list[str]:
         pixels += found
         shown += found > 0
     shares = pixels / pixels.sum()
-    never = int((pixels[:count] == 0).sum())
-    absent = f", {never} of them in no pixel" if never else ""
-    lines = [f"label maps   {count} classes{absent}; unknown in {shares[count]:.1%} of the pixels", f"instances    {_instances(data)}"]
+    absent = [name for name, number in zip(data.classes, pixels) if not number]
+    never = f", {len(absent)} of them in no pixel" if absent else ""
+    lines = [f"label maps   {count} classes{never}; unknown in {shares[count]:.1%} of the pixels", f"instances    {_instances(data)}"]
     rows = [*enumerate(data.classes[:_SHOWN])] + [(count, "unknown")] * bool(pixels[count])
     lines += [f"  {i:>4} {name:<20} {shares[i]:6.1%} of the pixels, in {shown[i]:>6} of {data.size} images" for i, name in rows]
-    return lines + [f"  and {count - _SHOWN} more classes"] * (count > _SHOWN)
+    lines += [f"  and {count - _SHOWN} more classes"] * (count > _SHOWN)
+    lines += [f"  warning: no pixel is of the class {_some(absent)}: look whether the ids are those of the classes"] * bool(absent)
+    remedy = "if the id that counts as unknown is a class, give another ?unknown="
+    return lines + [f"  warning: more than half of the pixels are of unknown class: {remedy}"] * bool(shares[count] > 0.5)
 
 
 def _instances(data: jaxgan.data.Dataset) -> str:

@@ -47,7 +47,8 @@ def reader(config: Any, run: Path, source: Path, unknown: str | None, instances:
     if instances is not None and not instances.exists():
         raise DataError(f"{instances} does not exist: name the map of instances, or the folder of them")
     partners = None if instances is None else _partners(source, instances)
-    return partial(_read, config, unknown_ids(run, unknown), source, partners)
+    masks = config.classes == 2 and not config.unknown and unknown is None
+    return partial(_read, config, unknown_ids(run, unknown), masks, source, partners)
 
 
 def _partners(source: Path, instances: Path) -> dict[str, Path]:
@@ -61,8 +62,11 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _read(config: Any, ids: layouts.Ids, source: Path, partners: dict[str, Path] | None, path: Path) -> np.ndarray:
+def _read(config: Any, ids: layouts.Ids, masks: bool, source: Path, partners: dict[str, Path] | None, path: Path) -> np.ndarray:
+    """The map at `path`, see `reader`. masks: two classes without unknown pixels, so that masks of 0 and 255 show them."""
     found = _ids(path)
+    white = layouts.white(layouts.present(found)) if masks else 0
+    ids = layouts.Ids((), 2, white) if white else ids
     classes = ids.classes(found, config.classes, "give another --unknown")
     if not config.unknown and (classes == config.classes).any():
         row, column = np.argwhere(classes == config.classes)[0]

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from jaxgan.data import images
+from jaxgan.data import images, layouts
 from jaxgan.errors import JaxganError, RunError
 from jaxgan.images import encode_png
 
@@ -255,11 +255,17 @@ def png_map(studio: Studio, body: bytes) -> np.ndarray:
 
 
 def fitted_map(studio: Studio, body: bytes) -> np.ndarray:
-    """The bytes of an image file of ids, of any size -> int32 [H, W], cut to the studio's shape; 255 counts as unknown where it is no class."""
+    """The bytes of an image file of ids, of any size -> int32 [H, W], cut to the studio's shape.
+
+    255 counts as unknown where it is no class. Of two classes and nothing unknown, a mask of 0 and 255 is a map.
+    """
     ids = _decoded("map", lambda: images.fit(images.decode_ids(body), studio.size, None)).astype(np.int32)
     count = len(studio.names)
     if studio.unknown and count < 255:
         ids[ids == 255] = count
+    white = layouts.white(layouts.present(ids)) if count == 2 and not studio.unknown else 0
+    if white:
+        ids = ids // white
     return _checked(studio, ids)
 
 

@@ -10,19 +10,21 @@ mask, seg, segmentation; inst, instance; SegmentationClass and the like of PASCA
 folder of a split alone holds images where none is called so. Training and validation are train and val. Files that belong together have equal names,
 up to the extension; other sub-folders are part of the names.
 
-Maps are PNG files, or others without loss, whose pixels are ids: grey of 1 to 16 bits, or indices of a palette. Instance ids only tell one thing from its
-neighbour.
+Maps are PNG files, or others without loss, whose pixels are ids: grey of 1 to 16 bits, or indices of a palette. JPEG maps are refused, for compression
+changes ids, and coloured maps too: `experiments.colour_layouts` converts them. Instance ids only tell one thing from its neighbour.
 
 `unknown` is an id, or several with commas, of pixels of no class, 255 unless it is given; with 0 among them, ids count from 1 and classes from 0.
 `classes` is their number; their names, with commas; or a text file of a name each line, in DIR or a path of its own. Without it the highest id of all
 splits tells. In the arrays, ids are 0 to classes - 1, and `classes` where the class is unknown.
+
+Masks of 0 and 255 (or 65535) alone, in all splits, have two classes, and nothing in them is unknown, unless `unknown` is given.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -55,30 +57,44 @@ class Ids:
 
     unknown: ids of no class.
     count: number of classes; None: not known yet.
+    white: the id that stands for class 1, in masks of 0 and that one; 0: ids stand for themselves.
     """
 
     unknown: tuple[int, ...]
     count: int | None
+    white: int = 0
 
     @property
     def first(self) -> int:
         """The id of class 0."""
         return int(0 in self.unknown)
 
-    def highest(self, ids: np.ndarray) -> int:
+    def highest(self, ids: Iterable[int]) -> int:
         """The highest class among these ids; -1 where all are unknown."""
-        known = np.setdiff1d(ids, self.unknown)
-        return int(known.max()) - self.first if known.size else -1
+        known = set(ids) - set(self.unknown)
+        return max(known) - self.first if known else -1
 
     def classes(self, ids: np.ndarray, count: int, remedy: str = "give another ?classes= or ?unknown=") -> np.ndarray:
         """[H, W] -> classes, uint8 or uint16 [H, W], `count` where unknown. Raises BadImage: an id that is out of range; `remedy` says what else to do."""
+        if self.white:
+            ids = np.where(ids == self.white, 1, ids)
         unknown = np.isin(ids, self.unknown)
         wrong = ~unknown & (ids >= count + self.first)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            these = f"{self.first} to {count + self.first - 1}, and {' and '.join(map(str, self.unknown))} where unknown"
+            these = f"{self.first} to {count + self.first - 1}" + f", and {' and '.join(map(str, self.unknown))} where unknown" * bool(self.unknown)
             raise images.BadImage(f"has the id {ids[row, column]} in row {row}, column {column}, but ids are {these}: repair it, or {remedy}")
         return np.where(unknown, count, ids.astype(np.int64) - self.first).astype(np.uint8 if count <= 255 else np.uint16)
+
+
+def present(ids: np.ndarray) -> set[int]:
+    """Which ids a map has."""
+    return set(np.flatnonzero(np.bincount(ids.ravel())).tolist())
+
+
+def white(ids: set[int]) -> int:
+    """The brightest level, 255 or 65535, where there are no others but it and 0; else 0."""
+    return next((level for level in (255, 65_535) if level in ids and ids <= {0, level}), 0)
 
 
 def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Source:
@@ -100,12 +116,17 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
                 "labels beside it, or name both, layout:IMAGES,MAPS"
             )
     ids, names = _ids(spec, path, options)
-    counted = None if ids.count is not None else _counter(spec, root, [file for file, place in every.items() if place.domain == "layout"], ids)
-    used = found if counted is None else every  # the classes are those of all splits
+    maps = [file for file, place in every.items() if place.domain == "layout"]
+    settled = _settled(spec, root, maps, ids, "unknown" in options)
+    used = found if ids.count and "unknown" in options else every  # the classes are those of all splits
     rows = _rows(found, kinds)
 
     def read(i: int) -> tuple[np.ndarray, ...]:
-        return _read(root, *rows[i], ids, lambda: ids.count or len(counted() if counted else ()))
+        return _read(root, *rows[i], settled)
+
+    def counted() -> tuple[str, ...]:
+        ids = settled()
+        return ("0", str(ids.white)) if ids.white else tuple(map(str, range(ids.count or 0)))
 
     return Source(
         spec,
@@ -115,9 +136,9 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
         names,
         [[file, *listed[file], place.domain] for file, place in used.items()],
         (path if path.exists() else Path(rest.split(",")[0]).expanduser()) / CACHE_NAME,
-        f"layout {split} {ids.unknown} {ids.count} {names}" + (f" with {rest}" if not path.exists() else ""),
+        f"layout {split} {ids.unknown}{' as told' * ('unknown' in options)} {ids.count} {names}" + (f" with {rest}" if not path.exists() else ""),
         parts=tuple(kinds),
-        counted=counted,
+        counted=None if names else counted,
     )
 
 
@@ -204,30 +225,70 @@ def _ids(spec: str, folder: Path, options: Mapping[str, str]) -> tuple[Ids, tupl
     return Ids(tuple(sorted({int(text) for text in unknown})), len(names) or None), names
 
 
-def _counter(spec: str, root: Path, maps: list[str], ids: Ids) -> Callable[[], tuple[str, ...]]:
-    """Reads all maps when first called, and returns the names "0", "1", ... of the classes up to the highest. Raises DataError where no pixel has one."""
+def _settled(spec: str, root: Path, maps: list[str], ids: Ids, told: bool) -> Callable[[], Ids]:
+    """What the maps tell beside the options: their number of classes, and whether they are masks. Reads them when first called, as far as needed.
+
+    Args:
+      told: the options say what is unknown, so that 255 is what they make of it.
+
+    Raises DataError: no map that can be read, no pixel of a class, masks of two levels where more classes are expected.
+    """
+    if ids.count and (told or ids.count == 1):
+        return lambda: ids
     lock = threading.Lock()
-    found: list[int] = []
+    found: list[Ids] = []
 
-    def highest(file: str) -> int:
-        try:
-            return ids.highest(pairs.picture(root, file, images.decode_ids))
-        except images.BadImage:  # told when its example is read
-            return -1
-
-    def count() -> tuple[str, ...]:
+    def settle() -> Ids:
         with lock:
             if not found:
-                with ThreadPoolExecutor(8, thread_name_prefix="jaxgan-count") as pool:
-                    found.append(1 + max(pool.map(highest, maps)))
-        if not found[0]:
-            raise DataError(f"the label maps of {spec} hold no class in any pixel: look at {maps[0]}, or give another ?unknown=")
-        return tuple(map(str, range(found[0])))
+                found.append(_with_levels(spec, maps[0], ids, _levels(spec, root, maps, every=not ids.count), told))
+        return found[0]
 
-    return count
+    return settle
 
 
-def _read(root: Path, names: tuple[str, ...], reason: str, ids: Ids, count: Callable[[], int]) -> tuple[np.ndarray, ...]:
+def _levels(spec: str, root: Path, maps: list[str], every: bool) -> set[int]:
+    """The ids of all maps together; unless `every`, of as many as show that they are no masks of two levels. Raises DataError: none can be read."""
+
+    def look(file: str) -> set[int] | images.BadImage:
+        try:
+            return present(pairs.picture(root, file, images.decode_ids))
+        except images.BadImage as error:
+            return error
+
+    levels: set[int] = set()
+    bad = ""
+    with ThreadPoolExecutor(8, thread_name_prefix="jaxgan-count") as pool:
+        for start in range(0, len(maps), 64):
+            for file, found in zip(maps[start : start + 64], pool.map(look, maps[start : start + 64])):
+                if isinstance(found, set):
+                    levels |= found
+                else:
+                    bad = bad or f"{file} {found}"
+            if not every and len(levels) > 1 and not white(levels):
+                break
+    if not levels:
+        raise DataError(f"no label map of {spec} can be read: {bad}")
+    return levels
+
+
+def _with_levels(spec: str, first: str, ids: Ids, levels: set[int], told: bool) -> Ids:
+    """`ids` with what the levels of all maps tell; `first`: a map to look at."""
+    top = 0 if told or 0 not in levels else white(levels)
+    if top and (ids.count or 2) > 2:
+        raise DataError(
+            f"the label maps of {spec} are masks of 0 and {top}, which are two classes, but ?classes= has {ids.count}: give two names, or "
+            f"?unknown={top} if {top} stands for pixels of no class"
+        )
+    if top:
+        return Ids((), 2, top)
+    count = ids.count or 1 + ids.highest(levels)
+    if not count:
+        raise DataError(f"the label maps of {spec} hold no class in any pixel: look at {first}, or give another ?unknown=")
+    return replace(ids, count=count)
+
+
+def _read(root: Path, names: tuple[str, ...], reason: str, settled: Callable[[], Ids]) -> tuple[np.ndarray, ...]:
     if reason:
         raise images.BadImage(reason)
     image = pairs.picture(root, names[0])
@@ -238,7 +299,8 @@ def _read(root: Path, names: tuple[str, ...], reason: str, ids: Ids, count: Call
             if array.shape != image.shape[:2]:
                 sizes = [f"{height}x{width}" for height, width in (array.shape, image.shape[:2])]
                 raise images.BadImage(f"is {sizes[0]}, but the image {sizes[1]}: both must be of one size")
-            maps.append(ids.classes(array, count()) if part == "layout" else array.astype(np.uint16))
+            ids = settled() if part == "layout" else None
+            maps.append(array.astype(np.uint16) if ids is None else ids.classes(array, ids.count or 0))
         except images.BadImage as error:
             raise images.BadImage(f"has the {_NOUNS[part][:-1]} {name}, which {error}") from None
     return image, *maps

@@ -325,7 +325,11 @@ def test_the_cache_is_found_again_and_follows_files_and_options(tmp_path, decode
     os.utime(target, ns=(1, 1))
     assert load(tmp_path / "set").class_count == 6
     assert load(f"{tmp_path / 'set'}?classes=3").class_count == 3
-    assert len(decoded) == 4
+    assert len(decoded) == 5, "whether these are masks of two levels is seen in all splits, too"
+    assert load(f"{tmp_path / 'set'}?unknown=2&classes=3").class_count == 3
+    target.touch()
+    assert load(f"{tmp_path / 'set'}?unknown=2&classes=3").class_count == 3
+    assert len(decoded) == 6
 
 
 def test_from_layouts_refuses_what_does_not_fit():
