@@ -185,7 +185,9 @@ def _from_file(path: Path) -> Palette:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
         raise DataError(f"cannot read the palette {path} ({getattr(error, 'strerror', None) or error}): name a text file") from None
-    colours, ids, classes = [], [], []
+    colours: list[int] = []
+    ids: list[int] = []
+    classes: list[str] = []
     for number, line in enumerate(lines, 1):
         colour, name = _parsed(line)
         if not line.strip():
