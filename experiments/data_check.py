@@ -109,7 +109,7 @@ def balance(data: jaxgan.data.Dataset) -> list[str]:
     for column, name in enumerate(data.attributes):
         group, members = starts.get(column, ("", 1))
         lines += [f"  {group}: one of {members}"] if members > 1 else []
-        told = known[sets, column]
+        told = data.told[:, column]
         count, total = int(values[told, column].sum()), int(told.sum())
         constant = f"  warning: {'always' if count else 'never'} 1, so nothing can be learnt of it" if count in (0, total) else ""
         lines.append(f"    {name:<28} {count:>8}  {count / total:6.1%}{constant}")

@@ -95,7 +95,8 @@ def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: in
     Raises DataError: a set without that array, sets of other names; NonFiniteError.
     """
     names = train.attributes if kind == "attributes" else train.classes
-    if ARRAY[kind] not in train.arrays or held_out.classes != train.classes or held_out.attributes != train.attributes:
+    told = [(each.classes, each.attributes, each.known) for each in (train, held_out)]
+    if ARRAY[kind] not in train.arrays or told[0] != told[1]:
         raise DataError(f"{train.name} has no {ARRAY[kind]} for each image, or not the same ones in its held-out part: see python -m experiments.data_check")
     meta = {"kind": kind, "image_size": recipe.image_size, "channels": train.channels, "network": recipe.network, "outputs": names, "groups": train.groups}
     network = judges.build(meta)
@@ -105,8 +106,9 @@ def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: in
     padded = dataclasses.replace(train, arrays={name: _padded(array, recipe.augment.crop // 2) for name, array in _needed(kind, train).items()})
     params = fit(_loss(kind, network, train), params, padded, **settings, augment=recipe.augment, say=say)  # type: ignore[arg-type]
     right = accuracy(Judge(kind, "", network, judges.stored(params), meta), held_out)
+    counts = {"counts": _told(held_out)} if held_out.known and kind == "attributes" else {}
     meta |= {
-        "held_out": {**right, "count": held_out.size, "fingerprint": held_out.fingerprint},
+        "held_out": {**right, "count": held_out.size, **counts, "fingerprint": held_out.fingerprint},
         "split": split,
         "data": without_folders(train.name),
         "fingerprint": train.fingerprint,
@@ -114,12 +116,21 @@ def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: in
         "versions": {**checkpoint.versions(), "device": jax.devices()[0].device_kind},
     }
     checksum = judges.save(out, params, meta)
-    say(f"{out}: {', '.join(f'{name} {value:.4f}' for name, value in right.items())} of {held_out.size} held-out; {checksum[:16]}")
+    of = {name: f" of {count}" for name, count in counts.get("counts", {}).items()}
+    shares = ", ".join(f"{name} {value:.4f}{of.get(name, '')}" for name, value in right.items())
+    say(f"{out}: {shares} of {held_out.size} held-out; {checksum[:16]}")
     return judges.open_judge(out)
 
 
 def _needed(kind: str, dataset: Dataset) -> dict[str, np.ndarray]:
-    return {name: np.asarray(dataset.arrays[name]) for name in ("image", ARRAY[kind])}
+    sets = ("set",) if kind == "attributes" and dataset.known else ()
+    return {name: np.asarray(dataset.arrays[name]) for name in ("image", ARRAY[kind], *sets)}
+
+
+def _told(dataset: Dataset) -> dict[str, int]:
+    """Of each group, or of each binary attribute, how many examples are of a set that tells it."""
+    config = Attributes(dataset.attributes, dataset.groups)
+    return {name: int(dataset.told[:, columns.start].sum()) for name, columns in judges.groups_of(config)}
 
 
 def _padded(array: np.ndarray, margin: int) -> np.ndarray:
@@ -130,12 +141,12 @@ def _padded(array: np.ndarray, margin: int) -> np.ndarray:
 
 
 def _loss(kind: str, network: Any, dataset: Dataset) -> Callable[[PyTree, Batch, jax.Array], jax.Array]:
-    config = Attributes(dataset.attributes, dataset.groups)
+    config = Attributes(dataset.attributes, dataset.groups, dataset.known)
 
     def loss(params: PyTree, batch: Batch, keys: jax.Array) -> jax.Array:
         logits, truth = network.apply({"params": params}, batch["image"], keys)[1], batch[ARRAY[kind]]
         if kind == "attributes":
-            return class_loss(config, logits, truth.astype(jnp.float32), None)[0]
+            return class_loss(config, logits, truth.astype(jnp.float32), batch.get("set"))[0]
         known = truth < logits.shape[-1]  # the id after the last is unknown
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(known, truth, 0))
         return jnp.sum(losses * known) / jnp.maximum(1, jnp.sum(known))
@@ -144,10 +155,11 @@ def _loss(kind: str, network: Any, dataset: Dataset) -> Callable[[PyTree, Batch,
 
 
 def accuracy(judge: Judge, held_out: Dataset) -> dict[str, float]:
-    """What the judge gets right of real images: "accuracy" of classes, or of each group of attributes; of pixels "accuracy" and "mean_iou"."""
+    """What the judge gets right of real images: "accuracy" of classes, or of each group of attributes among the images
+    whose set tells it; of pixels "accuracy" and "mean_iou"."""
     images, truth = held_out.arrays["image"], np.asarray(held_out.arrays[ARRAY[judge.kind]])
     if judge.kind == "attributes":
-        return judges.attribute_accuracy(judge, images, truth)
+        return judges.attribute_accuracy(judge, images, truth, held_out.told)
     if judge.kind == "classes":
         return {"accuracy": float(np.mean(judges.classify(judge, images) == truth))}
     from jaxgan.metrics.segmentation import confusion, mean_iou, pixel_accuracy

@@ -127,17 +127,18 @@ def _path(model: Model, options: argparse.Namespace) -> latent_codes.Way:
 def move(model: Model, options: argparse.Namespace) -> np.ndarray:
     """Rows [n, 1 + strengths, H, W, C] of images: as given, and then decoded with the attribute's vector added to their code, times each strength.
 
-    The vector is the difference of mean codes, of images that have the attribute (or class) `to` and of those that have `origin`, or have not `to`. Without
-    images given, the first of the latter are taken. Source: Larsen et al. 2015, section 3.2.
+    The vector is the difference of mean codes, of images that have the attribute (or class) `to` and of those that have `origin`, or have not `to`. Of several
+    data sets, those count that tell it. Without images given, the first of the latter are taken. Source: Larsen et al. 2015, section 3.2.
     """
     from jaxgan import data
 
     require(options.limit >= 2, f"--limit must be at least 2, got {options.limit}")
     dataset = data.open(options.data, image_size=model.image_size, channels=model.channels)
     require("image" in dataset.arrays, f"{options.data} holds pairs or two domains: give one of classes or attributes")
-    rows = np.arange(dataset.size)[:: -(-dataset.size // options.limit)]  # spread evenly, as folders come class by class
+    count = min(dataset.size, options.limit)  # at random, as folders come class by class and names may alternate between two kinds
+    rows = np.sort(np.random.default_rng(0).choice(dataset.size, count, replace=False))
     with_it = members(dataset, options.to, "--to")[rows]
-    without = ~with_it if options.origin is None else members(dataset, options.origin, "--from")[rows]
+    without = (told(dataset, options.to)[rows] & ~with_it) if options.origin is None else members(dataset, options.origin, "--from")[rows]
     names = (options.to, f"not {options.to}" if options.origin is None else options.origin)
     for group, name in zip((with_it, without), names, strict=True):
         require(group.any(), f"none of the {len(group)} images of {options.data} that were looked at is {name}: raise --limit, or name another")
@@ -167,6 +168,13 @@ def members(dataset: Dataset, name: str, flag: str) -> np.ndarray:
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     require(False, f"{flag} must be a class or attribute of {dataset.name}, which are {shown}, got {name!r}")
     return np.zeros(0, bool)
+
+
+def told(dataset: Dataset, name: str) -> np.ndarray:
+    """Of which images it is known whether they have this attribute or class, bool [N]."""
+    if name in dataset.attributes:
+        return dataset.told[:, dataset.attributes.index(name)]
+    return np.ones(dataset.size, bool)
 
 
 def difference(codes: np.ndarray, with_it: np.ndarray, without: np.ndarray) -> np.ndarray:

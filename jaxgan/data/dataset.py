@@ -75,6 +75,13 @@ class Dataset:
         """Number of classes; 0 without labels or label maps."""
         return len(self.classes)
 
+    @property
+    def told(self) -> np.ndarray:
+        """Which attributes are known of each example, bool [N, K]: all of them, unless sets were combined. The others are 0 in "attributes"."""
+        if not self.known:
+            return np.ones((self.size, len(self.attributes)), bool)
+        return np.array(self.known, bool)[np.asarray(self.arrays["set"])]
+
     @functools.cached_property
     def unknown(self) -> bool:
         """Whether any pixel of the label maps is of no known class. Reads them all once."""

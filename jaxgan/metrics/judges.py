@@ -55,7 +55,7 @@ class Judge(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """Columns of attributes as `jaxgan.families.attributes` reads them, of a single data set."""
+    """Columns of attributes as `jaxgan.families.attributes` reads them."""
 
     attributes: tuple[str, ...]
     groups: tuple[tuple[str, int], ...]
@@ -189,18 +189,29 @@ def columns_of(judge: Judge) -> Attributes:
     return Attributes(tuple(judge.meta["outputs"]), tuple((name, count) for name, count in judge.meta.get("groups", ())))
 
 
-def attribute_accuracy(judge: Judge, images: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+def groups_of(config: Attributes) -> list[tuple[str, range]]:
+    """Name and columns of each group; a binary attribute is a group of one."""
+    return list(zip([name for name, _ in config.groups] or config.attributes, group_columns(config), strict=True))
+
+
+def attribute_accuracy(judge: Judge, images: np.ndarray, wanted: np.ndarray, told: np.ndarray | None = None) -> dict[str, float]:
     """Of each group, and of each binary attribute, the share of images [N, H, W, C] that show what is `wanted`, 0 or 1 [N, K].
+
+    Args:
+      told: which of `wanted` is known, bool [N, K]: what a data set does not tell counts neither as right nor as wrong, and a group that no image tells has
+        no share. None: all of it.
 
     The K columns are the judge's, in its order. Raises ValueError: a judge of another kind, other columns.
     """
     found, config = attributes(judge, images), columns_of(judge)
     require(found.shape == np.shape(wanted), f"wanted must be 0 or 1 {list(found.shape)}, got {list(np.shape(wanted))}")
-    names = [name for name, _ in config.groups] or config.attributes
-    return {
-        name: float((found[:, columns.start : columns.stop] == wanted[:, columns.start : columns.stop]).all(axis=1).mean())
-        for name, columns in zip(names, group_columns(config), strict=True)
-    }
+    told = np.ones(found.shape, bool) if told is None else told
+    shares = {}
+    for name, columns in groups_of(config):
+        rows, part = told[:, columns.start], slice(columns.start, columns.stop)
+        if rows.any():
+            shares[name] = float((found[rows, part] == wanted[rows, part]).all(axis=1).mean())
+    return shares
 
 
 def _require_kind(judge: Judge, kind: str) -> None:

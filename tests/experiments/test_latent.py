@@ -225,12 +225,24 @@ def test_an_attribute_is_a_difference_of_mean_codes(run, capsys, spec, names, wi
     assert f"{names[1]}: {with_it.sum()} images" in capsys.readouterr().out
 
 
-def test_a_limit_looks_at_images_spread_over_the_set(run):
-    """Every fourth, as classes come one after the other."""
+def test_a_limit_looks_at_images_drawn_at_random(run):
+    """Classes come one after the other, and every fourth image may be of one kind only."""
     grid = run("attribute", "--data", "classes", "--to", "cat", "--limit", 50, "--n", 1, "--strengths", "1")
-    images, labels = as_floats(PIXELS[::4]), LABELS[::4]
+    rows = np.sort(np.random.default_rng(0).choice(len(LABELS), 50, replace=False))
+    images, labels = as_floats(PIXELS[rows]), LABELS[rows]
     vector = images[labels == 2].mean(axis=0) - images[labels != 2].mean(axis=0)
-    np.testing.assert_allclose(grid[0, 1], images[0] + vector, atol=1e-5)
+    np.testing.assert_allclose(grid[0, 1], images[labels != 2][0] + vector, atol=1e-5)
+
+
+def test_of_several_sets_those_count_that_tell_the_attribute(run, monkeypatch):
+    """What a set does not tell is unknown, so its images are not among those without it."""
+    alone = data.dataset.with_attributes(data.from_arrays("alone", PIXELS), ATTRIBUTES, ("Odd", "Fifth"))
+    other = data.dataset.with_attributes(data.from_arrays("other", 255 - PIXELS), ATTRIBUTES[:, :1], ("Round",))
+    sets = {"alone": alone, "both": data.combine([alone, other]), "other first": data.combine([other, alone])}
+    monkeypatch.setattr("jaxgan.data.open", lambda spec, image_size, channels: sets[spec])
+    rows = [run("attribute", "--data", spec, "--to", "Odd", "--n", 3, "--strengths", "0", "1") for spec in sets]
+    for grid in rows[1:]:
+        np.testing.assert_allclose(grid, rows[0], atol=1e-5)
 
 
 def test_the_attribute_of_given_images(run, tmp_path):
@@ -280,7 +292,7 @@ def test_every_family_that_draws_from_noise(name, monkeypatch, tmp_path):
         ("attribute", ["--data", "classes", "--to", "dog"], "--to must be a class or attribute of classes, which are ant, bee, cat, got 'dog'"),
         ("attribute", ["--data", "classes", "--to", "ant", "--from", "dog"], "--from must be"),
         ("attribute", ["--data", "plain", "--to", "ant"], "plain has no classes and no attributes"),
-        ("attribute", ["--data", "classes", "--to", "cat", "--limit", "2", "--from", "bee"], "that were looked at is cat: raise --limit"),
+        ("attribute", ["--data", "classes", "--to", "ant", "--limit", "2", "--from", "bee"], "that were looked at is ant: raise --limit"),
     ],
 )
 def test_bad_requests_end_with_status_2(run, capsys, action, arguments, message):

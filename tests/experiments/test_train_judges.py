@@ -96,6 +96,47 @@ def test_what_is_unknown_does_not_count():
     np.testing.assert_allclose(slope[0, 0, 0], [-0.25, 0.25])
 
 
+def two_sets(count=160):
+    """Grey squares: of one set it is told whether they are bright, of the other which half is."""
+    random = np.random.default_rng(3)
+    bright, side = random.integers(0, 2, count), random.integers(0, 2, count)
+    plain = np.broadcast_to((40 + 160 * bright)[:, None, None, None], (count, 8, 8, 1)).astype(np.uint8)
+    halves = np.where((np.arange(8) >= 4)[None, None, :] == side[:, None, None], 230, 20)[:, [0] * 8, :, None].astype(np.uint8)
+    a = data.with_attributes(data.from_arrays("a", plain), bright[:, None], ("bright",))
+    b = data.with_attributes(data.from_arrays("b", halves), np.eye(2, dtype=np.uint8)[side], ("left", "right"), (("side", 2),))
+    return a, b
+
+
+def test_a_judge_of_several_sets_is_measured_by_what_each_tells(tmp_path):
+    """What a set did not tell was learnt as off, and counted as wrong: 0.5 where each set alone gives 1."""
+    both = data.combine(two_sets())
+    rest, held = split_off(both)
+    assert held.told.sum() == 20 + 2 * 20
+    recipe = Recipe((8, 8), {"widths": (8,), "hidden": 8, "normalise": False}, epochs=12, batch_size=16, learning_rate=1e-2)
+    lines = []
+    judge = train("attributes", recipe, rest, held, 0, tmp_path / "judge.npz", "every eighth", lines.append)
+    assert accuracy(judge, held) == {"bright": 1.0, "side": 1.0}
+    assert judge.meta["held_out"]["counts"] == {"bright": 20, "side": 20}
+    assert "bright 1.0000 of 20, side 1.0000 of 20 of 40 held-out" in lines[-1]
+    with pytest.raises(DataError, match="not the same ones in its held-out part"):
+        train("attributes", recipe, rest, two_sets()[0], 0, tmp_path / "judge.npz", "a")
+
+
+def test_what_a_set_does_not_tell_has_no_gradient():
+    import jax
+    import jax.numpy as jnp
+
+    class Table:
+        def apply(self, variables, images, keys):
+            return None, variables["params"]
+
+    both = data.combine(two_sets(4))
+    loss = judge_training._loss("attributes", Table(), both)
+    batch = {"image": None, "attributes": jnp.asarray(both.arrays["attributes"]), "set": jnp.asarray(both.arrays["set"])}
+    slope = jax.grad(loss)(jnp.ones((8, 3)), batch, None)
+    np.testing.assert_array_equal(np.asarray(slope) != 0, both.told)
+
+
 def test_fit_finds_a_mean_and_reports_a_nan():
     digits = data.open("digits")
     mean = float(digits.arrays["label"].mean())

@@ -125,6 +125,8 @@ def test_attributes_by_hand(monkeypatch):
     np.testing.assert_array_equal(judges.attributes(judge, np.zeros(2)), [[0, 1, 0, 1, 0, 1], [1, 0, 0, 0, 1, 0]])
     wanted = np.array([[0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 1, 0]])
     assert judges.attribute_accuracy(judge, np.zeros(2), wanted) == {"ink": 1.0, "bold": 0.5, "side": 0.5}
+    told = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0]], bool)
+    assert judges.attribute_accuracy(judge, np.zeros(2), wanted * told, told) == {"ink": 1.0, "bold": 0.5}, "no image tells the side"
     with pytest.raises(ValueError, match="wanted must be"):
         judges.attribute_accuracy(judge, np.zeros(2), wanted[:, :5])
 
