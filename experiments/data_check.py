@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 import jaxgan.data
-from jaxgan.errors import JaxganError
+from jaxgan.errors import DataError, JaxganError
 
 _SHOWN, _NAMED = 20, 5
 
@@ -124,6 +124,7 @@ def check(
     skip_bad: bool = False,
     cache_dir: Path | None = None,
     resize: Literal["cover", "stretch", "width"] = "cover",
+    verify: bool = False,
 ) -> None:
     """Print what a data source holds; exit with 2 and one sentence if it cannot be used.
 
@@ -137,9 +138,29 @@ def check(
         skip_bad: Leave unusable files out, and list them.
         cache_dir: Where decoded images are kept; otherwise JAXGAN_CACHE, beside the source, or ~/.cache/jaxgan.
         resize: How to bring them there: scale to cover the size and cut at the centre, stretch both sides, or scale to the width.
+        verify: Compare every decoded image in the cache with its checksum, and decode a damaged cache again. Otherwise only caches of up to 2 GB are
+            checked when they are opened; larger ones as training reads them.
     """
-    data = jaxgan.data.open(spec, image_size=image_size, channels=channels, split=split, skip_bad=skip_bad, cache_dir=cache_dir, resize=resize)
+
+    def opened() -> jaxgan.data.Dataset:
+        return jaxgan.data.open(spec, image_size=image_size, channels=channels, split=split, skip_bad=skip_bad, cache_dir=cache_dir, resize=resize)
+
+    data = opened()
+    if verify:
+        try:
+            read_whole(data)
+        except DataError:  # the cache has been given up: it is decoded again now
+            data = opened()
+            read_whole(data)
     print(report(data))
+    if verify and data.cache is not None:
+        print(f"verified     all {sum(array.nbytes for array in data.arrays.values()):,} bytes match their checksums")
+
+
+def read_whole(data: jaxgan.data.Dataset) -> None:
+    """Read and check what was not checked when the set was opened. Raises DataError if it is damaged."""
+    for array in data.arrays.values():
+        np.asarray(array)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxgan import data, parallel
 from jaxgan.data import streaming
+from jaxgan.data.checked import Checked
 from jaxgan.data.streaming import Streamed
 from jaxgan.state import Metrics, PyTree, State
 
@@ -42,7 +43,7 @@ class Feed:
     def __init__(self, dataset, spec, seed: int, attempt: int, steps_per_call: int, mesh=None, devices=None, resident: bool | None = None):
         given = {name: dataset.arrays[name] for name in spec}
         self._streams = any(isinstance(array, Streamed) for array in given.values())
-        self._arrays = {name: array if isinstance(array, Streamed) else np.asarray(array) for name, array in given.items()}
+        self._arrays = {name: array if isinstance(array, (Checked, Streamed)) else np.asarray(array) for name, array in given.items()}
         self._batch = next(iter(spec.values())).shape[0]
         self.sizes = {name: wanted.shape[1:3] for name, wanted in spec.items() if len(wanted.shape) >= 3}
         self.aligned = not dataset.independent
@@ -55,12 +56,13 @@ class Feed:
         """What every call is given besides its rows: the whole set on each device, or {} where batches are sent."""
         if not self.resident:
             return {}
+        arrays = {name: np.asarray(array) for name, array in self._arrays.items()}
         if self._mesh is not None:
-            return parallel.replicate(self._arrays, self._mesh)
+            return parallel.replicate(arrays, self._mesh)
         if self._devices is not None:
             mine = [device for device in self._devices if device.process_index == jax.process_index()]
-            return jax.device_put(self._arrays, parallel.replicated(parallel.data_mesh(mine)))
-        return jax.device_put(self._arrays)
+            return jax.device_put(arrays, parallel.replicated(parallel.data_mesh(mine)))
+        return jax.device_put(arrays)
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """int32 [k, B / p] by array: this process's rows for the call that starts at `step`; of aligned arrays all the same."""

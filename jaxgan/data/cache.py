@@ -6,6 +6,8 @@ these are. Of a set that is streamed an entry holds no images, only what was fou
 An entry is written under another name, flushed to the disk and then renamed, so that a folder of that name is whole whenever the process
 or the machine stopped.
 `<stamp>` follows the source's files: when they change, so does the name, and the outdated entry is removed.
+`meta.json` holds checksums of itself and of the arrays. Arrays of up to 2 GB together are compared with theirs when the entry is opened (0.4 s for 1 GB,
+see `checked`); of larger sets each block of 64 MB is when it is first read. A damaged entry is made again, with one line that says so.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +29,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxgan.data import decoding
+from jaxgan.data.checked import Checked, Checksums, blocks, first_wrong
 from jaxgan.data.images import Form
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
@@ -35,13 +40,17 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 4  # part of every entry's name: raise it when decoding changes
+CHECKED_BYTES = 2 << 30
+"""Arrays of an entry that take no more than this together are checked when it is opened."""
+_TYPES = {"label": ("int32", "int64"), "row": ("int64",)}
+"""Of the arrays of an entry; all others are images or maps, uint8 or uint16."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A whole set on disk; `arrays` are read-only maps of its files.
+    """A whole set on disk; `arrays` are read-only maps of its files, as `Checked` where they have not been compared with their checksums yet.
 
     parts: dtype and shape [N, ...] of the images of a set that is streamed. unknown: whether its label maps have pixels of no known class.
     """
@@ -60,19 +69,23 @@ def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
 
     Looked for and made in `cache_dir`, else in the folder that JAXGAN_CACHE names, else beside the source, else (where that is not
     writable) in ~/.cache/jaxgan. Several processes may call this at once: one decodes, the others wait for it. With `stream` all images are decoded and
-    looked at too, but none is kept.
+    looked at too, but none is kept. A damaged entry is made again, which is said on standard error.
 
     Raises DataError: images that cannot be used (see `decoding.settle`), a full disk, no writable folder.
     """
     assert source.home is not None
     places = _places(source.home, cache_dir)
     named = [(place, _names(source, form, shared, stream)) for place, shared in places]
-    entry = next((found for place, names in named if (found := _open(place / "-".join(names)))), None)
+    damage: dict[Path, str] = {}
+    entry = next((found for place, names in named if (found := _open(place / "-".join(names), source, damage))), None)
     for place, names in [] if entry else named:
         try:
             with _lock(place, names[0]):
                 # Another process may have made it while this one waited.
-                entry = _open(place / "-".join(names)) or _build(source, form, skip_bad, place, names, progress, stream)
+                entry = _open(place / "-".join(names), source, damage)
+                if entry is None:
+                    _say_damaged(source, damage, place)
+                    entry = _build(source, form, skip_bad, place, names, progress, stream)
                 break
         except _NotWritable:
             continue
@@ -112,20 +125,99 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
-def _open(folder: Path) -> Entry | None:
-    """The entry in `folder`; None where there is none or it is damaged."""
+class _Damaged(Exception):
+    """What is wrong with an entry, in words."""
+
+
+def _open(folder: Path, source: Source, damage: dict[Path, str] | None = None) -> Entry | None:
+    """The entry in `folder`; None where there is none or it is damaged, which `damage` is told."""
+    try:
+        return _read(folder, source) if folder.is_dir() else None
+    except _Damaged as error:
+        if damage is not None:
+            damage[folder] = str(error)
+        return None
+
+
+def _say_damaged(source: Source, damage: dict[Path, str], place: Path) -> None:
+    for folder, reason in damage.items():
+        where = "" if folder.parent == place else f" into {place}"
+        print(f"the decoded images of {source.name} in {folder} are damaged ({reason}): decoding them again{where}", file=sys.stderr, flush=True)
+
+
+def _read(folder: Path, source: Source) -> Entry:
+    """The entry of `source` in `folder`, its arrays checked or `Checked`. Raises _Damaged."""
+    meta = _read_meta(folder)
+    try:
+        kinds = {name: _kind(name, *kind) for name, kind in meta["arrays"].items()}
+        parts = {name: _kind(name, *kind) for name, kind in meta["parts"].items()}
+        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in kinds.values()]
+        at_once = sum(sizes) <= CHECKED_BYTES
+        arrays = {name: _map(folder, name, kind, meta["checksums"][name], at_once) for name, kind in kinds.items()}
+        images = tuple(parts or (name for name in kinds if name not in _TYPES))
+        lengths = {shape[0] for _, shape in (*kinds.values(), *parts.values())}
+        if images != source.parts or len(lengths) > 1 or ("row" in arrays and not 0 <= arrays["row"].min() <= arrays["row"].max() < len(source.files)):
+            raise ValueError
+        return Entry(folder, arrays, tuple(meta["classes"]), meta["fingerprint"], tuple(meta["skipped"]), parts, meta["unknown"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
+        raise _Damaged("meta.json does not describe such an entry") from None
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        arrays: dict[str, np.ndarray] = {}
-        for name, (dtype, shape) in meta["arrays"].items():
-            path = folder / f"{name}.raw"
-            if path.stat().st_size != int(np.prod(shape)) * np.dtype(dtype).itemsize:
-                return None
-            arrays[name] = np.memmap(path, dtype, "r", shape=tuple(shape))
-        parts = {name: (dtype, tuple(shape)) for name, (dtype, shape) in meta.get("parts", {}).items()}
-        return Entry(folder, arrays, tuple(meta["classes"]), meta["fingerprint"], tuple(meta["skipped"]), parts, meta["unknown"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+        if "damaged" in meta:
+            raise _Damaged(str(meta["damaged"]))
+        checksum = meta.pop("checksum")
+    except FileNotFoundError:
+        raise _Damaged("meta.json is missing") from None
+    except OSError as error:
+        raise _Damaged(f"meta.json cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _Damaged("meta.json cannot be read") from None
+    if checksum != _meta_checksum(meta):
+        raise _Damaged("meta.json does not match its checksum")
+    return meta
+
+
+def _meta_checksum(meta: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(meta).encode(), digest_size=16).hexdigest()
+
+
+def _kind(name: str, dtype: str, shape: list[int]) -> tuple[str, tuple[int, ...]]:
+    """Raises ValueError or TypeError for what no entry holds; a name is part of a path."""
+    if not name.isidentifier() or dtype not in _TYPES.get(name, ("uint8", "uint16")) or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError
+    return dtype, tuple(shape)
+
+
+def _map(folder: Path, name: str, kind: tuple[str, tuple[int, ...]], checksums: list[int], at_once: bool) -> Any:
+    """One array of an entry, compared with its checksums now or (images, unless `at_once`) when it is read. Raises _Damaged."""
+    file, (dtype, shape) = folder / f"{name}.raw", kind
+    try:
+        size, wanted = file.stat().st_size, math.prod(shape) * np.dtype(dtype).itemsize
+        if size != wanted:
+            raise _Damaged(f"{file.name} has {size} bytes instead of {wanted}")
+        if len(checksums) != blocks(size):
+            raise ValueError
+        array = np.memmap(file, dtype, "r", shape=shape)
+    except OSError as error:
+        raise _Damaged(f"{file.name} cannot be read: {error.strerror or error}") from None
+    if not at_once and name not in _TYPES:
+        return Checked(array, checksums, lambda block: _discard(folder, f"{file.name}, block {block} of 64 MB, does not match its checksum"))
+    if (wrong := first_wrong(array, checksums, range(len(checksums)))) is not None:
+        raise _Damaged(f"{file.name}, block {wrong} of 64 MB, does not match its checksum")
+    return array
+
+
+def _discard(folder: Path, reason: str) -> DataError:
+    """Give up an entry found damaged while it is used: its meta.json says so, and it is made again when it is next opened."""
+    try:
+        (folder / "meta.json").write_text(json.dumps({"damaged": reason}))
+        remedy = "run the same command again, which decodes them again"
+    except OSError:
+        remedy = "remove that folder, or set JAXGAN_CACHE to a writable one, and run the same command again"
+    return DataError(f"the decoded images in {folder} are damaged ({reason}): {remedy}")
 
 
 @contextmanager
@@ -161,7 +253,7 @@ def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple
         try:
             partial.mkdir()
             _write(source, form, skip_bad, partial, progress, stream)
-            _commit(partial, final)
+            _commit(partial, final, source)
         except OSError as error:  # what goes wrong in reading is a BadImage: this is the cache's disk
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise _NotWritable from None
@@ -171,7 +263,7 @@ def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple
     for old in place.glob(f"{names[0]}-*"):
         if old != final and not old.name.endswith(".partial"):
             shutil.rmtree(old, ignore_errors=True)
-    entry = _open(final)
+    entry = _open(final, source)
     if entry is None:
         raise DataError(f"the decoded images of {source.name} cannot be read back from {final}: check that disk, or set JAXGAN_CACHE to another")
     return entry
@@ -190,7 +282,7 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
     tally = decoding.Tally()
     like: decoding.Images = ()
     classes, unknown = source.class_names(), False
-    fingerprints = [decoding.Fingerprint() for _ in source.parts]
+    fingerprints, checksums = [decoding.Fingerprint() for _ in source.parts], {part: Checksums() for part in source.parts}
     with ExitStack() as stack:
         outputs = [] if stream else [stack.enter_context((folder / f"{part}.raw").open("wb")) for part in source.parts]
         for example in decoding.passed(source, form, progress, tally):
@@ -200,8 +292,9 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
             unknown = unknown or any(part == "layout" and bool((ids == len(classes)).any()) for part, ids in zip(source.parts, example))
             for pixels, fingerprint in zip(example, fingerprints):
                 fingerprint.add(pixels)
-            for pixels, output in zip(example, outputs):
+            for pixels, output, sums in zip(example, outputs, checksums.values()):
                 output.write(np.ascontiguousarray(pixels).data)
+                sums.add(pixels)
         for output in outputs:
             _flush(output)
     decoding.settle(source, form, tally, skip_bad)
@@ -213,6 +306,8 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
         with (folder / f"{name}.raw").open("wb") as file:
             file.write(array.tobytes())
             _flush(file)
+        checksums[name] = Checksums()
+        checksums[name].add(array)
         arrays[name] = [str(array.dtype), list(array.shape)]
     hashes = [one.finish(others, classes, pixels.shape, str(pixels.dtype)) for one, pixels in zip(fingerprints, like)]
     meta = {
@@ -223,7 +318,9 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
         "fingerprint": decoding.joined(hashes),
         "skipped": tally.bad,
         "source": source.name,
+        "checksums": {name: checksums[name].finish() for name in arrays},
     }
+    meta["checksum"] = _meta_checksum(json.loads(json.dumps(meta)))
     with (folder / "meta.json").open("wb") as file:
         file.write(json.dumps(meta, indent=1).encode())
         _flush(file)
@@ -234,10 +331,10 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _commit(partial: Path, final: Path) -> None:
+def _commit(partial: Path, final: Path, source: Source) -> None:
     """Give a whole entry its name. Where another process was first, its entry stays: it has the same content."""
     _sync_folder(partial)
-    if final.exists() and _open(final) is None:
+    if final.exists() and _open(final, source) is None:
         shutil.rmtree(final)  # damaged
     try:
         partial.rename(final)

@@ -19,7 +19,7 @@ _END = object()
 def batch(dataset: Dataset | Mapping[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:
     """Rows `indices` (int [B]) of every array: {"image": uint8 or uint16 [B, H, W, C], "label": int32 [B], ...}, copied into memory."""
     arrays = dataset if isinstance(dataset, Mapping) else dataset.arrays
-    return {name: np.asarray(array)[indices] for name, array in arrays.items()}
+    return {name: np.asarray(array[indices]) for name, array in arrays.items()}
 
 
 def prefetch(iterator: Iterator[T], depth: int = 2) -> Iterator[T]:
