@@ -117,6 +117,8 @@ def run(
     paired = getattr(family, "PAIRED", None)
     told = {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
     data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True, **told)
+    for remark in data.remarks(dataset, spec):
+        say(remark)
     if paired is False:
         dataset = dataclasses.replace(dataset, independent=True)
     jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written

@@ -8,7 +8,7 @@
 To add a kind of source, see `sources.SCHEMES`.
 """
 
-from jaxgan.data.check import check
+from jaxgan.data.check import check, remarks
 from jaxgan.data.combining import combine
 from jaxgan.data.dataset import Dataset, from_arrays, from_domains, from_layouts, open, with_attributes
 from jaxgan.data.loader import batch, prefetch
@@ -29,5 +29,6 @@ __all__ = [
     "order",
     "prefetch",
     "prepare",
+    "remarks",
     "with_attributes",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -70,6 +70,30 @@ def check(
         _check_labels(dataset, classes)
     if "layout" in spec and classes is not None:
         _check_maps(dataset, classes, unknown)
+
+
+def remarks(dataset: Dataset, wanted: Collection[str] = ("label", "attributes")) -> list[str]:
+    """Return sentences on classes and attributes that no example of the set has, so that nothing is learnt of them.
+
+    Args:
+      wanted: the arrays that a family trains on.
+    """
+    absent: list[tuple[str, int, list[str]]] = []
+    if "label" in dataset.arrays and "label" in wanted:
+        counts = np.bincount(dataset.arrays["label"], minlength=dataset.class_count)
+        absent.append(("classes", len(counts), [name for name, count in zip(dataset.classes, counts) if not count]))
+    if "attributes" in dataset.arrays and "attributes" in wanted:
+        shown = dataset.arrays["attributes"].max(axis=0)
+        absent.append(("attributes", len(shown), [name for name, one in zip(dataset.attributes, shown) if not one]))
+    return [
+        f"{dataset.name}: {len(names)} of {count} {noun} have no images here ({_few(names)}), so nothing is learnt of them"
+        for noun, count, names in absent
+        if names
+    ]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _noun(name: str) -> str:

@@ -191,9 +191,10 @@ def _labelled(name: str, place: Place, choice: Choice) -> Labelled:
         if part.label_file
     }
     listed = {split: table for split, part in parts.items() if part.label_file and (table := tables[part.label_file])}
-    sorted_ = [split for split, part in parts.items() if not part.label_file and any(part.kinds.values())]
-    without = [split for split in choice.chosen if split not in listed and split not in sorted_]
-    if len(without) == len(choice.chosen):
+    usable = {split: [kind for file, kind in part.kinds.items() if file not in place.problems] for split, part in parts.items()}
+    sorted_ = [split for split, part in parts.items() if not part.label_file and any(usable[split])]
+    without = [split for split in choice.chosen if usable[split] and split not in listed and split not in sorted_]
+    if not {*choice.chosen} & {*listed, *sorted_}:
         return Labelled()
     if listed and sorted_:
         split = next(iter(listed))
@@ -210,7 +211,7 @@ def _by_table(name: str, choice: Choice, listed: Mapping[str, labels.Listed]) ->
     numbers, classes = labels.numbered(f"{' and '.join(files)} in {name}", values)
     bad: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for split in choice.chosen:
+    for split in (each for each in choice.chosen if each in listed):
         path, table, kinds = choice.parts[split].label_file, listed[split], choice.kinds
         absent = (table.values.keys() | table.bad.keys()) - kinds.keys()
         missing |= dict.fromkeys(absent, f"is listed in {path}, but no such image is there")
@@ -222,7 +223,7 @@ def _by_table(name: str, choice: Choice, listed: Mapping[str, labels.Listed]) ->
 def _by_folder(name: str, place: Place, choice: Choice, splits: Iterable[str]) -> Labelled:
     usable = [file for file in choice.pictures if file not in place.problems]
     refuse_stray(name, usable, [choice.kinds[file] for file in usable], "labels.csv")
-    kinds = {file: kind for split in splits for file, kind in choice.parts[split].kinds.items() if kind}
+    kinds = {file: kind for split in splits for file, kind in choice.parts[split].kinds.items() if kind and file not in place.problems}
     classes = labels.folder_classes(kinds.values())
     index = {kind: i for i, kind in enumerate(classes)}
     return Labelled({file: index[kind] for file, kind in kinds.items()}, classes)

@@ -214,7 +214,7 @@ def _member(info: zipfile.ZipInfo) -> str:
             raw = raw.encode("cp437").decode("utf-8")
     raw = filenames.nfc(raw.replace("\\", "/"))
     parts = [part for part in raw.split("/") if part not in ("", ".")]
-    folder = raw.endswith("/") or info.is_dir()
+    folder = raw.endswith("/")
     hidden = any(filenames.ignored(part) for part in parts if part != "..")
     return "" if folder or hidden else "/".join(parts)
 

@@ -77,8 +77,11 @@ def separated(where: str, text: str, known: Callable[[str], bool]) -> Table:
 
 def _rows(text: str, mark: str) -> list[Row]:
     lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
-    rows = ((reader.line_num, [filenames.nfc(cell).strip() for cell in row]) for row in reader)
+    reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
+    rows = [(reader.line_num, [filenames.nfc(cell).strip() for cell in row]) for row in reader]
+    for number, row in rows:
+        if any("\n" in cell or "\r" in cell for cell in row):
+            raise csv.Error(f"a quote that is not closed before line {number}")
     return [(number, row) for number, row in rows if any(row)]
 
 
