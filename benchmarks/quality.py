@@ -148,8 +148,9 @@ def device() -> dict[str, Any]:
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import one_sentence_errors
+    from experiments.common import check_seed, one_sentence_errors
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that the command under way is stopped too
     with one_sentence_errors():
+        check_seed()
         tyro.cli(run, prog="python -m benchmarks.quality", description=__doc__)

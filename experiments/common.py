@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from experiments import memory
 from jaxgan.data import Augment
-from jaxgan.errors import JaxganError, require
+from jaxgan.errors import JaxganError, require, require_seed
 
 Resize = Literal["cover", "stretch", "width", "none"]
 PLAIN = Augment()
@@ -186,6 +186,7 @@ def parse(family: ModuleType, presets: dict[str, Preset], description: str | Non
     """The chosen preset, the options and the family's config. Leaves with status 2 if a flag is unknown, 0 after `--help`."""
     import tyro
 
+    check_seed(arguments)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default=next(iter(presets)))
     name = first.parse_known_args(list(arguments))[0].preset
@@ -338,6 +339,22 @@ def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> An
 def given(arguments: Sequence[str], flag: str) -> bool:
     """Whether `--flag` is on the command line, in either spelling of its hyphens, with or without `=`."""
     return any(argument.split("=", 1)[0].replace("_", "-") == f"--{flag}" for argument in arguments)
+
+
+def seed(text: str) -> int:
+    """`--seed` of a command; leaves with status 2 and one sentence for anything but a whole number from 0 to 2**32 - 1."""
+    with one_sentence_errors():
+        return require_seed(int(text) if text.strip().lstrip("+-").isdecimal() else text)
+
+
+def check_seed(arguments: Sequence[str] | None = None) -> None:
+    """Leave as `seed` does if a `--seed` among the arguments, by default those of the program, cannot be one."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for flag, following in zip(arguments, [*arguments[1:], None]):
+        name, equals, value = flag.partition("=")
+        text = value if equals else following
+        if name == "--seed" and text is not None:  # without a value, the parser says so
+            seed(text)
 
 
 def short_name(family: ModuleType) -> str:

@@ -83,7 +83,7 @@ def _remove_run(run: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.demo", description=(__doc__ or "").strip().split("\n\n")[0])
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)")
-    parser.add_argument("--seed", type=int, default=0, help="decides everything drawn (default: 0)")
+    parser.add_argument("--seed", type=common.seed, default=0, help="decides everything drawn (default: 0)")
     parser.add_argument("--images", type=int, default=0, help="train on this many images instead of the preset's number")
     parser.add_argument("--fresh", action="store_true", help="start again even if the run directory holds a finished or interrupted run")
     return parser

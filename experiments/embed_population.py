@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgan import cgan, data
+from jaxgan.errors import require_seed
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
@@ -52,10 +54,12 @@ def train_population(seeds: jax.Array, steps: int, batch_size: int = 64, config:
     """Train one GAN per seed on the embedded digits.
 
     Args:
-      seeds: int32 [P].
+      seeds: integers [P], from 0 to 2**32 - 1.
 
     Returns: a state whose leaves have a leading axis P, and the last step's metrics, float32 [P] each.
     """
+    for seed in () if isinstance(seeds, jax.core.Tracer) else np.asarray(seeds):
+        require_seed(seed)
     return jax.jit(jax.vmap(member(steps, batch_size, config)))(seeds)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.common import names, one_sentence_errors
+from experiments.common import names, one_sentence_errors, seed
 from jaxgan.errors import DataError, RunError, require
 
 RESIZES = ("cover", "stretch", "width")
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="newest", help="newest, best, or the number of one (default: newest)")
     parser.add_argument("--data", help="spec of the real images (default: what the run was trained on)")
     parser.add_argument("--split", help="of the real images (default: test, val or train, the first there is)")
-    parser.add_argument("--seed", type=int, default=0, help="decides the generated images (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="decides the generated images (default: 0)")
     parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean")
     parser.add_argument("--resize", choices=RESIZES, help="how real images come to the model's size (default: as in training; of other --data: cover)")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of --images: bring both sets to this size")

@@ -19,7 +19,7 @@ import optax
 from jaxgan import checkpoint, data
 from jaxgan.config_io import to_dict
 from jaxgan.data import Augment, Dataset
-from jaxgan.errors import DataError
+from jaxgan.errors import DataError, require_seed
 from jaxgan.families.attributes import class_loss
 from jaxgan.metrics import judges
 from jaxgan.metrics.fit import fit
@@ -94,7 +94,7 @@ def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: in
 
     Raises DataError: a set without that array, sets of other names; NonFiniteError.
     """
-    names = train.attributes if kind == "attributes" else train.classes
+    seed, names = require_seed(seed), train.attributes if kind == "attributes" else train.classes
     told = [(each.classes, each.attributes, each.known) for each in (train, held_out)]
     if ARRAY[kind] not in train.arrays or told[0] != told[1]:
         raise DataError(f"{train.name} has no {ARRAY[kind]} for each image, or not the same ones in its held-out part: see python -m experiments.data_check")

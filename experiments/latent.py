@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from experiments import animation, image_files, latent_codes
-from experiments.common import one_sentence_errors, short_name
+from experiments.common import one_sentence_errors, seed, short_name
 from experiments.latent_codes import Model
 from experiments.sample import chosen_labels
 from jaxgan.data.dataset import Dataset
@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     walk = actions.add_parser("interpolate", help="images between two codes")
     walk.add_argument("--steps", type=int, help="images in a strip (default: 9), or frames from one code to the next (default: 16)")
-    walk.add_argument("--seed", type=int, default=0, help="decides the samples (default: 0)")
+    walk.add_argument("--seed", type=seed, default=0, help="decides the samples (default: 0)")
     walk.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="of a run with classes: strips of these in turn, or a panel for each")
     walk.add_argument("--path", choices=("line", "arc"), help="straight, or evenly in angle (default: arc between samples of a normal distribution)")
     walk.add_argument("--space", choices=("w", "z"), help="stylegan: go between styles or between latents (default: w)")

@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from jaxgan.data import images, layouts
-from jaxgan.errors import JaxganError, RunError
+from jaxgan.errors import MAX_SEED, JaxganError, RunError
 from jaxgan.images import encode_png
 
 HOST = "127.0.0.1"
@@ -143,8 +143,8 @@ class Handler(BaseHTTPRequestHandler):
     def _generate(self) -> bytes:
         studio, body = self.server.studio, self._body()
         seed = parse_qs(urlsplit(self.path).query).get("seed", ["0"])[0]
-        if not seed.isdecimal() or int(seed) >= 2**31:
-            raise BadRequest(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed[:20]!r}")
+        if not seed.isdecimal() or int(seed) > MAX_SEED:
+            raise BadRequest(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed[:20]!r}")
         is_file = self.headers.get_content_type() == "image/png"
         layout, style = (png_map(studio, body), None) if is_file else raw_map(studio, body)
         with self.server.turn:

@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import image_files
-from experiments.common import one_sentence_errors, short_name
+from experiments.common import one_sentence_errors, seed, short_name
 from jaxgan.data.images import quiet
 from jaxgan.errors import DataError, RunError, require
 from jaxgan.images import save_png, tile, write_whole
@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, default=0.1, help="at its highest (default: 0.1)")
     parser.add_argument("--features", default="pyramid", metavar="WHAT", help="pyramid (of pixels alone), vgg16:FILE or vgg19:FILE (default: pyramid)")
     parser.add_argument("--label", type=int, help="of a run with classes, the one to begin at the mean of")
-    parser.add_argument("--seed", type=int, default=0, help="decides all that is drawn (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="decides all that is drawn (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     return parser
 

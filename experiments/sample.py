@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import one_sentence_errors, short_name
-from jaxgan.errors import require
+from experiments.common import one_sentence_errors, seed, short_name
+from jaxgan.errors import require, require_seed
 from jaxgan.images import save_png, tile, write_whole
 
 CHUNK = 64
@@ -89,7 +89,7 @@ def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray
     import jax.numpy as jnp
 
     require(hasattr(family, "sample"), f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate")
-    key, generate = jax.random.key(seed), jax.jit(partial(family.sample, config, **options), static_argnums=2)
+    key, generate = jax.random.key(require_seed(seed)), jax.jit(partial(family.sample, config, **options), static_argnums=2)
     images = []
     for first in range(0, n, CHUNK):
         # Whole chunks only, so that one program serves all; what is too much is cut off below.
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="classes to draw in turn, or 'all' (default: all)")
     parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures")
     parser.add_argument("--mix", nargs=2, type=int, metavar=("FIRST", "LAST"), help="stylegan: a grid of rows with the columns' styles in these layers")
-    parser.add_argument("--seed", type=int, default=0, help="decides the images (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="decides the images (default: 0)")
     ways = "FILE.png: a grid; FILE.npy: float32 [n, H, W, C] in [-1, 1]; a folder: one PNG each (default: a grid in the run directory)"
     parser.add_argument("--out", type=Path, help=ways)
     return parser

@@ -33,7 +33,8 @@ def run(data: str, out: Path, image_size: tuple[int, int] = (64, 64), epochs: fl
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import one_sentence_errors
+    from experiments.common import check_seed, one_sentence_errors
 
     with one_sentence_errors():
+        check_seed()
         tyro.cli(run, prog="python -m experiments.train_attributes", description=__doc__)

@@ -62,7 +62,8 @@ def run(
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import one_sentence_errors
+    from experiments.common import check_seed, one_sentence_errors
 
     with one_sentence_errors():
+        check_seed()
         tyro.cli(run, prog="python -m experiments.train_classifier", description=__doc__, config=(tyro.conf.PositionalRequiredArgs,))

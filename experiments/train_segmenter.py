@@ -52,7 +52,8 @@ def run(data: str, out: Path, image_size: tuple[int, int] = (96, 128), epochs: f
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import one_sentence_errors
+    from experiments.common import check_seed, one_sentence_errors
 
     with one_sentence_errors():
+        check_seed()
         tyro.cli(run, prog="python -m experiments.train_segmenter", description=__doc__)

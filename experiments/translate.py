@@ -24,11 +24,11 @@ from tqdm import tqdm
 
 from experiments import label_maps
 from experiments.attribute_targets import targets
-from experiments.common import one_sentence_errors, short_name
+from experiments.common import check_seed, one_sentence_errors, short_name
 from experiments.image_files import Item, assign, find, normalise, read, write
 from jaxgan import gallery, tiles
 from jaxgan.data.images import BadImage, quiet
-from jaxgan.errors import DataError, RunError, require
+from jaxgan.errors import DataError, RunError, require, require_seed
 
 PAGE = "index.html"
 
@@ -122,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+    check_seed(arguments)
     options = tyro.cli(Options, prog="python -m experiments.translate", args=arguments, config=config)
     with one_sentence_errors():
         status = translate(options, f"python -m experiments.translate {shlex.join(arguments)}")
@@ -179,7 +180,7 @@ def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Mo
     import jax
 
     name, ways, folders, channels, fixed, told = ask(family, config, options)
-    key, maps = jax.random.key(options.seed), takes_maps(family, config)
+    key, maps = jax.random.key(require_seed(options.seed)), takes_maps(family, config)
     translated = label_maps.translation(family, config, state, options.style) if maps else family.translate
 
     def one(state: Any, image: jax.Array, index: jax.Array, told: dict[str, jax.Array]) -> jax.Array:

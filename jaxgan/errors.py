@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,3 +49,18 @@ def require_range(name: str, value: Any, low: float = float("-inf"), high: float
     if is_number(value) and not low <= value <= high:
         bounds = f"at least {low:g}" if high == float("inf") else f"at most {high:g}" if low == float("-inf") else f"between {low:g} and {high:g}"
         raise ValueError(f"{name} must be {bounds}, got {value!r}")
+
+
+MAX_SEED = 2**32 - 1
+"""Largest seed: a key of JAX's is made of 32 bits, so that larger ones would draw what smaller ones draw."""
+
+
+def require_seed(value: Any, name: str = "seed") -> int:
+    """Return `value` as a Python int. Raise `ValueError` unless it is a whole number from 0 to `MAX_SEED`."""
+    try:
+        seed = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:  # a word, a fraction, None
+        seed = None
+    if seed is None or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"{name} must be a whole number from 0 to {MAX_SEED} (2**32 - 1), got {value!r}")
+    return seed

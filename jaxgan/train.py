@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jaxgan import checkpoint, data, evaluation
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
-from jaxgan.errors import NonFiniteError, RunError, require, require_choice
+from jaxgan.errors import NonFiniteError, RunError, require, require_choice, require_seed
 from jaxgan.log import Log
 from jaxgan.loop import Loop, Plan, Session, say
 from jaxgan.parallel import check_divisible
@@ -75,7 +75,7 @@ def run(
       dataset: from `jaxgan.data.open`, or a spec for it, opened at the config's size.
       images: real images to train on, over all devices and sessions; a multiple of one call, which is steps_per_call x (images of a step).
       batch_size: images of one critic turn, over all devices.
-      seed: decides initial weights, data order and every draw. Key of the run: `jax.random.key(seed)`, after a rollback
+      seed: from 0 to 2**32 - 1; decides initial weights, data order and every draw. Key of the run: `jax.random.key(seed)`, after a rollback
         `stream_key(jax.random.key(seed), "attempt", attempt)`.
       augment: random changes of the images. With a crop the data set may be larger than the config's size by that margin (as a spec is opened).
       devices: how many to use; None is all.
@@ -104,7 +104,7 @@ def run(
       NonFiniteError: a metric or the state became NaN or infinite; the last good checkpoint stays.
     """
     require_choice("parallel", parallel, ("jit", "pmap"))
-    require(seed >= 0, f"seed must be at least 0, got {seed}")
+    seed = require_seed(seed)
     spec = family.batch_spec(config, batch_size)
     plan = _plan(images, next(iter(spec.values())).shape[0], steps_per_call, log_every, sample_every, checkpoint_every)
     options = {"metrics": metrics, "network": network, "keep_best": keep_best, "patience": patience}

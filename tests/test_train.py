@@ -303,7 +303,7 @@ def test_rollback_is_not_endless(tmp_path):
         ({"devices": 9}, "devices must be between 1 and 8, the devices there are, got 9"),
         ({"devices": 3}, "a batch of 8 examples cannot be split evenly over 3 devices: use a multiple of 3, such as 9"),
         ({"parallel": "threads"}, "parallel must be one of 'jit', 'pmap', got 'threads'"),
-        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295 (2**32 - 1), got -1"),
         ({"keep": 0}, "keep must be at least 1, got 0"),
     ],
 )

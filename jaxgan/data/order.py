@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jaxgan.errors import require
+from jaxgan.errors import require, require_seed
 
 
 def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, process: int = 0, processes: int = 1) -> np.ndarray:
@@ -19,16 +19,17 @@ def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, p
     Args:
       size: examples in the set.
       batch_size: examples per step over all processes.
-      seed: not negative; or several, such as (seed, attempt). Zeros at the end do not count: (5,) and (5, 0) are the same order.
+      seed: from 0 to 2**32 - 1; or several, such as (seed, attempt). Zeros at the end do not count: (5,) and (5, 0) are the same order.
       process, processes: this process gets its contiguous part of the global batch.
 
     Raises ValueError for settings out of range, or a batch that the processes cannot share equally.
     """
-    seeds = tuple(int(part) for part in (seed if isinstance(seed, Sequence) else (seed,)))
+    several = isinstance(seed, Sequence) and not isinstance(seed, str)
+    seeds = tuple(require_seed(part) for part in (seed if several else (seed,)))
     require(size > 0, f"the set must hold at least one example, got size {size}")
     require(batch_size > 0, f"batch_size must be at least 1, got {batch_size}")
     require(step >= 0, f"step must be at least 0, got {step}")
-    require(min(seeds, default=-1) >= 0, f"seed must be at least 0, got {seed}")
+    require(seeds, "seed must be a whole number, or several, got none")
     require(0 <= process < processes, f"process must be between 0 and {processes - 1}, got {process}")
     require(batch_size % processes == 0, f"batch_size {batch_size} is no multiple of the {processes} processes that share it")
     share = batch_size // processes

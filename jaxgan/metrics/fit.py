@@ -11,7 +11,7 @@ import optax
 
 from jaxgan import data
 from jaxgan.data import Augment, Dataset
-from jaxgan.errors import NonFiniteError, require
+from jaxgan.errors import NonFiniteError, require, require_seed
 from jaxgan.state import Batch, PyTree
 from jaxgan.update import example_keys, stream_key
 
@@ -43,6 +43,7 @@ def fit(
     Raises ValueError: settings out of range. NonFiniteError: the loss became NaN or infinite.
     """
     require(epochs > 0 and batch_size > 0 and learning_rate > 0, "epochs, batch_size and learning_rate must be above 0")
+    seed = require_seed(seed)
     steps = math.ceil(epochs * dataset.size / batch_size)
     optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, learning_rate, pct_start=0.2, div_factor=10.0), weight_decay=1e-4)
     key = jax.random.key(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxgan.errors import require
+from jaxgan.errors import require, require_seed
 from jaxgan.metrics.frechet import as_features
 
 
@@ -29,7 +29,7 @@ def kid(real: np.ndarray, fake: np.ndarray, *, subsets: int = 100, subset_size: 
     require(real.shape[1] == fake.shape[1], f"features of {real.shape[1]} numbers cannot be compared with features of {fake.shape[1]}")
     require(min(len(real), len(fake)) >= 2, f"the unbiased estimate takes at least 2 features a set, got {len(real)} and {len(fake)}")
     require(subsets >= 1 and subset_size >= 2, f"subsets must be at least 1 and subset_size at least 2, got {subsets} and {subset_size}")
-    count = min(len(real), len(fake))
+    seed, count = require_seed(seed), min(len(real), len(fake))
     size = min(subset_size, count)
     if size == len(real) == len(fake):
         return _estimate(real, fake)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from jaxgan.data.dataset import Dataset
-from jaxgan.errors import require
+from jaxgan.errors import require, require_seed
 from jaxgan.metrics import figures, paired, path_length, real, table
 from jaxgan.metrics.features import FeatureNetwork, extract, open_network
 from jaxgan.metrics.figures import Known, Material
@@ -103,6 +103,7 @@ def evaluator(
     made: uint8 [N, H, W, C] by subject ("" where there is but one), images that are there already and are measured in place of the model's, such as those
       of the same network elsewhere; of states only `images` is read then. Not with "ppl", nor with ways back.
     """
+    seed = require_seed(seed)
     require(samples >= 2, f"samples must be at least 2, got {samples}")
     require(truncation is None or "truncation" in _arguments(family), f"{family.__name__} has no styles to truncate: leave truncation out")
     judge, how = _judge(judge, dataset), table.mode(family, config, dataset)
