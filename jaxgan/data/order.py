@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, p
 
     Raises ValueError for settings out of range, or a batch that the processes cannot share equally.
     """
-    several = isinstance(seed, Sequence) and not isinstance(seed, str)
-    seeds = tuple(require_seed(part) for part in (seed if several else (seed,)))
+    parts: Sequence[Any] = seed if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
+    seeds = tuple(require_seed(part) for part in parts)
     require(size > 0, f"the set must hold at least one example, got size {size}")
     require(batch_size > 0, f"batch_size must be at least 1, got {batch_size}")
     require(step >= 0, f"step must be at least 0, got {step}")
@@ -34,13 +35,13 @@ def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, p
     require(batch_size % processes == 0, f"batch_size {batch_size} is no multiple of the {processes} processes that share it")
     share = batch_size // processes
     start = int(step) * batch_size + process * share
-    parts = []
+    chosen = []
     while share > 0:
         epoch, offset = divmod(start, size)
         part = _permutation(size, seeds, epoch)[offset : offset + share]
-        parts.append(part)
+        chosen.append(part)
         start, share = start + len(part), share - len(part)
-    return np.concatenate(parts)
+    return np.concatenate(chosen)
 
 
 @lru_cache(maxsize=4)  # steps mostly stay in one epoch; this is speed only
