@@ -35,6 +35,7 @@ def animation(kind):
 INDEXED = Image.fromarray(RGB).quantize(7)
 FILES = {
     "png": encode(Image.fromarray(RGB), "PNG"),
+    "png smooth": encode(Image.fromarray(np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8)), "PNG"),  # without its checksums, it reads as another
     "png 16": encode_png(DEEP),
     "png grey": encode(Image.fromarray(RGB[..., 0]), "PNG", transparency=3),
     "png palette": encode(INDEXED, "PNG", transparency=b"\0\x80\xff"),
