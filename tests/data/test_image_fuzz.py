@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -92,9 +94,9 @@ def outcome(decode, data):
         with images.quiet():
             return decode(data)
     except images.BadImage as error:
-        assert str(error), "a reason"
-        assert "\n" not in str(error)
-        return None
+        reason = str(error)
+    assert re.fullmatch(r".+", reason), "one line"
+    return None
 
 
 @pytest.fixture(autouse=True)
@@ -162,9 +164,7 @@ def header(width, height, depth=8, colours=2):
         tiff_files.tiff(RGB, 2, tags=[(277, 3, (65_535,))]),
     ],
 )
-def test_huge_sizes_are_refused_before_memory_is_taken(data, monkeypatch):
-    import tracemalloc
-
+def test_huge_sizes_are_refused_before_memory_is_taken(data):
     tracemalloc.start()
     try:
         assert outcome(images.decode, data) is None
