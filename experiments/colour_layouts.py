@@ -205,8 +205,9 @@ def _from_file(path: Path) -> Palette:
 
 def _parsed(line: str) -> tuple[int | None, str]:
     """The colour and the name in a line of a palette file; None where there is no colour."""
-    separated = r"[\s,;:]+"
-    match = re.search(r"#([0-9a-fA-F]{6})\b", line) or re.search(rf"(?<!\d)(\d+){separated}(\d+){separated}(\d+)(?!\d)", line)
+    three = r"(\d+)[\s,;:]+(\d+)[\s,;:]+(\d+)"
+    ways = (r"#([0-9a-fA-F]{6})\b", rf"^\s*{three}(?![^\s,;:])", rf"(?<![^\s,;:]){three}\s*$")
+    match = next((found for way in ways if (found := re.search(way, line))), None)
     if match is None:
         return None, ""
     name = re.sub(r"^[\s,;:]+|[\s,;:]+$", "", line[: match.start()] + " " + line[match.end() :])

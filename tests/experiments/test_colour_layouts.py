@@ -58,10 +58,10 @@ def test_grey_levels_in_rgb_stay_ids(tmp_path, colours):
 
 def test_a_palette_names_and_orders_the_classes(tmp_path, capsys):
     ids = make(tmp_path / "maps")
-    (tmp_path / "palette.txt").write_text("Void #000000\n\n200 30 30\tcar\n#0000ff, sky\n30 200 30 tall tree\n")
+    (tmp_path / "palette.txt").write_text("Void #000000\n\n200 30 30\tcar\n#0000ff, sky 2\n30 200 30 7 tall tree 4\n")
     run(tmp_path / "maps", tmp_path / "out", palette=tmp_path / "palette.txt")
     np.testing.assert_array_equal(read(tmp_path / "out"), np.array([255, 1, 2, 0])[ids])
-    assert (tmp_path / "out" / "classes.txt").read_text().splitlines() == ["car", "sky", "tall tree"]
+    assert (tmp_path / "out" / "classes.txt").read_text().splitlines() == ["car", "sky 2", "7 tall tree 4"]
     assert "&unknown=255" in capsys.readouterr().out
 
 
