@@ -230,8 +230,9 @@ def open(
       image_size: (height, width) that images are brought to, as `resize` says; maps take the id at the centre of each pixel. None: as they are, which must
         be one size.
       channels: 1 grey, 3 RGB, 4 RGBA (see `images.convert_channels`); a tuple gives A's and B's. None: as they are.
-      split: "train", "test" or "all"; of `tfds:` any split it knows. Of the digits the first 1,500 are "train", the last 297 "test". Folders
-        and archives have the splits that their sub-folders train/, test/, val/ make; without those, "train" and "all" are everything.
+      split: "train", "test", "val" or "all"; of `tfds:` any split it knows. Of the digits the first 1,500 are "train", the last 297 "test". Folders
+        and archives have the splits that their sub-folders train/, val/, test/ make (or training, valid, validation, dev, testing, eval, in any case);
+        without those, "train" and "all" are everything. A class has one number in all splits.
       skip_bad: leave unusable files out and list them in `Dataset.skipped`, instead of raising. Of a pair, both images are left out.
       cache_dir: where decoded images are kept. None: the folder JAXGAN_CACHE names, else `.jaxgan-cache` beside the source, else (where that
         cannot be written) ~/.cache/jaxgan. Digits, and IDX files at their own size, need none.

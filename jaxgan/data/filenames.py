@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
 import unicodedata
-from pathlib import PurePosixPath
 
 SUFFIXES = (
     (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".webp", ".bmp", ".dib")
@@ -104,12 +104,13 @@ def split_of(name: str) -> str | None:
 
 def suffix_of(name: str) -> str:
     """Return the extension in lower case, with its dot; "" without one."""
-    return PurePosixPath(name).suffix.lower()
+    return posixpath.splitext(name)[1].lower()
 
 
 def is_image(name: str) -> bool:
     """Tell whether the extension is one of an image, readable or not."""
-    return suffix_of(name) in SUFFIXES or suffix_of(name) in _UNREADABLE
+    suffix = suffix_of(name)
+    return suffix in SUFFIXES or suffix in _UNREADABLE
 
 
 def problem_of_name(name: str) -> str:
@@ -124,7 +125,8 @@ def problem_of_name(name: str) -> str:
 
 def telling(name: str) -> bool:
     """Tell whether the extension says what a file is, so that its content need not be looked at."""
-    return is_image(name) or suffix_of(name) in _KNOWN_OTHERS
+    suffix = suffix_of(name)
+    return suffix in SUFFIXES or suffix in _UNREADABLE or suffix in _KNOWN_OTHERS
 
 
 def problem_of_content(name: str, head: bytes) -> str:
@@ -133,5 +135,5 @@ def problem_of_content(name: str, head: bytes) -> str:
     kind = "" if telling(name) else next(found, "")
     if not kind:
         return ""
-    return f"is an image, but its name does not say so: rename it to {PurePosixPath(name).name}.{kind}"
+    return f"is an image, but its name does not say so: rename it to {posixpath.basename(name)}.{kind}"
 

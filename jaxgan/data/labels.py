@@ -28,8 +28,9 @@ class Listed:
 
 def find(files: Iterable[str], root: str) -> str | None:
     """Return the label file among `files` that lies in the folder `root` ("" or "a/b/"), if any."""
-    inside = [file for file in files if file.startswith(root) and "/" not in file[len(root) :]]
-    at = {file[len(root) :].lower(): file for file in reversed(inside)}
+    start = len(root)
+    inside = [file for file in files if file.startswith(root) and file.find("/", start) < 0]
+    at = {file[start:].lower(): file for file in reversed(inside)}
     return next((at[name] for name in FILES if name in at), None)
 
 

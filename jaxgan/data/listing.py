@@ -100,17 +100,16 @@ def walk(path: Path) -> dict[str, Facts]:
         if real in above:
             continue
         for name in _entries(full):
-            file = folder + name
+            file, target = folder + name, os.path.join(full, name)
             try:
-                info = os.stat(os.path.join(full, name))
+                info = os.stat(target)
             except OSError as error:
-                found[file] = Facts(0, 0, _unreachable(os.path.join(full, name), error))
+                found[file] = Facts(0, 0, _unreachable(target, error))
                 continue
             if stat.S_ISDIR(info.st_mode):
                 waiting.append((f"{file}/", (*above, real)))
             elif stat.S_ISREG(info.st_mode):
-                problem = _problem(Path(full, name))
-                found[file] = Facts(info.st_size, info.st_mtime_ns, problem)
+                found[file] = Facts(info.st_size, info.st_mtime_ns, _problem(target))
             elif filenames.is_image(name):
                 found[file] = Facts(0, 0, "is no regular file")
     return dict(sorted(found.items(), key=lambda item: filenames.order(item[0])))
@@ -128,17 +127,17 @@ def _unreachable(path: str, error: OSError) -> str:
     if not os.path.islink(path) or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return f"cannot be read ({error.strerror or error})"
     if error.errno == errno.ELOOP:
-        return "is a link in a circle: remove it"
-    return f"is a link to {os.readlink(path)}, which does not exist: restore that, or remove the link"
+        return "is a link in a circle"
+    return f"is a link to {os.readlink(path)}, which does not exist"
 
 
-def _problem(path: Path) -> str:
+def _problem(path: str) -> str:
     """Why a regular file is an image that cannot be used; "" if it can, or is none."""
-    if filenames.telling(path.name):
-        return filenames.problem_of_name(path.name)
+    if filenames.telling(path):
+        return filenames.problem_of_name(path)
     try:
-        with path.open("rb") as file:
-            return filenames.problem_of_content(path.name, file.read(filenames.HEAD))
+        with open(path, "rb") as file:
+            return filenames.problem_of_content(path, file.read(filenames.HEAD))
     except OSError:
         return ""  # whatever it is, it is not known to be an image
 
@@ -153,7 +152,7 @@ def load(path: Path, *, any_name: bool = False) -> bytes:
         info = path.stat()
     except OSError as error:
         raise BadImage(_unreachable(str(path), error)) from None
-    problem = filenames.problem_of_name(path.name) if any_name else _problem(path)
+    problem = filenames.problem_of_name(path.name) if any_name else _problem(str(path))
     problem = problem if stat.S_ISREG(info.st_mode) else "is no regular file"
     if problem:
         raise BadImage(problem)
