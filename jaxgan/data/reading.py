@@ -42,8 +42,8 @@ def quiet() -> Iterator[None]:
 def decode(data: bytes) -> np.ndarray:
     """Decode an image file: uint8 or uint16 [H, W, 1, 3 or 4], upright by its EXIF orientation.
 
-    uint16 for 16-bit grey, and for 16-bit RGB and RGBA of PNG and TIFF files. 1-bit becomes grey, palette and CMYK become RGB, anything with
-    transparency RGBA. An animation gives its first frame. 16-bit grey with opacity, and 16-bit colours of other formats, are read at 8 bits.
+    uint16 for 16-bit grey, for 16-bit RGB and RGBA of PNG and TIFF files, and for 16-bit grey with opacity of PNG files. 1-bit becomes grey, palette and CMYK
+    become RGB, anything with transparency RGBA. An animation gives its first frame. 16-bit colours of other formats, and inks, are read at 8 bits.
 
     Raises BadImage: empty, not an image of a format that is read, truncated or damaged, a kind of TIFF that is not supported, 32-bit or floating-point
     pixels, a decompression bomb (more than `PIL.Image.MAX_IMAGE_PIXELS` pixels).
@@ -128,9 +128,11 @@ def _packing(image: Image.Image) -> str:
 
 
 def _as_image(image: Image.Image, choice: tiff.Choice) -> np.ndarray:
-    tiles, transparent = _second_bytes(image), _transparent(image)
+    tiles, transparent, deep_grey = _second_bytes(image), _transparent(image), _packing(image) == "LA;16B"
     first = _upright(_loaded(image))
-    if tiles is None:
+    if deep_grey:
+        pixels = _deep_grey(choice)
+    elif tiles is None:
         pixels = _as_array(first)
     else:
         with _opened(choice) as again:
@@ -158,6 +160,15 @@ def _second_bytes(image: Image.Image) -> list[Any] | None:
         other = match[1] + ("L" if big else "B")
         tiles.append(tile._replace(args=(other, *rest) if isinstance(tile[3], tuple) else other))
     return tiles or None
+
+
+def _deep_grey(choice: tiff.Choice) -> np.ndarray:
+    """Grey with opacity of 16 bits -> uint16 RGBA. Pillow has 8 bits for them, and four bytes a pixel where it takes them for RGBA."""
+    with _opened(choice) as image:
+        image._mode = "RGBA"
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]  # type: ignore[attr-defined]
+        halves = np.asarray(_upright(_loaded(image))).astype(np.uint16)
+    return (halves[..., 0::2] << 8 | halves[..., 1::2])[..., [0, 0, 0, 1]]
 
 
 def _transparent(image: Image.Image) -> np.ndarray | None:

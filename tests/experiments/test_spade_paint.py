@@ -189,6 +189,15 @@ def test_maps_of_any_size_are_brought_to_this_one(serve):
     assert (status, content.decode().startswith("the map has the id 4 in row")) == (400, True)
 
 
+def test_a_mask_of_two_levels_is_a_map_of_two_classes():
+    mask = np.random.default_rng(1).integers(0, 2, SIZE).astype(np.uint8)
+    two = studio(names=("ground", "thing"), unknown=False)
+    np.testing.assert_array_equal(paint_server.fitted_map(two, png(mask * 255)), mask)
+    np.testing.assert_array_equal(paint_server.fitted_map(two, png(mask)), mask)
+    partly = studio(names=("ground", "thing"), unknown=True)
+    np.testing.assert_array_equal(paint_server.fitted_map(partly, png(mask * 255)), mask * 2)
+
+
 OTHER = {"Content_Type": "image/png"}
 CONVERT = "convert the maps with python -m experiments.colour_layouts MAPS OUT, or save one id for each pixel as grey or palette PNG"
 COLOURED = f"the map has colours (RGB) in place of ids: {CONVERT}"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from experiments import label_maps
 from jaxgan import spade
+from jaxgan.data.images import BadImage
 from jaxgan.families import layouts
 from jaxgan.images import to_uint8
 from jaxgan.state import State
@@ -139,3 +140,23 @@ def test_requests_that_are_refused(run, tmp_path, capsys):
     run(STYLES)
     assert "does not exist: name the map of instances" in refused(tmp_path, capsys, "--instances", "nowhere")
     assert "x.png cannot be read" in refused(tmp_path, capsys, "--style", "x.png")
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65_535)])
+def test_masks_of_two_levels_show_two_classes(tmp_path, dtype, white):
+    """Of a run of two classes without unknown pixels, as such masks make one; 255 stays unknown where the run knows that or the flag says so."""
+    import types
+
+    two = types.SimpleNamespace(classes=2, unknown=False, instance_edges=False)
+    mask = RNG.integers(0, 2, (6, 8)).astype(dtype)
+    for name, pixels in (("mask", mask * white), ("white", np.full_like(mask, white)), ("ids", mask)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    read = label_maps.reader(two, tmp_path, tmp_path, None, None)
+    np.testing.assert_array_equal(read(tmp_path / "mask.png"), np.stack([mask] * 2, axis=-1))
+    np.testing.assert_array_equal(read(tmp_path / "ids.png"), np.stack([mask] * 2, axis=-1))
+    assert (read(tmp_path / "white.png") == 1).all()
+    with pytest.raises(BadImage, match="has a pixel of unknown class"):
+        label_maps.reader(two, tmp_path, tmp_path, str(white), None)(tmp_path / "mask.png")
+    partly = types.SimpleNamespace(classes=2, unknown=True, instance_edges=False)
+    if white == 255:
+        np.testing.assert_array_equal(label_maps.reader(partly, tmp_path, tmp_path, None, None)(tmp_path / "mask.png")[..., 0], 2 * mask)
