@@ -79,7 +79,7 @@ def learning_rate(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:
     images = jnp.asarray(images)
     rate = jnp.asarray(optimizer.learning_rate, jnp.float32)
     if not _is_zero(optimizer.half_life):
-        rate = rate * 0.5 ** (images / optimizer.half_life)
+        rate = rate * 0.5 ** _quotient(images, optimizer.half_life)
     if not _is_zero(optimizer.decay_images):
         rate = rate * (1 - _progress(images - optimizer.constant_images, optimizer.decay_images))
     if not _is_zero(optimizer.min_learning_rate):
@@ -143,7 +143,7 @@ def _scale_by_adam(beta1: Any, beta2: Any, epsilon: Any) -> optax.GradientTransf
         # m; that must then be copied first, every step. Measured in Pix2Pix at 128 x 128: a sixth of the whole step.
         mu = jax.tree.map(lambda mean, grad: (1 - beta1) * grad - (-beta1) * mean, state.mu, grads)
         nu = jax.tree.map(lambda mean, grad: (1 - beta2) * grad**2 + beta2 * mean, state.nu, grads)
-        mu_scale, nu_scale = 1 - beta1**count, 1 - beta2**count
+        mu_scale, nu_scale = (1 - beta ** count.astype(jnp.float32) for beta in (beta1, beta2))
         scaled = jax.tree.map(lambda m, v: m / mu_scale / (jnp.sqrt(v / nu_scale + _ROOT_GUARD) + epsilon), mu, nu)
         return scaled, state._replace(count=count, mu=mu, nu=nu)
 
@@ -176,5 +176,9 @@ def _is_zero(value: Any) -> bool:
     return is_number(value) and value == 0
 
 
+def _quotient(images: jax.Array, span: Any) -> jax.Array:
+    return images.astype(jnp.float32) / jnp.asarray(span, jnp.float32)
+
+
 def _progress(images: jax.Array, span: Any) -> jax.Array:
-    return jnp.clip(images / span, 0.0, 1.0)
+    return jnp.clip(_quotient(images, span), 0.0, 1.0)

@@ -51,8 +51,8 @@ def query(pool: Pool, items: PyTree, key: jax.Array) -> tuple[Pool, PyTree]:
 
 def draw(key: jax.Array, count: int, size: int) -> tuple[jax.Array, jax.Array]:
     """The choices for `count` items and a pool of `size`: swap bool [count], slot int32 [count] in [0, size)."""
-    swap = jax.random.bernoulli(stream_key(key, "pool swap"), 0.5, (count,))
-    slot = jax.random.randint(stream_key(key, "pool slot"), (count,), 0, max(size, 1))
+    swap = jax.random.bernoulli(stream_key(key, "pool swap"), jnp.float32(0.5), (count,))
+    slot = jax.random.randint(stream_key(key, "pool slot"), (count,), 0, max(size, 1), jnp.int32)
     return swap, slot
 
 
@@ -69,7 +69,7 @@ def exchange(pool: Pool, items: PyTree, swap: jax.Array, slot: jax.Array) -> tup
 
     # The turns are worked out on indices first and the items move once. A loop over the items that reads and writes the pool would copy
     # all of it in every turn.
-    turn = jnp.arange(swap.size)
+    turn = jnp.arange(swap.size, dtype=jnp.int32)
     filling = pool.count + turn < size
     swap = swap & ~filling
     slot = jnp.where(filling, pool.count + turn, slot)
@@ -91,7 +91,7 @@ def _writers(stores: jax.Array, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
     """For each of B turns, of which some store their item in their slot: the latest *earlier* turn that stored in the same slot, and the
     latest of *all*. Both int32 [B], -1 where there is none.
     """
-    turn = jnp.arange(slot.size)
+    turn = jnp.arange(slot.size, dtype=jnp.int32)
     row, column = turn[:, None], turn[None, :]
     same = (slot[:, None] == slot[None, :]) & stores[None, :]
     return jnp.max(jnp.where(same & (column < row), column, -1), axis=1), jnp.max(jnp.where(same, column, -1), axis=1)

@@ -35,8 +35,13 @@ def example_keys(key: jax.Array, count: int, axis_name: str | None = None, first
       first: global index of the first example (for drawing in chunks).
     """
     offset = first if axis_name is None else first + jax.lax.axis_index(axis_name) * count
-    keys = jax.vmap(partial(jax.random.fold_in, key))(offset + jnp.arange(count))
+    keys = jax.vmap(partial(jax.random.fold_in, key))(offset + jnp.arange(count, dtype=jnp.int32))
     return keys if axis_name is not None else split_over_mesh(keys)
+
+
+def uniform(keys: jax.Array) -> jax.Array:
+    """[B] keys -> float32 [B], uniform in [0, 1), one number from each key."""
+    return jax.vmap(lambda key: jax.random.uniform(key, (), jnp.float32))(keys)
 
 
 def example_streams(keys: jax.Array, name: str) -> jax.Array:
@@ -156,7 +161,9 @@ def moving_average(average: PyTree, variables: PyTree, step_images: int, images:
     if is_number(half_life) and half_life == 0:
         return variables
     seen = (images + step_images).astype(jnp.float32)
-    span = half_life if is_number(ramp) and ramp == 0 else jnp.minimum(half_life, ramp * seen)
+    span = jnp.asarray(half_life, jnp.float32)
+    if not (is_number(ramp) and ramp == 0):
+        span = jnp.minimum(span, jnp.asarray(ramp, jnp.float32) * seen)
     decay = 0.5 ** (step_images / jnp.maximum(span, 1e-8))
     params = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average["params"], variables["params"])
     return {**variables, "params": params}

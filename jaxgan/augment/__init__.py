@@ -143,8 +143,9 @@ def adapt(augmentation: Augmentation, strength: Strength, sign: jax.Array, image
     bound, though above 1 it does what 1 does.
     """
     signs, batches = strength.signs + sign, strength.batches + 1
+    summed = batches.astype(jnp.float32)
     due = batches >= augmentation.interval
-    step = batches * (images / augmentation.speed_images) if augmentation.speed_images else 0.0
-    moved = jnp.clip(strength.p + jnp.sign(signs / batches - augmentation.target) * step, 0, 1)
+    step = summed * (images / augmentation.speed_images) if augmentation.speed_images else 0.0
+    moved = jnp.clip(strength.p + jnp.sign(signs / summed - augmentation.target) * step, 0, 1)
     p = jnp.where(due, moved, strength.p)
     return Strength(p, jnp.where(due, 0.0, signs), jnp.where(due, 0, batches))

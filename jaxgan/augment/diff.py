@@ -28,10 +28,10 @@ Transform = dict[str, jax.Array]
 
 def draw(keys: jax.Array, size: tuple[int, int]) -> Transform:
     """What to do to each of B examples of `size` = (H, W); keys [B] are consumed by their stream "diffaugment"."""
-    uniform = jax.vmap(lambda key: jax.random.uniform(key, (7,)))(example_streams(keys, "diffaugment"))
-    largest, holes = (np.array([[_share(side, ratio) for side in size]]) for ratio in (SHIFT, HOLE))
-    shift = jnp.floor(uniform[:, 3:5] * (2 * largest + 1)).astype(jnp.int32) - largest
-    middle = jnp.floor(uniform[:, 5:7] * (np.array([size]) + 1 - holes % 2)).astype(jnp.int32)
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (7,), jnp.float32))(example_streams(keys, "diffaugment"))
+    largest, holes = (np.array([[_share(side, ratio) for side in size]], np.int32) for ratio in (SHIFT, HOLE))
+    shift = jnp.floor(uniform[:, 3:5] * (2 * largest + 1).astype(np.float32)).astype(jnp.int32) - largest
+    middle = jnp.floor(uniform[:, 5:7] * (np.array([size], np.int32) + 1 - holes % 2).astype(np.float32)).astype(jnp.int32)
     return {
         "brightness": uniform[:, 0] - 0.5,
         "saturation": 2 * uniform[:, 1],
@@ -58,7 +58,7 @@ def translate(transform: Transform, arrays: jax.Array, fill: Any = 0) -> jax.Arr
 
     def one(array: jax.Array, by: jax.Array) -> jax.Array:
         padded = jnp.pad(array, ((down, down), (right, right), *[(0, 0)] * (array.ndim - 2)), constant_values=fill)
-        start: list[Any] = [down - by[0], right - by[1], *[0] * (array.ndim - 2)]
+        start = [down - by[0], right - by[1], *[jnp.int32(0)] * (array.ndim - 2)]
         return jax.lax.dynamic_slice(padded, start, array.shape)
 
     return jax.vmap(one)(arrays, shift)
@@ -78,7 +78,7 @@ def _cut_out(transform: Transform, images: jax.Array) -> jax.Array:
     """A rectangle of half the sides is set to 0, mid-grey; at the border, what is left of it."""
     inside = []
     for axis, side in enumerate(images.shape[1:3]):
-        place = jnp.arange(side)[None, :] - transform["hole"][:, axis, None]
+        place = jnp.arange(side, dtype=jnp.int32)[None, :] - transform["hole"][:, axis, None]
         inside.append((place >= 0) & (place < _share(side, HOLE)))
     hidden = inside[0][:, :, None, None] & inside[1][:, None, :, None]
     return jnp.where(hidden, jnp.zeros_like(images), images)

@@ -100,14 +100,14 @@ def resample(images: jax.Array, inverse: jax.Array) -> jax.Array:
     doubled = jnp.einsum("uh,vw,bhwc->buvc", _doubling(height), _doubling(width), images, precision="highest")
     sampled = _bilinear(doubled, *_sources((height, width), inverse))
     moved = jnp.einsum("hu,wv,buvc->bhwc", _halving(height), _halving(width), sampled, precision="highest")
-    touched = jnp.any(inverse != jnp.eye(3)[None], axis=(1, 2))
+    touched = jnp.any(inverse != jnp.eye(3, dtype=jnp.float32)[None], axis=(1, 2))
     return jnp.where(touched[:, None, None, None], moved, images)
 
 
 def resample_labels(labels: jax.Array, inverse: jax.Array) -> jax.Array:
     """Arrays [B, H, W, ...] of any type moved by the same maps: each place takes the nearest value. Reflected beyond the borders, as often as it takes."""
     sides = labels.shape[1:3]
-    places = [jnp.arange(side) - (side - 1) / 2 for side in sides]
+    places = [jnp.arange(side, dtype=jnp.int32).astype(jnp.float32) - (side - 1) / 2 for side in sides]
     moved = _shifts(places, inverse)
     found = []
     for place, shift, side in zip((places[0][None, :, None], places[1][None, None, :]), moved, sides, strict=True):
@@ -118,9 +118,9 @@ def resample_labels(labels: jax.Array, inverse: jax.Array) -> jax.Array:
 
 def _sources(size: tuple[int, int], inverse: jax.Array) -> list[jax.Array]:
     """Rows and columns in the doubled image that the places of the result come from, float32 [B, 2 (H + 6), 2 (W + 6)]."""
-    places = [jnp.arange(2 * (side + REACH)) - REACH for side in size]
-    rows, columns = _shifts([place / 2 - (side - 1) / 2 for place, side in zip(places, size, strict=True)], inverse)
-    starts = [place + 2 * _margin(side) for place, side in zip(places, size, strict=True)]
+    places = [jnp.arange(2 * (side + REACH), dtype=jnp.int32) - REACH for side in size]
+    rows, columns = _shifts([place.astype(jnp.float32) / 2 - (side - 1) / 2 for place, side in zip(places, size, strict=True)], inverse)
+    starts = [(place + 2 * _margin(side)).astype(jnp.float32) for place, side in zip(places, size, strict=True)]
     return [2 * rows + starts[0][None, :, None], 2 * columns + starts[1][None, None, :]]
 
 
@@ -129,7 +129,7 @@ def _shifts(places: list[jax.Array], inverse: jax.Array) -> list[jax.Array]:
 
     Differences rather than the sources themselves: these are exactly 0 for the identity, and whole for a move by whole pixels.
     """
-    rest = (inverse - jnp.eye(3)[None])[:, :, :, None, None]
+    rest = (inverse - jnp.eye(3, dtype=jnp.float32)[None])[:, :, :, None, None]
     y, x = places[0][None, :, None], places[1][None, None, :]
     return [rest[:, row, 0] * x + rest[:, row, 1] * y + rest[:, row, 2] for row in (1, 0)]
 

@@ -61,7 +61,7 @@ def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pip
       shape: (H, W, C) of one image.
       p: probability of each operation, a number or float32 []; of the two rotations, one before and one after the anisotropic scaling, that of either.
     """
-    (height, width, _), chosen = shape, operations(pipe)
+    (height, width, _), chosen, p = shape, operations(pipe), jnp.asarray(p, jnp.float32)
 
     def one(key: jax.Array) -> Transform:
         gates, uniform, normal = _numbers(key)
@@ -84,7 +84,7 @@ def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pip
 
     found: Transform = jax.vmap(one)(example_streams(keys, "ada"))
     if "noise" in chosen:
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(example_streams(keys, "ada noise"))
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(example_streams(keys, "ada noise"))
         found["noise"] = found["noise"][:, None, None, None] * noise
     return found
 
@@ -92,7 +92,7 @@ def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pip
 def _numbers(key: jax.Array) -> tuple[Numbers, Numbers, Numbers]:
     """Of one example: for each gate a number in (-1, 1), uniform, which opens it below 2 p - 1; more of these; and standard normal ones. All in one draw."""
     least = np.nextafter(np.float32(-1), np.float32(0))  # as `jax.random.normal` draws
-    drawn = jax.random.uniform(key, (len(GATES) + len(UNIFORMS) + len(NORMALS),), minval=least)
+    drawn = jax.random.uniform(key, (len(GATES) + len(UNIFORMS) + len(NORMALS),), jnp.float32, minval=least)
     gates, uniform, normal = jnp.split(drawn, (len(GATES), len(GATES) + len(UNIFORMS)))
     normal = np.float32(np.sqrt(2)) * jax.scipy.special.erfinv(normal)
     return tuple(dict(zip(names, numbers, strict=True)) for names, numbers in ((GATES, gates), (UNIFORMS, uniform), (NORMALS, normal)))  # type: ignore[return-value]
@@ -106,9 +106,9 @@ def _moves(on: Numbers, uniform: Numbers, normal: Numbers, size: tuple[int, int]
         return jnp.where(on[name], value, off)
 
     turns = jnp.where(on["rotate90"], jnp.floor(2 + 2 * uniform["rotate90"]).astype(jnp.int32), 0)
-    inverse = jnp.eye(3)
+    inverse = jnp.eye(3, dtype=jnp.float32)
     if height != width:  # a half turn moves whole pixels; the odd quarter cannot
-        inverse = _rotation(jnp.where(turns % 2 == 1, np.pi / 2, 0.0))
+        inverse = _rotation(jnp.where(turns % 2 == 1, jnp.float32(np.pi / 2), jnp.float32(0)))
         turns = turns - turns % 2
     scale, aniso = (gated(name, 2 ** (0.2 * normal[name]), 1.0) for name in ("scale", "aniso"))
     whole = [gated("xint", jnp.round(uniform[f"xint {axis}"] * side / 8)) for axis, side in (("x", width), ("y", height))]
@@ -150,7 +150,7 @@ def _colours(on: Numbers, uniform: Numbers, normal: Numbers) -> Transform:
     """Of one example: the matrix and the offset of `recolour`."""
     offset = jnp.where(on["brightness"], 0.2 * normal["brightness"], 0.0)
     contrast = jnp.where(on["contrast"], 2 ** (0.5 * normal["contrast"]), 1.0)
-    flip = jnp.where(on["lumaflip"] & (uniform["lumaflip"] >= 0), 1.0, 0.0)
+    flip = jnp.where(on["lumaflip"] & (uniform["lumaflip"] >= 0), jnp.float32(1), jnp.float32(0))
     angle = jnp.where(on["hue"], np.pi * uniform["hue"], 0.0)
     saturation = jnp.where(on["saturation"], 2 ** normal["saturation"], 1.0)
     eye, luma = np.eye(3, dtype=np.float32), np.full((3, 3), 1 / 3, np.float32)
@@ -187,7 +187,7 @@ def _change(transform: Transform, images: jax.Array) -> jax.Array:
     if "noise" in transform:
         images = images + transform["noise"]
     if "hole" in transform:
-        near = [jnp.abs((jnp.arange(side)[None, :] + 0.5) / side - transform["hole"][:, axis, None]) < 0.25 for axis, side in enumerate(images.shape[1:3])]
+        near = [jnp.abs((jnp.arange(side, dtype=jnp.int32).astype(jnp.float32)[None, :] + 0.5) / side - transform["hole"][:, axis, None]) < 0.25 for axis, side in enumerate(images.shape[1:3])]
         images = jnp.where(near[0][:, :, None, None] & near[1][:, None, :, None], jnp.zeros_like(images), images)
     return images
 

@@ -115,7 +115,7 @@ def _augment(images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[i
     if augment.rotate90:
         images = each(_quarter_turns, "quarter turns")
     if augment.flip:
-        images = each(lambda image, key: jnp.where(jax.random.bernoulli(key), image[:, ::-1], image), "flip")
+        images = each(lambda image, key: jnp.where(jax.random.bernoulli(key, jnp.float32(0.5)), image[:, ::-1], image), "flip")
     return images
 
 
@@ -135,28 +135,37 @@ def enlarge(images: jax.Array, height: int, width: int) -> jax.Array:
 
 def _quarter_turns(image: jax.Array, key: jax.Array) -> jax.Array:
     turned = jnp.stack([jnp.rot90(image, turns) for turns in range(4)])
-    return turned[jax.random.randint(key, (), 0, 4)]
+    return turned[jax.random.randint(key, (), 0, 4, jnp.int32)]
 
 
 def _crop(image: jax.Array, key: jax.Array, size: tuple[int, int], margin: int) -> jax.Array:
-    top, left = jax.random.randint(key, (2,), 0, margin + 1)
-    return jax.lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[2]))
+    top, left = jax.random.randint(key, (2,), 0, margin + 1, jnp.int32)
+    return jax.lax.dynamic_slice(image, (top, left, jnp.int32(0)), (*size, image.shape[2]))
 
 
 def _turn_and_zoom(image: jax.Array, key: jax.Array, rotation: float, scale: float) -> jax.Array:
-    turn, zoom = jax.random.uniform(key, (2,), minval=-1.0)
-    return affine(image, turn * jnp.deg2rad(rotation), (1.0 + scale) ** zoom)
+    turn, zoom = jax.random.uniform(key, (2,), jnp.float32, minval=-1.0)
+    return affine(image, turn * jnp.deg2rad(jnp.float32(rotation)), (1.0 + scale) ** zoom)
 
 
 def affine(image: jax.Array, angle: jax.Array, factor: jax.Array) -> jax.Array:
     """[H, W, C] -> the same shape: turned by `angle` (radians, counter-clockwise as seen) and enlarged by `factor` about the centre. Bilinear;
     of integers, the id of the nearest pixel."""
     height, width, _ = image.shape
-    rows, columns = jnp.meshgrid(jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij")
+    places = [jnp.arange(side, dtype=jnp.int32).astype(jnp.float32) - (side - 1) / 2 for side in (height, width)]
+    rows, columns = jnp.meshgrid(*places, indexing="ij")
     cos, sin = jnp.cos(angle) / factor, jnp.sin(angle) / factor
     # Where each output pixel comes from: rows run downwards, which turns the sense of the angle around.
     source_rows = cos * rows + sin * columns + (height - 1) / 2
     source_columns = cos * columns - sin * rows + (width - 1) / 2
-    order = 0 if jnp.issubdtype(image.dtype, jnp.integer) else 1
-    one = lambda plane: map_coordinates(plane, [source_rows, source_columns], order=order, mode="mirror")  # noqa: E731
+    if jnp.issubdtype(image.dtype, jnp.integer):
+        return image[_nearest(source_rows, height), _nearest(source_columns, width)]
+    one = lambda plane: map_coordinates(plane, [source_rows, source_columns], order=1, mode="mirror")  # noqa: E731
     return jax.vmap(one, in_axes=2, out_axes=2)(image)
+
+
+def _nearest(places: jax.Array, side: int) -> jax.Array:
+    """The pixel nearest to each place along an axis of `side` pixels, int32; beyond the border ones, mirrored at these."""
+    last = side - 1
+    index = jax.lax.round(places).astype(jnp.int32)
+    return jnp.abs((index + last) % max(2 * last, 1) - last)

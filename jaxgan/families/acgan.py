@@ -105,7 +105,7 @@ def _losses(config: Config, axis_name: str | None):
     adversarial_d, adversarial_g = adversarial.adversarial_losses(config, axis_name)
 
     def accuracy(class_logits: jax.Array, labels: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.argmax(class_logits, axis=-1) == labels)
+        return jnp.mean(jnp.argmax(class_logits, axis=-1).astype(labels.dtype) == labels, dtype=jnp.float32)
 
     def discriminator_loss(real, fake, real_labels: jax.Array, fake_labels: jax.Array) -> tuple[jax.Array, Metrics]:
         (real_logits, real_classes), (fake_logits, fake_classes) = real, fake

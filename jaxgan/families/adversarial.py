@@ -30,6 +30,7 @@ from jaxgan.update import (
     local_part,
     moving_average,
     stream_key,
+    uniform,
     update,
 )
 
@@ -101,8 +102,8 @@ def init_state(game: Game, config: Any, key: jax.Array) -> State:
     """Fresh state. Call it under jit, so that no two leaves share a buffer and the state can be donated. Does not consume `key`."""
     generator_key, discriminator_key = jax.random.split(stream_key(key, "init"))
     labels = jnp.zeros(1, jnp.int32)
-    generator = dict(game.generator.init(generator_key, jnp.zeros((1, config.latent_size)), labels, train=False))
-    discriminator = dict(game.discriminator.init(discriminator_key, jnp.zeros((1, *image_shape(config))), labels, train=False))
+    generator = dict(game.generator.init(generator_key, jnp.zeros((1, config.latent_size), jnp.float32), labels, train=False))
+    discriminator = dict(game.discriminator.init(discriminator_key, jnp.zeros((1, *image_shape(config)), jnp.float32), labels, train=False))
 
     def player(variables: PyTree, optimizer: optim.Optimizer) -> Player:
         params = variables["params"]
@@ -123,17 +124,17 @@ def draw(config: Any, state: State, key: jax.Array, count: int, axis_name: str |
     generator_latents and generator_keys where the generator's batch is larger.
 
     Args:
-      latent: (key, shape) -> one latent.
+      latent: (key, shape, dtype) -> one latent.
     """
     s: Stabilisers = config.stabilisers
 
     def latents(keys: jax.Array) -> jax.Array:
-        return jax.vmap(lambda k: latent(k, (config.latent_size,)))(example_streams(keys, "latents"))
+        return jax.vmap(lambda k: latent(k, (config.latent_size,), jnp.float32))(example_streams(keys, "latents"))
 
     keys = example_keys(stream_key(key, "examples", state.step), count, axis_name)
     draws = {"latents": latents(keys), "keys": keys, "pool": stream_key(key, "pool", state.step)}
     if is_on(s.gradient_penalty):
-        draws["alpha"] = jax.vmap(jax.random.uniform)(example_streams(keys, "alpha"))
+        draws["alpha"] = uniform(example_streams(keys, "alpha"))
     if s.generator_batch > 1:
         generator_keys = example_keys(stream_key(key, "generator examples", state.step), count // s.critic_steps * s.generator_batch, axis_name)
         draws |= {"generator_keys": generator_keys, "generator_latents": latents(generator_keys)}
@@ -213,7 +214,7 @@ def _discriminator_step(
     """One step of the discriminator on real and on generated images, in separate passes."""
     s, keys = config.stabilisers, draws.get("keys")
     if is_on(s.dequantise):
-        noise = jax.vmap(lambda k: jax.random.uniform(k, real["image"].shape[1:], maxval=s.dequantise))(example_streams(draws["keys"], "dequantise"))
+        noise = jax.vmap(lambda k: jax.random.uniform(k, real["image"].shape[1:], jnp.float32, maxval=s.dequantise))(example_streams(draws["keys"], "dequantise"))
         real = real | {"image": real["image"] + noise}
     change_real, change_fake = (augmentation(s, draws, "d", of, real["image"].shape) for of in ("real", "fake"))
 
@@ -226,8 +227,8 @@ def _discriminator_step(
         metrics |= {
             "real_logits": jnp.mean(real_logits),
             "fake_logits": jnp.mean(fake_logits),
-            "real_accuracy": jnp.mean(real_logits > edge),
-            "fake_accuracy": jnp.mean(fake_logits < edge),
+            "real_accuracy": jnp.mean(real_logits > edge, dtype=jnp.float32),
+            "fake_accuracy": jnp.mean(fake_logits < edge, dtype=jnp.float32),
         }
         metrics |= sign_metric(s, real_logits, edge)
         penalty, penalty_metrics = _penalties(game, s, params, stats, real, fake, draws, (change_real, change_fake))
@@ -301,7 +302,7 @@ def sample_images(
 
 def sample_latents(config: Any, key: jax.Array, count: int, first: int, latent: Callable = jax.random.normal) -> jax.Array:
     """The latents [count, Z] of `sample_images`: latent i uses `fold_in(key, first + i)`."""
-    return jax.vmap(lambda k: latent(k, (config.latent_size,)))(example_keys(key, count, first=first))
+    return jax.vmap(lambda k: latent(k, (config.latent_size,), jnp.float32))(example_keys(key, count, first=first))
 
 
 def images_of(game: Game, config: Any, state: State, latents: jax.Array, labels: jax.Array | None) -> jax.Array:
@@ -316,6 +317,6 @@ def preview_grid(sample: Callable[..., jax.Array], config: Any, state: State, ke
     """Samples as a grid [8, columns, H, W, C]: eight columns, or one column for each of the first ten classes."""
     classes = getattr(config, "classes", 0)
     columns = min(classes, 10) if classes else 8
-    labels = {"labels": jnp.tile(jnp.arange(columns), 8)} if classes else {}
+    labels = {"labels": jnp.tile(jnp.arange(columns, dtype=jnp.int32), 8)} if classes else {}
     images = partial(sample, config, state, key, 8 * columns)(**labels)
     return images.reshape(8, columns, *image_shape(config))

@@ -41,7 +41,7 @@ def group_columns(config: Any) -> list[range]:
 def _told(config: Any, sets: jax.Array | None, count: int) -> jax.Array:
     """float32 [count, K]: 1 for the attributes that each example's data set tells."""
     if sets is None:
-        return jnp.ones((count, len(config.attributes)))
+        return jnp.ones((count, len(config.attributes)), jnp.float32)
     return jnp.asarray(config.known, jnp.float32)[sets]
 
 
@@ -52,7 +52,7 @@ def condition(config: Any, attributes: jax.Array, sets: jax.Array | None) -> jax
     """
     if sets is None:
         return attributes
-    return jnp.concatenate([attributes * _told(config, sets, len(sets)), jax.nn.one_hot(sets, len(config.known))], axis=-1)
+    return jnp.concatenate([attributes * _told(config, sets, len(sets)), jax.nn.one_hot(sets, len(config.known), dtype=jnp.float32)], axis=-1)
 
 
 def class_loss(config: Any, logits: jax.Array, attributes: jax.Array, sets: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -67,13 +67,13 @@ def class_loss(config: Any, logits: jax.Array, attributes: jax.Array, sets: jax.
     if binary.size:
         x, y, weight = (array[:, binary] for array in (logits, attributes, told))
         loss += jnp.sum(weight * (y * jax.nn.softplus(-x) + (1 - y) * jax.nn.softplus(x)), axis=-1)
-        right += jnp.sum(weight * ((x > 0) == (y > 0.5)), axis=-1)
+        right += jnp.sum(weight * ((x > 0) == (y > 0.5)).astype(jnp.float32), axis=-1)
         count += jnp.sum(weight, axis=-1)
     for group in columns:
         if len(group) > 1:
             x, y, weight = (array[:, group.start : group.stop] for array in (logits, attributes, told))
             loss -= jnp.sum(weight * y * jax.nn.log_softmax(x), axis=-1)
-            right += weight[:, 0] * (jnp.argmax(x, axis=-1) == jnp.argmax(y, axis=-1))
+            right += weight[:, 0] * (jnp.argmax(x, axis=-1) == jnp.argmax(y, axis=-1)).astype(jnp.float32)
             count += weight[:, 0]
     return jnp.mean(loss), jnp.mean(right / count)
 
@@ -113,4 +113,4 @@ def target_domains(config: Any, attributes: jax.Array, sets: jax.Array | None = 
             yield name, changed, None
         else:
             telling = jnp.array([row[column] for row in config.known])
-            yield name, changed, jnp.where(telling[sets], sets, jnp.argmax(telling)).astype(jnp.int32)
+            yield name, changed, jnp.where(telling[sets], sets, jnp.argmax(telling).astype(sets.dtype)).astype(jnp.int32)

@@ -53,7 +53,7 @@ def encoded(config: Any, layout: jax.Array, instance: jax.Array | None = None) -
 def symbols(config: Any, layout: jax.Array, instance: jax.Array | None = None) -> Symbols:
     """`encoded` as symbols, each class (and none) without an edge and, where the config has them, with one: `vectors[numbers]` are its planes."""
     classes = config.classes + bool(config.unknown)
-    vectors = jnp.eye(classes + 1, classes)  # the last for a pixel of no class
+    vectors = jnp.eye(classes + 1, classes, dtype=jnp.float32)  # the last for a pixel of no class
     numbers = jnp.where((layout >= 0) & (layout < classes), layout, classes)
     if instance is not None:
         vectors = jnp.concatenate([jnp.pad(vectors, ((0, 0), (0, 1)), constant_values=edge) for edge in (0, 1)])

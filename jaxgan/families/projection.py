@@ -118,12 +118,12 @@ def project(
 def begin(config: stylegan.Config, state: State, key: jax.Array, settings: Settings = Settings(), label: jax.Array | None = None) -> Search:
     """The start: the mean of w over many latents (of one class, if conditional), and normal noise. Arguments and errors as in `project`."""
     z = stylegan.latents(config, stream_key(key, "spread"), settings.latents)
-    labels = None if label is None else jnp.full(settings.latents, label)
+    labels = None if label is None else jnp.full(settings.latents, label, jnp.int32)
     w = stylegan.styles_of(config, state, z, labels)[:, 0]
     mean = jnp.mean(w, axis=0)
     spread = jnp.sqrt(jnp.mean(jnp.sum((w - mean[None]) ** 2, axis=1)))
     planes, tree = jax.tree.flatten(state.ema["noise"])
-    drawn = [jax.random.normal(stream_key(key, "noise", i), plane.shape) for i, plane in enumerate(planes)]
+    drawn = [jax.random.normal(stream_key(key, "noise", i), plane.shape, jnp.float32) for i, plane in enumerate(planes)]
     point = {"w": mean, "noise": _standardised(jax.tree.unflatten(tree, drawn))}
     return Search(jnp.int32(0), point, _adam(settings).init(point), spread, key)
 
@@ -132,9 +132,9 @@ def advance(
     config: stylegan.Config, state: State, search: Search, wanted: list[jax.Array], settings: Settings, features: Features
 ) -> tuple[Search, jax.Array]:
     """One step of Adam towards an image whose features are `wanted`; the distance, float32 [], that it started from (of w with what is added to it)."""
-    share = search.step / settings.steps
+    share = search.step.astype(jnp.float32) / settings.steps
     left = jnp.maximum(0, 1 - share / max(settings.style_noise_span, 1e-8)) ** 2
-    added = settings.style_noise * search.spread * left * jax.random.normal(stream_key(search.key, "style noise", search.step), search.point["w"].shape)
+    added = settings.style_noise * search.spread * left * jax.random.normal(stream_key(search.key, "style noise", search.step), search.point["w"].shape, jnp.float32)
 
     def loss(point: PyTree) -> tuple[jax.Array, jax.Array]:
         made = features(_unclipped(config, state, point["w"] + added, point["noise"])[None])
@@ -142,7 +142,8 @@ def advance(
         return distance + settings.noise_weight * correlation(point["noise"]), distance
 
     (_, distance), gradients = jax.value_and_grad(loss, has_aux=True)(search.point)
-    updates, moments = _adam(settings).update(gradients, search.moments)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes its count with fractions
+        updates, moments = _adam(settings).update(gradients, search.moments)
     point: Any = optax.apply_updates(search.point, updates)
     return search._replace(step=search.step + 1, point=point | {"noise": _standardised(point["noise"])}, moments=moments), distance
 
@@ -154,7 +155,7 @@ def render(config: stylegan.Config, state: State, w: jax.Array, noise: PyTree) -
 
 def rate(settings: Settings, step: jax.Array) -> jax.Array:
     """The learning rate at a step, float32 []."""
-    share = jnp.asarray(step) / settings.steps
+    share = jnp.asarray(step, jnp.float32) / settings.steps
     falling = jnp.minimum(1, (1 - share) / max(settings.cool_down, 1e-8))
     rising = jnp.minimum(1, share / max(settings.warm_up, 1e-8))
     return settings.learning_rate * (0.5 - 0.5 * jnp.cos(jnp.pi * falling)) * rising
@@ -205,7 +206,7 @@ def vgg(kind: str, params: PyTree, images: jax.Array) -> list[jax.Array]:
     shown = (images + 1) / 2 if images.shape[-1] == 3 else jnp.repeat((images + 1) / 2, 3, axis=-1)
     while max(shown.shape[1:3]) > LARGEST and min(shown.shape[1:3]) >= 2 * LEAST and not (shown.shape[1] % 2 or shown.shape[2] % 2):
         shown = average_pool(shown)
-    mean, spread = (jnp.array(values).reshape(1, 1, 1, 3) for values in (VGG_MEAN, VGG_SPREAD))
+    mean, spread = (jnp.array(values, jnp.float32).reshape(1, 1, 1, 3) for values in (VGG_MEAN, VGG_SPREAD))
     maps: Any = VGGFeatures(kind).apply({"params": params}, (shown - mean) / spread)
     lengths = [jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-8) for x in maps]
     return pyramid(images) + [x / length * sqrt(x.shape[-1] / x.size) for x, length in zip(maps, lengths, strict=True)]

@@ -31,7 +31,7 @@ from jaxgan.networks.spade import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGen
 from jaxgan.networks.vgg import LEAST, STAGES, VGGFeatures
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, PyTree, State
-from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, update
+from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, uniform, update
 
 __all__ = ["Config", "batch_spec", "encode_style", "init", "preview", "train_step", "translate"]
 
@@ -166,7 +166,7 @@ def init(config: Config, key: jax.Array) -> State:
 
 def _read_features(config: Config) -> PyTree:
     """Parameters of the perceptual loss's network. By a callback: restoring a run traces `init`, and must not need the file."""
-    example = jnp.zeros((1, LEAST, LEAST, 3))
+    example = jnp.zeros((1, LEAST, LEAST, 3), jnp.float32)
     shapes = jax.eval_shape(lambda: VGGFeatures(config.features).init(jax.random.key(0), example)["params"])
 
     def read() -> PyTree:
@@ -196,12 +196,12 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
     for name in ("style", "shown_style") if config.encoder else ():
         draws[name] = _normal(config, example_streams(draws["keys"], name))
     if is_on(config.stabilisers.gradient_penalty):
-        draws["alpha"] = jax.vmap(jax.random.uniform)(example_streams(draws["keys"], "alpha"))
+        draws["alpha"] = uniform(example_streams(draws["keys"], "alpha"))
     return draws
 
 
 def _normal(config: Config, keys: jax.Array) -> jax.Array:
-    styles: jax.Array = jax.vmap(lambda key: jax.random.normal(key, (config.style_size,)))(keys)
+    styles: jax.Array = jax.vmap(lambda key: jax.random.normal(key, (config.style_size,), jnp.float32))(keys)
     return styles
 
 

@@ -98,8 +98,8 @@ def critic_loss(
         "d_adversarial_loss": lambda f, r: losses.discriminator_loss(config.loss, r, f, s.real_target, s.fake_target, axis_name=axis_name),
         "real_logits": lambda f, r: jnp.mean(r),
         "fake_logits": lambda f, r: jnp.mean(f),
-        "real_accuracy": lambda f, r: jnp.mean(r > edge),
-        "fake_accuracy": lambda f, r: jnp.mean(f < edge),
+        "real_accuracy": lambda f, r: jnp.mean(r > edge, dtype=jnp.float32),
+        "fake_accuracy": lambda f, r: jnp.mean(f < edge, dtype=jnp.float32),
     }
     if s.augment.kind == "ada":
         terms["real_sign"] = lambda f, r: jnp.mean(jnp.sign(r.astype(jnp.float32) - edge))

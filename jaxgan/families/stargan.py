@@ -31,7 +31,7 @@ from jaxgan.families.translation import Draws
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import apply_gradients, device_count, device_mean, example_streams, gather, local_part, moving_average, stream_key, update
+from jaxgan.update import apply_gradients, device_count, device_mean, example_streams, gather, local_part, moving_average, stream_key, uniform, update
 
 __all__ = ["Config", "batch_spec", "init", "preview", "target_domains", "train_step", "translate"]
 
@@ -158,7 +158,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 def _draw(state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
     """Draws of the translation families, and for each example `alpha`, of the gradient penalty, and `order`, of the targets, both in [0, 1)."""
     draws = translation.draw(state, key, count, axis_name)
-    return draws | {name: jax.vmap(jax.random.uniform)(example_streams(draws["keys"], name)) for name in ("alpha", "order")}
+    return draws | {name: uniform(example_streams(draws["keys"], name)) for name in ("alpha", "order")}
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
@@ -239,8 +239,8 @@ def _discriminator_loss(
         "d_class_loss": class_loss,
         "real_logits": jnp.mean(real_logits),
         "fake_logits": jnp.mean(fake_logits),
-        "real_accuracy": jnp.mean(real_logits > edge),
-        "fake_accuracy": jnp.mean(fake_logits < edge),
+        "real_accuracy": jnp.mean(real_logits > edge, dtype=jnp.float32),
+        "fake_accuracy": jnp.mean(fake_logits < edge, dtype=jnp.float32),
         "real_class_accuracy": class_accuracy,
         **sign_metric(s, real_logits, edge),
     }

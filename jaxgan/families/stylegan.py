@@ -70,8 +70,8 @@ def init(config: Config, key: jax.Array) -> State:
     generator, discriminator = networks(config)
     generator_key, discriminator_key = jax.random.split(stream_key(key, "init"))
     labels = jnp.zeros(1, jnp.int32)
-    ema = dict(generator.init(generator_key, jnp.zeros((1, config.latent_size)), labels))
-    judge = discriminator.init(discriminator_key, jnp.zeros((1, *image_shape(config))), labels)["params"]
+    ema = dict(generator.init(generator_key, jnp.zeros((1, config.latent_size), jnp.float32), labels))
+    judge = discriminator.init(discriminator_key, jnp.zeros((1, *image_shape(config)), jnp.float32), labels)["params"]
     players = {
         "generator": Player(ema["params"], {"average": ema["average"]}, optim.build(config.generator_optimizer).init(ema["params"])),
         "discriminator": Player(judge, {}, optim.build(config.discriminator_optimizer).init(judge)),
@@ -163,8 +163,8 @@ def _discriminator_turn(
         metrics = {
             "real_logits": jnp.mean(real_logits),
             "fake_logits": jnp.mean(fake_logits),
-            "real_accuracy": jnp.mean(real_logits > 0),
-            "fake_accuracy": jnp.mean(fake_logits < 0),
+            "real_accuracy": jnp.mean(real_logits > 0, dtype=jnp.float32),
+            "fake_accuracy": jnp.mean(fake_logits < 0, dtype=jnp.float32),
             **sign_metric(config.stabilisers, real_logits, 0.0),
         }
         return losses.discriminator_loss("non-saturating", real_logits, fake_logits), (stats, metrics)
@@ -190,7 +190,7 @@ def _path_length_penalty(
         images: Any = network.apply({"params": params}, w, own["keys"], method="synthesise")
         return images
 
-    directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config)))(example_streams(own["keys"], "path direction"))
+    directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config), jnp.float32))(example_streams(own["keys"], "path direction"))
     lengths = losses.path_lengths(generate, w, directions)
     length = device_mean(jnp.mean(lengths), axis_name)
     mean = extra["path_length_mean"] + config.path_length_decay * (length - extra["path_length_mean"])
@@ -286,7 +286,7 @@ def generate(
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """The latents [n, Z], standard normal, of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
-    drawn: jax.Array = jax.vmap(lambda own: jax.random.normal(own, (config.latent_size,)))(example_keys(key, n, first=first))
+    drawn: jax.Array = jax.vmap(lambda own: jax.random.normal(own, (config.latent_size,), jnp.float32))(example_keys(key, n, first=first))
     return drawn
 
 
@@ -334,7 +334,8 @@ def mix(
     require(0 <= low < high <= count, f"layers must be (first, last) with 0 <= first < last <= {count}, got {layers}")
     sources = styles_of(config, state, latents(config, key, 2 * n), labels, truncation=truncation)
     top, left = sources[:n], sources[n:]
-    taken = (jnp.arange(count) >= low) & (jnp.arange(count) < high)
+    layer = jnp.arange(count, dtype=jnp.int32)
+    taken = (layer >= low) & (layer < high)
 
     def row(own: jax.Array) -> jax.Array:
         return synthesise(config, state, jnp.where(taken[None, :, None], top, own[None]))

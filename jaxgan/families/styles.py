@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxgan.families.stabilisers import is_on
 from jaxgan.state import PyTree
-from jaxgan.update import example_streams
+from jaxgan.update import example_streams, uniform
 
 Draws = dict[str, Any]
 
@@ -23,10 +23,10 @@ def draw(keys: jax.Array, latent_size: int, mixing: jax.Array | float, layers: i
     first_mixed is uniform in 1 ... layers - 1 with probability `mixing`, else `layers`, which is nowhere.
     """
     mixed = is_on(mixing)
-    latents = jax.vmap(lambda key: jax.random.normal(key, (1 + mixed, latent_size)))(example_streams(keys, "latents"))
+    latents = jax.vmap(lambda key: jax.random.normal(key, (1 + mixed, latent_size), jnp.float32))(example_streams(keys, "latents"))
     draws = {"keys": keys, "latents": latents[:, 0]}
     if mixed:
-        chance = jax.vmap(jax.random.uniform)(example_streams(keys, "mixing")) / jnp.maximum(mixing, 1e-8)
+        chance = uniform(example_streams(keys, "mixing")) / jnp.maximum(jnp.asarray(mixing, jnp.float32), 1e-8)
         first = 1 + jnp.floor(chance * (layers - 1)).astype(jnp.int32)  # below 1, the chance is uniform: one number is enough
         draws |= {"other_latents": latents[:, 1], "first_mixed": jnp.minimum(first, layers)}
     return draws
@@ -39,7 +39,7 @@ def styles(network: Any, params: PyTree, stats: PyTree, draws: Draws, labels: ja
     result = _for_layers(network, w)
     if "other_latents" in draws:
         other = network.apply(variables, draws["other_latents"], labels, method="styles")
-        before = jnp.arange(network.layers)[None, :] < draws["first_mixed"][:, None]
+        before = jnp.arange(network.layers, dtype=jnp.int32)[None, :] < draws["first_mixed"][:, None]
         result = jnp.where(before[..., None], result, other[:, None])
     return result, dict(after)
 
@@ -54,7 +54,7 @@ def truncated(network: Any, variables: PyTree, w: jax.Array, truncation: jax.Arr
     """w [B, W] -> one for each layer [B, L, W]; in the first `layers` (None: in all), `truncation` of the way from the mean of w to w."""
     mean = network.apply(variables, method="average")[None, None]
     result = _for_layers(network, w)
-    first = jnp.arange(network.layers)[None, :, None] < (network.layers if layers is None else layers)
+    first = jnp.arange(network.layers, dtype=jnp.int32)[None, :, None] < (network.layers if layers is None else layers)
     return jnp.where(first, mean + truncation * (result - mean), result)
 
 

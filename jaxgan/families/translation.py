@@ -21,7 +21,7 @@ from jaxgan.networks.translator import DenseNetTranslator, ResNetTranslator
 from jaxgan.networks.unet import UNet
 from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import example_keys, example_streams, stream_key
+from jaxgan.update import example_keys, example_streams, stream_key, uniform
 
 Draws = dict[str, Any]
 GENERATORS = ("resnet", "unet", "densenet")
@@ -129,7 +129,7 @@ def new_player(networks: dict[str, tuple[nn.Module, int]], image_size: tuple[int
     """
     player = Player({}, {}, ())
     for name, (module, channels) in networks.items():
-        variables = module.init(stream_key(key, name), jnp.zeros((1, *image_size, channels)), train=False)
+        variables = module.init(stream_key(key, name), jnp.zeros((1, *image_size, channels), jnp.float32), train=False)
         stats = {collection: leaf for collection, leaf in variables.items() if collection != "params"}
         player = Player({**player.params, name: variables["params"]}, with_stats(player.stats, name, stats), ())
     return player.replace(opt=optim.build(optimizer).init(player.params))
@@ -194,15 +194,15 @@ def critic_loss(
         "loss": loss,
         "real_logits": jnp.mean(real_logits),
         "fake_logits": jnp.mean(fake_logits),
-        "real_accuracy": jnp.mean(real_logits > edge),
-        "fake_accuracy": jnp.mean(fake_logits < edge),
+        "real_accuracy": jnp.mean(real_logits > edge, dtype=jnp.float32),
+        "fake_accuracy": jnp.mean(fake_logits < edge, dtype=jnp.float32),
         **sign_metric(s, real_logits, edge),
     }
 
     def critic(change: Callable) -> Callable[[jax.Array], jax.Array]:
         return lambda x: judge(network, config, params, stats, x, change)[0]
 
-    alpha = jax.vmap(jax.random.uniform)(example_streams(keys, f"{name} alpha")) if is_on(s.gradient_penalty) else None
+    alpha = uniform(example_streams(keys, f"{name} alpha")) if is_on(s.gradient_penalty) else None
     penalty, penalty_metrics = penalties(s, critic(change_real), critic(change_fake), real, fake, alpha)
     return loss + penalty, stats, metrics | penalty_metrics
 
@@ -281,7 +281,7 @@ def side_by_side(columns: list[jax.Array]) -> jax.Array:
     def fill(images: jax.Array) -> jax.Array:
         if images.shape[-1] == 1:
             images = jnp.repeat(images, min(most, 3), axis=-1)
-        return jnp.concatenate([images, jnp.ones((*images.shape[:-1], most - images.shape[-1]))], axis=-1)
+        return jnp.concatenate([images, jnp.ones((*images.shape[:-1], most - images.shape[-1]), images.dtype)], axis=-1)
 
     return jnp.stack([fill(column) for column in columns], axis=1)
 

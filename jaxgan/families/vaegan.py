@@ -134,7 +134,7 @@ def init(config: Config, key: jax.Array) -> State:
     `ema` holds encoder and generator, side by side in each collection. With the gate, `extra["moved"]` counts the rounds in which generator and
     discriminator moved, int32 [] each.
     """
-    image, code = jnp.zeros((1, *adversarial.image_shape(config))), jnp.zeros((1, config.latent_size))
+    image, code = jnp.zeros((1, *adversarial.image_shape(config)), jnp.float32), jnp.zeros((1, config.latent_size), jnp.float32)
     players = {}
     for name, network, example in zip(Networks._fields, networks(config), (image, code, image), strict=True):
         stats: dict[str, Any] = dict(network.init(stream_key(key, f"init {name}"), example, train=False))
@@ -173,7 +173,7 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
     """Draws of the plain families, whose `latents` are the prior's; and the posterior's `noise` [count, Z]."""
     draws = adversarial.draw(config, state, key, count, axis_name)
     draws |= strengths(state.extra)
-    return draws | {"noise": jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,)))(example_streams(draws["keys"], "posterior"))}
+    return draws | {"noise": jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(example_streams(draws["keys"], "posterior"))}
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
@@ -349,7 +349,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int =
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """Codes [n, Z] of the prior, those of `sample`: code i uses `fold_in(key, first + i)`."""
-    return jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,)))(example_keys(key, n, first=first))
+    return jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(example_keys(key, n, first=first))
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:

@@ -45,8 +45,8 @@ def discriminator_loss(config: Any, logits: jax.Array, *, axis_name: str | None)
     metrics = {
         "real_logits": jnp.mean(real),
         "fake_logits": jnp.mean(fake),
-        "real_accuracy": jnp.mean(real > edge),
-        "fake_accuracy": jnp.mean(fake < edge),
+        "real_accuracy": jnp.mean(real > edge, dtype=jnp.float32),
+        "fake_accuracy": jnp.mean(fake < edge, dtype=jnp.float32),
         **sign_metric(s, real, edge),
     }
     if is_on(config.margin):

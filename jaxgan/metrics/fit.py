@@ -54,7 +54,8 @@ def fit(
         batch = data.prepare(batch, key, number, augment, sizes=sizes)
         keys = example_keys(stream_key(key, "dropout", number), batch_size)
         value, grads = jax.value_and_grad(loss)(params, batch, keys)
-        updates, opt = optimizer.update(grads, opt, params)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its count with fractions
+            updates, opt = optimizer.update(grads, opt, params)
         return optax.apply_updates(params, updates), opt, value
 
     opt, start = optimizer.init(params), time.perf_counter()

@@ -40,7 +40,7 @@ def resize_tf1(images: jax.Array, size: tuple[int, int]) -> jax.Array:
         length, wanted = images.shape[axis], size[axis - 1]
         places = np.arange(wanted, dtype=np.float32) * np.float32(length / wanted)
         low = np.minimum(places.astype(np.int32), length - 1)
-        share = (places - low).reshape([-1 if i == axis else 1 for i in range(4)])
+        share = (places - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(4)])
         first, second = (jnp.take(images, index, axis) for index in (low, np.minimum(low + 1, length - 1)))
         images = first + (second - first) * share
     return images

@@ -12,6 +12,7 @@ import numpy as np
 from jaxgan.errors import require, require_choice
 from jaxgan.metrics.features import FeatureNetwork
 from jaxgan.state import PyTree
+from jaxgan.update import uniform
 
 Generate = Callable[[PyTree, jax.Array, jax.Array], jax.Array]
 
@@ -85,7 +86,7 @@ def _distances(
 ) -> jax.Array:
     """[B] squared distances over epsilon^2."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    places = jax.vmap(jax.random.uniform)(keys) if sampling == "full" else jnp.zeros(len(rows))
+    places = uniform(keys) if sampling == "full" else jnp.zeros(len(rows), jnp.float32)
     between = slerp if space == "z" else lerp
     with jax.default_matmul_precision("highest"):  # the difference is small against what accelerators round to
         first, second = (apply(params, generate(variables, between(starts, ends, place), rows)).features for place in (places, places + epsilon))

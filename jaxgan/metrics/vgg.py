@@ -37,5 +37,5 @@ def _applied(kind: str) -> Callable[[PyTree, jax.Array], Outputs]:
 
 def _apply(kind: str, params: PyTree, images: jax.Array) -> Outputs:
     images = (resize(as_rgb(images), (SIZE, SIZE)) + 1) / 2
-    mean, deviation = (jnp.array(values).reshape(1, 1, 1, 3) for values in (MEAN, DEVIATION))
+    mean, deviation = (jnp.array(values, jnp.float32).reshape(1, 1, 1, 3) for values in (MEAN, DEVIATION))
     return Outputs(*VGG(kind).apply({"params": params}, (images - mean) / deviation))

@@ -43,7 +43,7 @@ class ACGANGenerator(nn.Module):
         count = halvings_to_base((height, width))
         base = (height >> count, width >> count)
         widths = self.widths[-count:]
-        x = jnp.concatenate([latents, jax.nn.one_hot(labels, self.classes)], axis=-1)
+        x = jnp.concatenate([latents, jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)], axis=-1)
         x = Dense(base[0] * base[1] * widths[0], kernel_init=dcgan_normal, dtype=self.dtype, name="input")(x)
         x = nn.relu(x.reshape(-1, *base, widths[0]))
         for i, features in enumerate((*widths[1:], channels)):

@@ -62,7 +62,7 @@ class DCGANGenerator(nn.Module):
 
         x = latents
         if self.classes:
-            x = jnp.concatenate([x, jax.nn.one_hot(labels, self.classes)], axis=-1)
+            x = jnp.concatenate([x, jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)], axis=-1)
         x = x[:, None, None, :]
         for i in range(count):
             x = up(self.width << (count - 1 - i), i)(x)
@@ -104,7 +104,7 @@ class DCGANDiscriminator(nn.Module):
 
         x = images
         if self.classes:
-            planes = jax.nn.one_hot(labels, self.classes)[:, None, None, :]
+            planes = jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)[:, None, None, :]
             x = beside([x, jnp.broadcast_to(planes, (*images.shape[:3], self.classes))])
         for i in range(count):
             x = conv(self.width << i, i, 4, 2, 1)(x, train)

@@ -49,7 +49,7 @@ class MaxoutDense(nn.Module):
         pieces = dense(x, train).reshape(-1, self.units, self.pieces)
         # Not `max`: its derivative finds the largest piece again by comparing, which fails (0 / 0) where the compiler computes the pieces
         # twice and rounds them differently, as it may in bfloat16.
-        largest = jnp.argmax(pieces, axis=-1, keepdims=True) == jnp.arange(self.pieces).reshape(1, 1, -1)
+        largest = jnp.argmax(pieces, axis=-1, keepdims=True).astype(jnp.int32) == jnp.arange(self.pieces, dtype=jnp.int32).reshape(1, 1, -1)
         return jnp.where(largest, pieces, 0).sum(axis=-1)
 
 
@@ -77,7 +77,7 @@ class MaxoutGenerator(nn.Module):
 
         x = latents
         if self.classes:
-            one_hot = jax.nn.one_hot(labels, self.classes)
+            one_hot = jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)
             x = jnp.concatenate([dense(self.latent_hidden, "latent_path")(x), dense(self.label_hidden, "label_path")(one_hot)], axis=-1)
             x = dropout(nn.relu(x), self.dropout_rate, keys, "paths")
         for i, features in enumerate(self.hidden):
@@ -110,7 +110,7 @@ class MaxoutDiscriminator(nn.Module):
 
         x = dropout((_flat_images(images) + 1) / 2, self.input_dropout, keys, "input")
         if self.classes:
-            one_hot = jax.nn.one_hot(labels, self.classes)
+            one_hot = jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)
             x = jnp.concatenate([maxout(self.image_path, "image_path")(x, train), maxout(self.label_path, "label_path")(one_hot, train)], axis=-1)
             x = dropout(x, self.dropout_rate, keys, "paths")
         for i, shape in enumerate(self.hidden):

@@ -95,7 +95,7 @@ class SPADEGenerator(nn.Module):
             return Conv(features, 3, 1, 1, use_bias=False, kernel_init=xavier_normal, dtype=self.dtype, name="input")(small)
         made_for = f"{self.image_size[0]} x {self.image_size[1]}"
         require((height, width) == tuple(self.image_size), f"this generator with styles is made for images of {made_for}, got {height} x {width}")
-        latents = jnp.zeros((batch, self.latent_size)) if latents is None else latents
+        latents = jnp.zeros((batch, self.latent_size), jnp.float32) if latents is None else latents
         rows, columns = height // self.multiple, width // self.multiple
         x = Dense(rows * columns * features, kernel_init=xavier_normal, dtype=self.dtype, name="input")(latents)
         return x.reshape(batch, rows, columns, features)

@@ -106,7 +106,7 @@ class _Parameters(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         kernel = self.param("kernel", xavier_normal, (3, 3, x.shape[-1], self.features), jnp.float32)
         zeros = nn.initializers.zeros
-        return kernel, self.param("bias", zeros, (self.features,), jnp.float32) if self.use_bias else jnp.zeros((self.features,))
+        return kernel, self.param("bias", zeros, (self.features,), jnp.float32) if self.use_bias else jnp.zeros((self.features,), jnp.float32)
 
 
 class SPADEBlock(nn.Module):

@@ -44,7 +44,7 @@ class Mapping(nn.Module):
         inputs = [] if latents is None else [second_moment_norm(latents.astype(jnp.float32))]
         if self.classes:
             require(labels is not None, "a class-conditional network needs labels, int32 [B]")
-            embedded = EqualDense(self.features, name="embed")(jax.nn.one_hot(labels, self.classes))
+            embedded = EqualDense(self.features, name="embed")(jax.nn.one_hot(labels, self.classes, dtype=jnp.float32))
             inputs.append(second_moment_norm(embedded))
         x = jnp.concatenate(inputs, axis=-1)
         for i in range(self.layers):

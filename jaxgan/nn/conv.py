@@ -27,7 +27,7 @@ from jax.custom_batching import custom_vmap
 from jaxgan.nn.channels import apart
 from jaxgan.nn.conv_forms import cpu_forward, cpu_input_gradient
 from jaxgan.nn.few_channels import gpu_forward, gpu_input_gradient, gpu_kernel_gradient
-from jaxgan.nn.geometry import Geometry, Pair
+from jaxgan.nn.geometry import Geometry, Pair, wide
 from jaxgan.nn.kernel_gradients import cpu_kernel_gradient
 from jaxgan.nn.lax_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 
@@ -219,13 +219,13 @@ _of_symbols.defvjp(lambda *given: (_of_symbols(*given), given[2:4]), _of_symbols
 def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, bias: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
     """The bias, and the sum over taps of what each makes of the vector of the pixel that it meets; of padding, the row of zeros at the end, nothing."""
     with jax.named_scope(SCOPE):
-        wide = jnp.promote_types(kernel.dtype, jnp.float32)
-        table = jnp.einsum("kc,uvco->uvko", vectors.astype(wide), kernel.astype(wide))
+        dtype = wide(kernel.dtype)
+        table = jnp.einsum("kc,uvco->uvko", vectors.astype(dtype), kernel.astype(dtype))
         table, outside = jnp.pad(table, ((0, 0), (0, 0), (0, 1), (0, 0))), len(vectors)
         numbers = jnp.pad(numbers, ((0, 0), *pads), constant_values=outside)
         (kh, kw), (height, width), (sh, sw) = kernel.shape[:2], numbers.shape[1:], strides
         seen = {(u, v): numbers[:, u : height - kh + u + 1 : sh, v : width - kw + v + 1 : sw] for u in range(kh) for v in range(kw)}
-        return sum((table[tap].at[what].get(mode="clip") for tap, what in seen.items()), bias.astype(wide)[None, None, None]).astype(kernel.dtype)
+        return sum((table[tap].at[what].get(mode="clip") for tap, what in seen.items()), bias.astype(dtype)[None, None, None]).astype(kernel.dtype)
 
 
 def _by_platform(
@@ -237,11 +237,11 @@ def _by_platform(
     platforms at once. Compiled for one platform the choice is a constant, which XLA removes; inside the custom rules, it is never differentiated.
     """
     # A CPU has no fast 16-bit arithmetic: sums in float32 cost nothing more and round once.
-    wide = jnp.promote_types(a.dtype, jnp.float32)
+    dtype = wide(a.dtype)
 
     def on_cpu(a: jax.Array, b: jax.Array) -> jax.Array:
         with jax.named_scope(SCOPE):
-            return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(wide), b.astype(wide)).astype(a.dtype)
+            return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(dtype), b.astype(dtype)).astype(a.dtype)
 
     return lax.platform_dependent(a, b, cpu=on_cpu, cuda=partial(gpu, geometry), default=partial(plain, geometry))
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.nn.channels import apart
-from jaxgan.nn.geometry import Geometry, each_tap, taken_back, turn
+from jaxgan.nn.geometry import Geometry, each_tap, taken_back, turn, wide
 from jaxgan.nn.lax_forms import lax_forward, lax_input_gradient, lax_kernel_gradient
 
 _EIGHT = 8
@@ -110,8 +110,8 @@ def _apart(geometry: Geometry, made: jax.Array, channels: int) -> list[jax.Array
 
 def _added(arrays: list[jax.Array]) -> jax.Array:
     """Their sum, made in float32, in their own dtype."""
-    wide = [array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in arrays]
-    return sum(wide[1:], wide[0]).astype(arrays[0].dtype)
+    terms = [array.astype(wide(array.dtype)) for array in arrays]
+    return sum(terms[1:], terms[0]).astype(arrays[0].dtype)
 
 
 def _widened(x: jax.Array, axis: int) -> jax.Array:

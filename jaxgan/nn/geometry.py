@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,11 @@ class Geometry(NamedTuple):
 def turn(geometry: Geometry, kernel: jax.Array) -> jax.Array:
     """From the way kernels are held to [kh, kw, I, O], or back."""
     return kernel.swapaxes(2, 3) if geometry.turned else kernel
+
+
+def wide(dtype: Any) -> Any:
+    """The type that sums of numbers of a floating `dtype` are made in: float32, or `dtype` where that is wider."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def pad(x: jax.Array, pads: Sequence[Pair], strides: Pair = (1, 1)) -> jax.Array:

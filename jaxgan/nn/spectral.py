@@ -28,7 +28,7 @@ def spectrally_normalised(module: nn.Module, kernel: jax.Array, train: bool, eva
 
     start: tuple[jax.Array, ...] = ()
     if module.is_initializing():
-        start = power_iteration(frozen, _unit(jax.random.normal(module.make_rng("params"), (kernel.shape[-1],))))
+        start = power_iteration(frozen, _unit(jax.random.normal(module.make_rng("params"), (kernel.shape[-1],), jnp.float32)))
     u = module.variable("spectral", "u", lambda: start[0])
     v = module.variable("spectral", "v", lambda: start[1])
     new_u, new_v = u.value, v.value

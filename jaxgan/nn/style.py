@@ -123,7 +123,7 @@ def noise_planes(noise: str, sizes: Sequence[tuple[int, int]], keys: jax.Array |
         raise ValueError("random noise needs one key for each example")
     # All layers at once: a draw is much code, and one for each layer would be half of the program that is compiled.
     areas = [prod(size) for size in sizes]
-    drawn = jax.vmap(lambda key: jax.random.normal(key, (sum(areas),)))(example_streams(keys, "noise"))
+    drawn = jax.vmap(lambda key: jax.random.normal(key, (sum(areas),), jnp.float32))(example_streams(keys, "noise"))
     return [part.reshape(-1, *size) for part, size in zip(jnp.split(drawn, list(accumulate(areas))[:-1], axis=1), sizes, strict=True)]
 
 
@@ -136,7 +136,7 @@ class Noise(nn.Module):
     def __call__(self, x: jax.Array, noise: Planes) -> jax.Array:
         strength = self.param("strength", nn.initializers.zeros, (x.shape[-1],) if self.per_channel else (), jnp.float32)
         if self.is_initializing() or isinstance(noise, str):
-            constant = self.variable("noise", "constant", lambda: jax.random.normal(self.make_rng("params"), x.shape[1:3]))
+            constant = self.variable("noise", "constant", lambda: jax.random.normal(self.make_rng("params"), x.shape[1:3], jnp.float32))
             noise = constant.value[None]
         if noise is None:
             return x
