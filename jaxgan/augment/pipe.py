@@ -187,7 +187,9 @@ def _change(transform: Transform, images: jax.Array) -> jax.Array:
     if "noise" in transform:
         images = images + transform["noise"]
     if "hole" in transform:
-        near = [jnp.abs((jnp.arange(side, dtype=jnp.int32).astype(jnp.float32)[None, :] + 0.5) / side - transform["hole"][:, axis, None]) < 0.25 for axis, side in enumerate(images.shape[1:3])]
+        places = [jnp.arange(side, dtype=jnp.int32).astype(jnp.float32)[None, :] for side in images.shape[1:3]]
+        shares = [(place + 0.5) / place.size for place in places]
+        near = [jnp.abs(share - transform["hole"][:, axis, None]) < 0.25 for axis, share in enumerate(shares)]
         images = jnp.where(near[0][:, :, None, None] & near[1][:, None, :, None], jnp.zeros_like(images), images)
     return images
 

@@ -214,7 +214,8 @@ def _discriminator_step(
     """One step of the discriminator on real and on generated images, in separate passes."""
     s, keys = config.stabilisers, draws.get("keys")
     if is_on(s.dequantise):
-        noise = jax.vmap(lambda k: jax.random.uniform(k, real["image"].shape[1:], jnp.float32, maxval=s.dequantise))(example_streams(draws["keys"], "dequantise"))
+        keys_of_noise, shape = example_streams(draws["keys"], "dequantise"), real["image"].shape[1:]
+        noise = jax.vmap(lambda k: jax.random.uniform(k, shape, jnp.float32, maxval=s.dequantise))(keys_of_noise)
         real = real | {"image": real["image"] + noise}
     change_real, change_fake = (augmentation(s, draws, "d", of, real["image"].shape) for of in ("real", "fake"))
 

@@ -134,7 +134,8 @@ def advance(
     """One step of Adam towards an image whose features are `wanted`; the distance, float32 [], that it started from (of w with what is added to it)."""
     share = search.step.astype(jnp.float32) / settings.steps
     left = jnp.maximum(0, 1 - share / max(settings.style_noise_span, 1e-8)) ** 2
-    added = settings.style_noise * search.spread * left * jax.random.normal(stream_key(search.key, "style noise", search.step), search.point["w"].shape, jnp.float32)
+    noise = jax.random.normal(stream_key(search.key, "style noise", search.step), search.point["w"].shape, jnp.float32)
+    added = settings.style_noise * search.spread * left * noise
 
     def loss(point: PyTree) -> tuple[jax.Array, jax.Array]:
         made = features(_unclipped(config, state, point["w"] + added, point["noise"])[None])
