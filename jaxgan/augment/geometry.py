@@ -120,8 +120,9 @@ def _sources(size: tuple[int, int], inverse: jax.Array) -> list[jax.Array]:
     """Rows and columns in the doubled image that the places of the result come from, float32 [B, 2 (H + 6), 2 (W + 6)]."""
     places = [jnp.arange(2 * (side + REACH), dtype=jnp.int32) - REACH for side in size]
     rows, columns = _shifts([place.astype(jnp.float32) / 2 - (side - 1) / 2 for place, side in zip(places, size, strict=True)], inverse)
-    starts = [(place + 2 * _margin(side)).astype(jnp.float32) for place, side in zip(places, size, strict=True)]
-    return [2 * rows + starts[0][None, :, None], 2 * columns + starts[1][None, None, :]]
+    starts = [place + 2 * _margin(side) for place, side in zip(places, size, strict=True)]
+    first, second = starts[0][None, :, None], starts[1][None, None, :]
+    return [2 * rows + first.astype(jnp.float32), 2 * columns + second.astype(jnp.float32)]
 
 
 def _shifts(places: list[jax.Array], inverse: jax.Array) -> list[jax.Array]:
