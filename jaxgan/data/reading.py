@@ -54,7 +54,7 @@ def decode(data: bytes) -> np.ndarray:
 def decode_ids(data: bytes) -> np.ndarray:
     """Decode an image file whose pixels are ids: uint8 or uint16 [H, W], from grey of 1 to 16 bits or the indices of a palette, whatever its colours.
 
-    Upright as `decode` is. Raises BadImage as `decode` does, and for colours or transparency in place of ids, and for lossy compression.
+    Upright as `decode` is. Raises BadImage as `decode` does, and for colours or transparency in place of ids, for lossy compression, and for GIF palettes.
     """
     return _decoded(data, _as_ids, ids=True)
 
@@ -224,6 +224,8 @@ def _in_16_bits(array: np.ndarray, reason: str) -> np.ndarray:
 def _as_ids(image: Image.Image, choice: tiff.Choice) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
         raise BadImage("is a JPEG, and compression changes ids: save the map as PNG from where it was made")
+    if image.format == "GIF" and image.mode != "L":  # Pillow, among others, leaves out colours that are not used and moves up the rest
+        raise BadImage("is a GIF, whose writers number colours anew: save the map as PNG from where it was made")
     packing, scale = _packing(image), _highest(image)
     image = _upright(_loaded(image))
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):

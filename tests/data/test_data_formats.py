@@ -205,16 +205,22 @@ def test_ids_of_a_pgm_are_its_numbers(highest):
         (encode(Image.fromarray(np.dstack([RGB, RGB[..., 0]])), "PNG"), r"has colours \(RGBA\)"),
         (encode(Image.fromarray(RGB).convert("LA"), "PNG"), "has opacity beside its ids: convert"),
         (encode(Image.fromarray(RGB), "BMP"), r"has colours \(RGB\)"),
+        (encode(Image.fromarray(RGB[..., 0] // 100 * 7), "GIF"), "is a GIF, whose writers number colours anew"),
         (encode(Image.fromarray(RGB).convert("CMYK"), "TIFF"), r"has colours \(CMYK\)"),
         (encode(Image.fromarray(RGB[..., 0]), "TIFF", compression="jpeg"), "compressed with loss, and compression changes ids"),
         (encode(Image.fromarray(RGB[..., 0].astype(np.float32)), "TIFF"), "floating-point"),
         (encode(Image.fromarray(RGB[..., 0].astype(np.int32) - 300), "TIFF"), "has ids below 0 or above 65535"),
     ],
-    ids=["jpeg", "colour jpeg", "rgb", "webp", "rgba", "la", "bmp", "cmyk", "jpeg in tiff", "float", "negative"],
+    ids=["jpeg", "colour jpeg", "rgb", "webp", "rgba", "la", "bmp", "gif", "cmyk", "jpeg in tiff", "float", "negative"],
 )
 def test_maps_that_hold_no_ids(data, reason):
     with pytest.raises(images.BadImage, match=reason):
         images.decode_ids(data)
+
+
+def test_a_gif_of_all_grey_levels_holds_ids():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(images.decode_ids(encode(Image.fromarray(levels), "GIF")), levels)
 
 
 def test_32_bit_numbers_are_ids_but_no_levels():

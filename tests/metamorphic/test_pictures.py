@@ -208,7 +208,6 @@ SAME_IDS = {
     "big-endian tiff of 16 bits": lambda ids: tiff_files.tiff(ids.astype(np.uint16), 1, order=">"),
     "pgm": pgm,
     "bmp": saved("BMP"),
-    "gif": saved("GIF"),
 }
 
 
