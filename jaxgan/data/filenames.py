@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import unicodedata
 
 SUFFIXES = (
@@ -67,6 +68,7 @@ _MAGIC = (
     (4, b"jP  \r\n\x87\n", "jp2"),
     (0, b"8BPS", "psd"),
 )
+_LONE = re.compile(r"[\ud800-\udfff]")
 HEAD = 16
 """Bytes that `problem_of_content` looks at."""
 
@@ -81,8 +83,16 @@ SPLIT_NAMES = {name: split for split, every in _SPLITS.items() for name in every
 
 
 def nfc(text: str) -> str:
-    """Return the composed form: file systems differ in how they write an accented letter."""
-    return unicodedata.normalize("NFC", text)
+    """Return the composed form: file systems differ in how they write an accented letter.
+
+    Bytes of a name that are no UTF-8, which Python keeps as lone surrogates, become text: "\\xe9".
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", _LONE.sub(_shown, text))
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def ignored(part: str) -> bool:

@@ -211,9 +211,10 @@ def _by_table(name: str, choice: Choice, listed: Mapping[str, labels.Listed]) ->
     numbers, classes = labels.numbered(f"{' and '.join(files)} in {name}", values)
     bad: dict[str, str] = {}
     missing: dict[str, str] = {}
+    every = choice.kinds
     for split in (each for each in choice.chosen if each in listed):
-        path, table, kinds = choice.parts[split].label_file, listed[split], choice.kinds
-        absent = (table.values.keys() | table.bad.keys()) - kinds.keys()
+        path, table = choice.parts[split].label_file, listed[split]
+        absent = (table.values.keys() | table.bad.keys()) - every.keys()
         missing |= dict.fromkeys(absent, f"is listed in {path}, but no such image is there")
         unlabelled = [file for file in choice.parts[split].kinds if file not in table.values]
         bad |= {file: table.bad.get(file, f"has no label in {path}") for file in unlabelled}
@@ -221,8 +222,9 @@ def _by_table(name: str, choice: Choice, listed: Mapping[str, labels.Listed]) ->
 
 
 def _by_folder(name: str, place: Place, choice: Choice, splits: Iterable[str]) -> Labelled:
+    every = choice.kinds
     usable = [file for file in choice.pictures if file not in place.problems]
-    refuse_stray(name, usable, [choice.kinds[file] for file in usable], "labels.csv")
+    refuse_stray(name, usable, [every[file] for file in usable], "labels.csv")
     kinds = {file: kind for split in splits for file, kind in choice.parts[split].kinds.items() if kind and file not in place.problems}
     classes = labels.folder_classes(kinds.values())
     index = {kind: i for i, kind in enumerate(classes)}

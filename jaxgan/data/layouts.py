@@ -130,7 +130,7 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
 
     return Source(
         spec,
-        [row[0][0] for row in rows],
+        [filenames.nfc(row[0][0]) for row in rows],
         read,
         None,
         names,

@@ -69,7 +69,7 @@ def source(spec: str, rest: str, split: str) -> Source:
         raise DataError(f"{spec} holds no images of domain {need} in split {split!r}: put them, with equal names, into a folder {need} beside the other")
     rows = _rows(found, spec)
     stamp = [[file, *stats[file], place.domain] for file, place in found.items()]
-    return Source(spec, [row[0] for row in rows], lambda i: _pair(path, *rows[i]), None, (), stamp, home / CACHE_NAME, identity, parts=PARTS)
+    return Source(spec, [filenames.nfc(row[0]) for row in rows], lambda i: _pair(path, *rows[i]), None, (), stamp, home / CACHE_NAME, identity, parts=PARTS)
 
 
 def title(spec: str, domain: str) -> str:
@@ -250,10 +250,10 @@ def _pair(path: Path, file_a: str, file_b: str, reason: str) -> Pair:
     try:
         b = picture(path, file_b)
     except images.BadImage as error:
-        raise images.BadImage(f"has the partner {file_b}, which {error}") from None
+        raise images.BadImage(f"has the partner {filenames.nfc(file_b)}, which {error}") from None
     if a.shape[:2] != b.shape[:2]:
         sizes = [f"{image.shape[0]}x{image.shape[1]}" for image in (a, b)]
-        raise images.BadImage(f"is {sizes[0]}, but its partner {file_b} is {sizes[1]}: both images of a pair must be of one size")
+        raise images.BadImage(f"is {sizes[0]}, but its partner {filenames.nfc(file_b)} is {sizes[1]}: both images of a pair must be of one size")
     return a, b
 
 

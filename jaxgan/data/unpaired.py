@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxgan.data import pairs
+from jaxgan.data.filenames import nfc
 from jaxgan.data.images import BadImage
 from jaxgan.data.listing import Facts
 from jaxgan.data.source import CACHE_NAME, Source
@@ -59,4 +60,4 @@ def _source(
         return pairs.picture(path, names[i])
 
     stamp = [[file, *stats[file]] for file in names]
-    return Source(pairs.title(spec, domain), [prefix + file for file in names], read, None, (), stamp, path / CACHE_NAME, identity)
+    return Source(pairs.title(spec, domain), [prefix + nfc(file) for file in names], read, None, (), stamp, path / CACHE_NAME, identity)

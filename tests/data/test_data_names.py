@@ -121,6 +121,17 @@ def test_two_forms_of_one_name_are_refused_by_name(tmp_path, failure):
     assert load(f"folder:{tmp_path / 'set'}", skip_bad=True).size == 1
 
 
+def test_names_that_are_no_utf_8_can_be_printed(tmp_path):
+    """As Latin-1 file systems and old archives leave them."""
+    for name in (b"caf\xe9", b"tea"):
+        folder = os.path.join(os.fsencode(tmp_path), b"set", name)
+        os.makedirs(folder)
+        save(tmp_path / "x.png", 1).rename(tmp_path / "set" / os.fsdecode(name) / "0.png")
+    (tmp_path / "set" / os.fsdecode(b"caf\xe9") / "1.png").write_bytes(b"")
+    data = load(f"folder:{tmp_path / 'set'}", skip_bad=True)
+    assert (data.classes, data.skipped) == (("caf\\xe9", "tea"), ("caf\\xe9/1.png is empty (0 bytes)",))
+
+
 @pytest.mark.parametrize("ending", [".PNG", ".JPE", ".jfif", ".Jpg"])
 def test_extensions_in_any_case(tmp_path, ending):
     numbered(tmp_path / "set", 3, ending)
