@@ -86,7 +86,7 @@ def remarks(dataset: Dataset, wanted: Collection[str] = ("label", "attributes"))
         shown = dataset.arrays["attributes"].max(axis=0)
         absent.append(("attributes", len(shown), [name for name, one in zip(dataset.attributes, shown) if not one]))
     return [
-        f"{dataset.name}: {len(names)} of {count} {noun} have no images here ({_few(names)}), so nothing is learnt of them"
+        f"{dataset.name} has no images of {len(names)} of {count} {noun} ({_few(names)}), so nothing is learnt of these"
         for noun, count, names in absent
         if names
     ]

@@ -216,8 +216,8 @@ def test_classes_are_those_of_all_splits(tmp_path):
         "val": [0],
         "all": [0, 1, 3, 2, 3],
     }
-    told = "2 of 4 classes have no images here (10, a), so nothing is learnt of them"
-    assert jaxgan.data.remarks(found["train"]) == [f"folder:{tmp_path / 'set'}: {told}"]
+    told = "has no images of 2 of 4 classes (10, a), so nothing is learnt of these"
+    assert jaxgan.data.remarks(found["train"]) == [f"folder:{tmp_path / 'set'} {told}"]
     assert jaxgan.data.remarks(found["train"], {"image"}) == []
     assert jaxgan.data.remarks(found["all"]) == []
 
@@ -272,4 +272,4 @@ def test_absent_classes_are_said_before_training(tmp_path, capsys):
     (tmp_path / "file").write_text("nothing is trained: this is no place for a run")
     with pytest.raises(RunError, match="file"):
         train.run(cgan, config, data, tmp_path / "file", images=8, batch_size=8, seed=0)
-    assert "1 of 3 classes have no images here (b), so nothing is learnt of them" in capsys.readouterr().out
+    assert "has no images of 1 of 3 classes (b), so nothing is learnt of these" in capsys.readouterr().out

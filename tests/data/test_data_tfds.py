@@ -39,6 +39,21 @@ def test_mocked_sets_without_tensorflow(mocked, name, shape):
     assert ("tensorflow" in sys.modules) == loaded
 
 
+@pytest.mark.parametrize(
+    ("asked", "known", "found"),
+    [
+        ("val", ["train", "validation"], "validation"),
+        ("validation", ["train", "validation"], "validation"),
+        ("testing", ["train", "test"], "test"),
+        ("val", ["train", "test"], "val"),
+        ("val", ["dev", "validation"], "val"),
+        ("train[:50%]", ["train"], "train[:50%]"),
+    ],
+)
+def test_splits_by_the_names_of_tfds(asked, known, found):
+    assert tfds._named(asked, known) == found
+
+
 def test_mocked_config_and_size(mocked):
     data = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split="trainA", image_size=(16, 16), progress=False)
     assert data.arrays["image"].shape == (6, 16, 16, 3)
