@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -163,13 +164,12 @@ def test_other_numbers_are_named(dtype, told, order):
         (tiff_files.file(*[tiff_files.page(noise(4, 5, 3), RGB)] * 2, order="<", big=True), "has 2 pages"),
         (tiff(noise(4, 5), BLACK)[:30], "is damaged"),
         (tiff(noise(40, 50), BLACK)[:-100], "is damaged"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(60), "is a camera raw file"),
         (b"II*\0\xff\xff\xff\xff", "is damaged"),
         (b"II*\0\0\0\0\0", "is damaged"),
     ],
 )
 def test_other_kinds_are_named(data, told):
-    import re
-
     assert re.search(told, refusal(data))
 
 
