@@ -4,7 +4,8 @@
     python -m experiments.train_attributes --data 'attributes:utkface.zip?names={age}_{gender}_{race}_*&age=0-19,20-39,40-200' --out faces.npz
 
 Held out is the split "test" (else "val"), or without one every eighth image, in the order of the set: what the judge gets right of these is
-printed and kept in the file. Of several sets, joined by +, an attribute is learnt and counted on the images of the sets that tell it. The network halves images while 4 pixels remain.
+printed and kept in the file. Of several sets, joined by +, an attribute is learnt and counted on the images of the sets that tell it. The network
+halves images while 4 pixels remain.
 """
 
 from __future__ import annotations

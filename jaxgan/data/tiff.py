@@ -85,7 +85,7 @@ class Choice:
 
 def chosen(data: bytes, ids: bool = False) -> Choice:
     """Choose what to read of a TIFF file; `ids`: as numbers, not as grey levels. Raises BadImage: damaged, or of a kind that is not supported."""
-    if data[8:10] == b"CR":
+    if data[4:11] == b"\x10\0\0\0CR\2":
         raise BadImage("is a camera raw file, which is not supported: develop it to PNG")
     if data.startswith(b"MM\0+"):
         raise BadImage("is a big-endian BigTIFF file, which is not supported: save it as PNG")
