@@ -58,14 +58,14 @@ def by_size(image_size: tuple[int, int], epochs: float, flip: bool) -> Recipe:
 
 
 def open_split(spec: str, image_size: tuple[int, int]) -> tuple[Dataset, Dataset, str]:
-    """(training part, held-out part, what was held out): the splits of the set, or every eighth of its images."""
+    """(training part, held-out part, what was held out): the splits of the set, or an eighth of its images, drawn at random."""
     resize = "stretch" if spec.startswith("paired:") else "cover"
     options: dict[str, Any] = {"image_size": image_size, "resize": resize}
     train = data.open(spec, **options)
     for split in ("test", "val"):
         if has_split(spec, split):
             return train, data.open(spec, **options, split=split), split
-    return *split_off(train), "every eighth image"
+    return *split_off(train), "an eighth of the images, at random"
 
 
 def without_folders(spec: str) -> str:
@@ -74,12 +74,16 @@ def without_folders(spec: str) -> str:
 
 
 def split_off(dataset: Dataset, every: int = 8) -> tuple[Dataset, Dataset]:
-    """(the others, every eighth example), for sets without a split of their own; a pure function of the set's order. Raises DataError: too few."""
+    """(the others, one example in eight), for sets without a split of their own.
+
+    Drawn at random by the size of the set alone: every eighth would be of one kind where kinds alternate. Raises DataError: too few.
+    """
     if dataset.size < every:
-        raise DataError(f"{dataset.name} has {dataset.size} examples, too few to hold every {every}th out: use more")
-    held = np.arange(dataset.size) % every == every - 1
+        raise DataError(f"{dataset.name} has {dataset.size} examples, too few to hold one in {every} out: use more")
+    held = np.zeros(dataset.size, bool)
+    held[np.random.default_rng(0).permutation(dataset.size)[: dataset.size // every]] = True
     parts = []
-    for rows, what in ((~held, f"all but every {every}th"), (held, f"every {every}th")):
+    for rows, what in ((~held, f"all but one in {every}"), (held, f"one in {every}")):
         arrays = {name: np.asarray(array)[rows] for name, array in dataset.arrays.items()}
         parts.append(dataclasses.replace(dataset, name=f"{dataset.name} ({what})", arrays=arrays, fingerprint=f"{dataset.fingerprint} ({what})"))
     return parts[0], parts[1]

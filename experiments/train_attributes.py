@@ -3,7 +3,7 @@
     python -m experiments.train_attributes --data attributes:digits --out inks.npz
     python -m experiments.train_attributes --data 'attributes:utkface.zip?names={age}_{gender}_{race}_*&age=0-19,20-39,40-200' --out faces.npz
 
-Held out is the split "test" (else "val"), or without one every eighth image, in the order of the set: what the judge gets right of these is
+Held out is the split "test" (else "val"), or without one an eighth of the images, drawn at random: what the judge gets right of these is
 printed and kept in the file. Of several sets, joined by +, an attribute is learnt and counted on the images of the sets that tell it. The network
 halves images while 4 pixels remain.
 """

@@ -7,7 +7,7 @@
 
 The first three made the files that are shipped, jaxgan/metrics/weights/NAME.npz; without --out they write NAME.npz here. Held out is the split "test",
 which is never trained on: of the digits the last 297, by writers of whom there are none among the first 1,500; of MNIST and Fashion-MNIST the
-10,000 test images. A set without that split has "val" held out, or every eighth image.
+10,000 test images. A set without that split has "val" held out, or an eighth of the images, at random.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 The last takes photographs (A) beside drawn maps (B), whose flat colours are the classes, and learns to tell them from either side.
 
-Held out is the split "test" (else "val"), or without one every eighth image: what the judge gets right of these is printed and kept in the
+Held out is the split "test" (else "val"), or without one an eighth of the images, at random: what the judge gets right of these is printed and kept in the
 file. No generated image can be expected to score higher. Such figures compare with each other, never with those published under large networks.
 """
 
