@@ -30,8 +30,8 @@ def find(spec: str, split: str) -> Found:
         raise DataError(f"data {spec!r} is incomplete: write {next(form for form in SYNTAX if form.startswith(scheme))}")
     if scheme == "digits" and colon:
         raise DataError(f"data {spec!r} says more than needed: write digits")
-    # TensorFlow Datasets have names of their own
-    return SCHEMES[scheme](spec, rest, split if scheme == "tfds" else filenames.split_of(split) or split)
+    own = scheme in ("tfds", "digits") or rest.partition("?")[0] == "digits"  # these have fixed names
+    return SCHEMES[scheme](spec, rest, split if own else filenames.split_of(split) or split)
 
 
 def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
