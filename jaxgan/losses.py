@@ -176,7 +176,7 @@ def path_lengths(generate: Callable[[jax.Array], jax.Array], styles: jax.Array, 
 
 def clip_weights(params: PyTree, limit: float) -> PyTree:
     """Every parameter clipped to [-limit, limit], after each critic step (Arjovsky et al. 2017, algorithm 1)."""
-    return jax.tree.map(lambda param: jnp.clip(param, -limit, limit), params)
+    return jax.tree.map(lambda param: jnp.clip(param, -limit, limit).astype(param.dtype), params)
 
 
 # ------------------------------------------------------------------------------------------------------------- classification

@@ -70,6 +70,11 @@ class Optimizer:
         require(not ramp_without_span, "final_momentum needs momentum_images, the number of images over which it is reached")
 
 
+def as_float32(value: Any) -> Any:
+    """A setting as arithmetic takes it: a plain number as it is, an array or tracer as float32."""
+    return value if is_number(value) else jnp.asarray(value, jnp.float32)
+
+
 def learning_rate(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:
     """The learning rate after `images` images (int32 []), float32 [].
 
@@ -92,7 +97,7 @@ def momentum(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:
     start = jnp.asarray(optimizer.momentum, jnp.float32)
     if _is_zero(optimizer.final_momentum):
         return start
-    return start + (optimizer.final_momentum - start) * _progress(jnp.asarray(images), optimizer.momentum_images)
+    return start + (as_float32(optimizer.final_momentum) - start) * _progress(jnp.asarray(images), optimizer.momentum_images)
 
 
 def build(optimizer: Optimizer, images: jax.Array | int = 0) -> optax.GradientTransformation:
@@ -105,11 +110,12 @@ def build(optimizer: Optimizer, images: jax.Array | int = 0) -> optax.GradientTr
       rate inside the velocity: the same at a constant rate, and while it decays ours forgets the larger rates at once.
     - "rmsprop": equal to `torch.optim.RMSprop`, epsilon outside the root.
     """
-    parts = [] if _is_zero(optimizer.clip_norm) else [optax.clip_by_global_norm(optimizer.clip_norm)]
+    parts = [] if _is_zero(optimizer.clip_norm) else [optax.clip_by_global_norm(as_float32(optimizer.clip_norm))]
+    epsilon = as_float32(optimizer.epsilon)
     if optimizer.name == "adam":
-        parts.append(_scale_by_adam(optimizer.beta1, optimizer.beta2, optimizer.epsilon))
+        parts.append(_scale_by_adam(as_float32(optimizer.beta1), as_float32(optimizer.beta2), epsilon))
     elif optimizer.name == "rmsprop":
-        parts.append(_scale_by_rms(optimizer.decay, optimizer.epsilon))
+        parts.append(_scale_by_rms(as_float32(optimizer.decay), epsilon))
     elif not (_is_zero(optimizer.momentum) and _is_zero(optimizer.final_momentum)):
         parts.append(optax.trace(momentum(optimizer, images)))
     chain = optax.chain(*parts, optax.scale(-learning_rate(optimizer, images)))

@@ -146,6 +146,6 @@ def adapt(augmentation: Augmentation, strength: Strength, sign: jax.Array, image
     summed = batches.astype(jnp.float32)
     due = batches >= augmentation.interval
     step = summed * (images / augmentation.speed_images) if augmentation.speed_images else 0.0
-    moved = jnp.clip(strength.p + jnp.sign(signs / summed - augmentation.target) * step, 0, 1)
+    moved = jnp.clip(strength.p + jnp.sign(signs / summed - augmentation.target) * step, 0, 1).astype(jnp.float32)
     p = jnp.where(due, moved, strength.p)
     return Strength(p, jnp.where(due, 0.0, signs), jnp.where(due, 0, batches))

@@ -53,7 +53,8 @@ def networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
         "dtype": jnp.dtype(config.dtype),
     }
     group: dict[str, Any] = {"minibatch_std_group": config.minibatch_std_group}
-    mapping: dict[str, Any] = {"style_size": config.style_size, "mapping_layers": config.mapping_layers, "average_decay": config.average_decay}
+    mapping: dict[str, Any] = {"style_size": config.style_size, "mapping_layers": config.mapping_layers}
+    mapping["average_decay"] = optim.as_float32(config.average_decay)
     if config.architecture == "stylegan1":
         return StyleGAN1Generator(image_shape(config), **mapping, **shared), StyleGAN1Discriminator(**group, **shared)
     shared["clamp"] = config.activation_clamp
@@ -193,7 +194,7 @@ def _path_length_penalty(
     directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config), jnp.float32))(example_streams(own["keys"], "path direction"))
     lengths = losses.path_lengths(generate, w, directions)
     length = device_mean(jnp.mean(lengths), axis_name)
-    mean = extra["path_length_mean"] + config.path_length_decay * (length - extra["path_length_mean"])
+    mean = extra["path_length_mean"] + optim.as_float32(config.path_length_decay) * (length - extra["path_length_mean"])
     value = jnp.mean(jnp.square(lengths - mean))
     kept = {"path_length": length, "path_length_mean": mean, "path_length_penalty": device_mean(value, axis_name)}
     return config.path_length_weight * value, (stats, extra | kept)

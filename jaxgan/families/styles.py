@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.families.stabilisers import is_on
+from jaxgan.optim import as_float32
 from jaxgan.state import PyTree
 from jaxgan.update import example_streams, uniform
 
@@ -55,7 +56,7 @@ def truncated(network: Any, variables: PyTree, w: jax.Array, truncation: jax.Arr
     mean = network.apply(variables, method="average")[None, None]
     result = _for_layers(network, w)
     first = jnp.arange(network.layers, dtype=jnp.int32)[None, :, None] < (network.layers if layers is None else layers)
-    return jnp.where(first, mean + truncation * (result - mean), result)
+    return jnp.where(first, mean + as_float32(truncation) * (result - mean), result)
 
 
 def _for_layers(network: Any, w: jax.Array) -> jax.Array:

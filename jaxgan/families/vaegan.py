@@ -198,7 +198,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     d_gradients, _ = pull_discriminator((no_features, of_d))
     _, distance_images = pull_discriminator((of_distance, no_logits))
     _, fooling_images = pull_discriminator((no_features, of_g))
-    g_gradients, _ = pull_generator(config.gamma * distance_images + fooling_images)
+    g_gradients, _ = pull_generator(optim.as_float32(config.gamma) * distance_images + fooling_images)
     _, distance_codes = pull_generator(distance_images)
     (e_gradients,) = pull_encoder((distance_codes, jnp.asarray(config.kl_weight, jnp.float32)))
     penalised = _penalty(nets, config, players["discriminator"], batch["image"], generated, draws.get("alpha"), changes, axis_name)

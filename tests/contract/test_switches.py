@@ -26,7 +26,7 @@ from jaxgan.families import projection
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.nn.regularise import add_noise, dropout
 from jaxgan.optim import Optimizer
-from tests.contract.helpers import EVERY, FAMILIES, KEY, WITH_VARIANTS, make_batch, with_optimizers
+from tests.contract.helpers import EVERY, FAMILIES, KEY, WITH_VARIANTS, float_fields, make_batch, traced_step, with_optimizers
 from tests.families_under_test import CASES
 
 WIDE = ("float64", "uint64", "complex128")
@@ -255,3 +255,15 @@ def test_a_step_of_every_family_under_x64_and_debug_nans(name):
     for metric in expected[1]:
         if metric.endswith("_loss"):
             np.testing.assert_allclose(actual[1][metric], expected[1][metric], rtol=1e-4, err_msg=metric)
+
+
+@pytest.mark.parametrize("name", WITH_VARIANTS)
+def test_settings_of_64_bits_leave_the_state_as_it_is(name):
+    """Under x64 the arrays that a population or a meta-learner passes as settings are float64 by default."""
+    family, config = EVERY[name].family, EVERY[name].config
+    _, (state, batch, key) = programs(family, config)["train_step"]
+    with jax.enable_x64(True):
+        settings = [jax.ShapeDtypeStruct((), jnp.float64)] * len(float_fields(config))
+        after, metrics = jax.eval_shape(traced_step(family, config), settings, state, batch, key)
+    assert types(after) == types(state)
+    assert {str(metric.dtype) for metric in metrics.values()} == {"float32"}
