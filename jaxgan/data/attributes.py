@@ -174,7 +174,7 @@ def _from_table(spec: str, path: Path, place: Place, choice: files.Choice, name:
 
 def _tidy(text: str) -> str:
     """A value as columns are called by it: composed, and 3 for 3.0."""
-    value = cells.whole(text) if "." in text else None
+    value = cells.whole(text) if "." in text or "," in text else None
     return filenames.nfc(text) if value is None else str(value)
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 
-_WHOLE = re.compile(r"[+-]?\d{1,300}(?:\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,300}(?:\.0*|,0)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 BINARY = ({"0": 0, "1": 1}, {"-1": 0, "1": 1}, {"false": 0, "true": 1}, {"no": 0, "yes": 1})
@@ -17,13 +17,13 @@ _MISSING_AMONG_NUMBERS = {"na", "n/a", "null", "none"}
 
 
 def whole(text: str) -> int | None:
-    """Return the integer that a text stands for, 3 for "3", "03", "+3" and "3.0"; None for others."""
-    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else None
+    """Return the integer that a text stands for, 3 for "3", "03", "+3", "3.0" and "3,0"; None for others."""
+    return int(re.split("[.,]", text)[0]) if _WHOLE.fullmatch(text) else None
 
 
 def number(text: str) -> float | None:
     """Return the finite number that a text stands for, or None."""
-    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    value = float(text) if _NUMBER.fullmatch(text) else float(text[:-2]) if _WHOLE.fullmatch(text) else math.inf
     return value if math.isfinite(value) else None
 
 

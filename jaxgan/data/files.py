@@ -86,7 +86,9 @@ def choose(name: str, place: Place, split: str) -> Choice:
     if not folders:
         if split not in ("train", "all"):
             raise DataError(f"{name} has no split {split!r}: put its images into sub-folders train/ and {split}/, or name another folder")
-        return Choice(root, every, {"train": _part(every, place.names, root, (root,))}, ("train",))
+        only = _part(every, place.names, root, (root,))
+        _refuse_inner_splits(name, [file.removeprefix(root) for file in usable], only)
+        return Choice(root, every, {"train": only}, ("train",))
     within = {part: [file for file in every if _top(file, root) == top] for part, top in folders.items()}
     chosen = tuple(sorted(folders)) if split == "all" else (split,)
     if split not in (*folders, "all"):
@@ -122,6 +124,13 @@ def _splits(name: str, tops: set[str | None]) -> dict[str, str]:
             "move everything into folders of splits, or rename those that are classes"
         )
     return found
+
+
+def _refuse_inner_splits(name: str, files: list[str], part: Part) -> None:
+    """Raise DataError where every class folder holds folders of splits, and nothing else: they would be mixed."""
+    inner = {filenames.split_of(folders[1]) if len(folders := file.split("/")) > 2 else None for file in files}
+    if part.label_file is None and None not in inner and len(inner) > 1:
+        raise DataError(f"{name} has folders of splits inside its class folders, such as {files[0]}: put the splits above the classes")
 
 
 def _wrapper(pictures: list[str], files: list[str]) -> str:

@@ -128,7 +128,7 @@ def folder_classes(folders: Iterable[str]) -> tuple[str, ...]:
 
 
 def _integer(name: str) -> int | None:
-    return None if "." in name else cells.whole(name)
+    return None if "." in name or "," in name else cells.whole(name)
 
 
 def numbered(where: str, values: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:

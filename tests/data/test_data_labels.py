@@ -45,6 +45,7 @@ def test_tables_of_any_header_separator_and_line_end(tmp_path, form, mark, end):
     ("values", "expected", "classes"),
     [
         (["0.0", "2.0", "10.0"], [0, 2, 10], tuple(map(str, range(11)))),
+        (["0,0", "2,0", "10,0"], [0, 2, 10], tuple(map(str, range(11)))),
         (["01", "+2", "3."], [1, 2, 3], ("0", "1", "2", "3")),
         (["0.5", "10.5", "2"], [0, 2, 1], ("0.5", "2", "10.5")),
         (["1e3", "-2", "2.50"], [2, 0, 1], ("-2", "2.5", "1000")),
@@ -57,7 +58,7 @@ def test_tables_of_any_header_separator_and_line_end(tmp_path, form, mark, end):
 def test_numbers_sort_as_numbers(tmp_path, values, expected, classes):
     numbered(tmp_path / "set", 3)
     for file, text in {
-        "labels.csv": "".join(f"{i:02d}.png,{value}\n" for i, value in enumerate(values)),
+        "labels.csv": "".join(f"{i:02d}.png;{value}\n" for i, value in enumerate(values)),
         "dataset.json": json.dumps({"labels": [[f"{i:02d}.png", value] for i, value in enumerate(values)]}),
     }.items():
         (tmp_path / "set" / file).write_text(text)

@@ -65,6 +65,12 @@ def test_mixtures_of_splits_and_others_are_refused_by_name(tmp_path, failure, fi
     assert told in failure(f"folder:{tmp_path / 'set'}")
 
 
+def test_one_split_inside_every_class_is_a_part_of_names(tmp_path):
+    for file in ("cat/train/a.png", "dog/train/b.png", "dog/train/test/b.png"):
+        save(tmp_path / "set" / file)
+    assert load(f"folder:{tmp_path / 'set'}").classes == ("cat", "dog")
+
+
 def test_mixtures_of_pairs_are_refused_by_name(tmp_path, failure):
     for split in ("train", "valid", "extra"):
         for side in "AB":
