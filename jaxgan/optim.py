@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from jaxgan.errors import is_number, require, require_choice, require_range
+from jaxgan.errors import is_number, require, require_range
+from jaxgan.settings import settle
 from jaxgan.state import PyTree
 
 NAMES = ("adam", "sgd", "rmsprop")
@@ -57,7 +58,7 @@ class Optimizer:
     """The learning rate never falls below this; at most `learning_rate`."""
 
     def __post_init__(self):
-        require_choice("optimizer name", self.name, NAMES)
+        settle(self, schedule=("momentum_images", "constant_images", "decay_images"))
         for field in ("learning_rate", "epsilon", "momentum_images", "clip_norm", "constant_images", "decay_images", "half_life"):
             require_range(field, getattr(self, field), 0)
         for field in ("beta1", "beta2", "decay"):

@@ -456,7 +456,7 @@ def test_p_follows_the_signs():
 
 def test_bad_settings_are_one_sentence():
     for message, settings in {
-        r"augment\.kind must be one of 'none', 'diffaugment', 'ada', got 'ADA'": {"kind": "ADA"},
+        r"Augmentation\.kind must be one of 'none', 'diffaugment', 'ada', got 'ADA'": {"kind": "ADA"},
         "pipe must be one of 'blit'": {"pipe": ("bgc",)},
         r"augment\.p must be between 0 and 1, got 1\.5": {"p": 1.5},
         r"augment\.target must be between -1 and 1": {"target": 60},

@@ -21,7 +21,8 @@ from flax import struct
 from jaxgan.augment import diff as _diff
 from jaxgan.augment import pipe as _pipe
 from jaxgan.augment.parts import ONE_IMAGE, Parts, image_depth
-from jaxgan.errors import require, require_choice, require_range
+from jaxgan.errors import is_number, require, require_choice, require_range
+from jaxgan.settings import settle
 
 __all__ = ["ONE_IMAGE", "Augmentation", "Parts", "Strength", "Transform", "ada", "adapt", "apply", "diff_augment", "draw", "move_labels", "new_strength"]
 
@@ -50,7 +51,7 @@ class Augmentation:
     """"ada": batches over which the sign is averaged before p moves."""
 
     def __post_init__(self):
-        require_choice("augment.kind", self.kind, ("none", "diffaugment", "ada"))
+        settle(self, schedule=("speed_images",))
         for name in self.policy:
             require_choice("augment.policy", name, _diff.POLICY)
         _pipe.operations(self.pipe)
@@ -145,7 +146,8 @@ def adapt(augmentation: Augmentation, strength: Strength, sign: jax.Array, image
     signs, batches = strength.signs + sign, strength.batches + 1
     summed = batches.astype(jnp.float32)
     due = batches >= augmentation.interval
-    step = summed * (images / augmentation.speed_images) if augmentation.speed_images else 0.0
+    still = is_number(augmentation.speed_images) and augmentation.speed_images == 0
+    step = 0.0 if still else summed * (images / augmentation.speed_images)
     moved = jnp.clip(strength.p + jnp.sign(signs / summed - augmentation.target) * step, 0, 1).astype(jnp.float32)
     p = jnp.where(due, moved, strength.p)
     return Strength(p, jnp.where(due, 0.0, signs), jnp.where(due, 0, batches))

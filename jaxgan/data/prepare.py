@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from jaxgan.errors import require, require_range
+from jaxgan.settings import settle
 from jaxgan.update import example_keys, example_streams, stream_key
 
 
@@ -34,7 +35,8 @@ class Augment:
     """Zoom by a log-uniform factor in [1 / (1 + scale), 1 + scale], about the centre (the same interpolation)."""
 
     def __post_init__(self) -> None:
-        require(isinstance(self.crop, int) and self.crop >= 0, f"crop must be a whole number of pixels, at least 0, got {self.crop!r}")
+        settle(self, traced=False)
+        require_range("crop", self.crop, 0)
         require_range("rotation (degrees)", self.rotation, 0, 180)
         require_range("scale (zoom)", self.scale, 0)
 

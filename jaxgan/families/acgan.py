@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses
-from jaxgan.errors import require_choice, require_range
+from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
 from jaxgan.families.stabilisers import Stabilisers
@@ -23,6 +23,7 @@ from jaxgan.networks.acgan import ACGANDiscriminator, ACGANGenerator, halvings_t
 from jaxgan.networks.dcgan import halvings
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
 __all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
@@ -68,9 +69,10 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
+        settle(self)
         adversarial.check_settings(self)
-        require_choice("architecture", self.architecture, ("odena", "resnet"))
         require_range("latent_size", self.latent_size, 1)
+        adversarial.check_widths(generator_widths=self.generator_widths, discriminator_widths=self.discriminator_widths)
         require_range("classes", self.classes, 1)
         require_range("dropout", self.dropout, 0, 0.99)
         for name in ("input_noise", "real_class_weight", "fake_class_weight", "generator_class_weight"):

@@ -60,12 +60,17 @@ class Game(NamedTuple):
 def check_settings(config: Any) -> None:
     """Raise `ValueError` if the settings every plain family has do not fit together."""
     require_choice("loss", config.loss, losses.LOSSES)
-    require_choice("dtype", config.dtype, ("float32", "bfloat16"))
     s: Stabilisers = config.stabilisers
     smooth = is_on(s.fake_target) or is_on(s.real_target, off=1)
     require(not smooth or config.loss in losses.SMOOTHABLE, f"the {config.loss!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0")
-    require(len(config.image_size) == 2 and min(config.image_size) > 0, f"image_size must be (height, width), got {config.image_size}")
+    require(min(config.image_size) > 0, f"image_size must be (height, width), got {config.image_size}")
     require(config.channels > 0, f"channels must be positive, got {config.channels}")
+
+
+def check_widths(**widths: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless every layer of every named network has a feature map at least."""
+    for name, layers in widths.items():
+        require(all(width >= 1 for width in layers), f"{name} must be at least 1 everywhere, got {layers}")
 
 
 def image_shape(config: Any) -> tuple[int, int, int]:

@@ -13,13 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import require_choice, require_range
+from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
 from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscriminator, MLPGenerator
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
 __all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
@@ -72,11 +73,11 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
+        settle(self)
         adversarial.check_settings(self)
-        require_choice("architecture", self.architecture, ("maxout", "mlp", "conv"))
-        require_choice("latent", self.latent, ("uniform", "normal"))
-        require_range("latent_size", self.latent_size, 1)
-        require_range("classes", self.classes, 1)
+        for name in ("latent_size", "classes", "width"):
+            require_range(name, getattr(self, name), 1)
+        adversarial.check_widths(generator_hidden=self.generator_hidden, discriminator_hidden=self.discriminator_hidden)
         require_range("dropout", self.dropout, 0, 0.99)
         if self.architecture == "conv":
             halvings(self.image_size)

@@ -25,6 +25,7 @@ from jaxgan.families import translation
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
 
@@ -72,8 +73,12 @@ class Config:
     """"patch": strided layers; 1 to 6 judge patches of 16, 34, 70, 142, 286, 574 pixels."""
     cycle_weight: float = 10.0
     """Weight of the distance between an image of A, or of B, and what becomes of it there and back."""
+    cycle_weight_a: float | None = None
+    """That weight for images of A (a -> b -> a; the reference's --lambda_A); None takes `cycle_weight`."""
+    cycle_weight_b: float | None = None
+    """That weight for images of B (b -> a -> b; the reference's --lambda_B); None takes `cycle_weight`."""
     identity_weight: float = 0.5
-    """Weight, as a share of `cycle_weight`, of leaving images alone that already are of the target domain; needs equal channels, 0 for off."""
+    """Weight of leaving images alone that already are of the target domain, as a share of that domain's cycle weight; needs equal channels, 0 for off."""
     feature_cycle: float = 0.0
     """Share of the cycle loss that is measured in the last feature map of the domain's critic instead of pixels (Wang & Lin 2018: 0.5 to 0.99)."""
     cycle_critic: float = 0.0
@@ -96,7 +101,9 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
-        for name in ("cycle_weight", "identity_weight", "cycle_critic", "cycle_critic_features"):
+        settle(self)
+        weights = ("cycle_weight", "cycle_weight_a", "cycle_weight_b", "identity_weight")
+        for name in (*weights, "cycle_critic", "cycle_critic_features"):
             require_range(name, getattr(self, name), 0)
         require_range("feature_cycle", self.feature_cycle, 0, 1)
         translation.check_settings(self)
@@ -234,13 +241,19 @@ def _generator_loss(
         cycle, critics = _cycle_loss(config, critic, critics, domain, real[domain], made[f"rec_{domain}"], draws, images, axis_name)
         metrics |= {f"{direction}_adversarial_loss": adversarial, f"cycle_{domain}_loss": cycle["cycle"]}
         metrics |= {f"cycle_{domain}_{name}_loss": value for name, value in cycle.items() if name != "cycle"}
-        loss += adversarial + config.cycle_weight * cycle["cycle"]
+        loss += adversarial + _cycle_weight(config, domain) * cycle["cycle"]
         loss += config.cycle_critic * cycle.get("critic", 0.0) + config.cycle_critic_features * cycle.get("features", 0.0)
         if is_on(config.identity_weight):
             same = translation.l1(translated(direction, real[domain], "identity"), real[domain])
             metrics[f"identity_{domain}_loss"] = same
-            loss += config.identity_weight * config.cycle_weight * same
+            loss += config.identity_weight * _cycle_weight(config, domain) * same
     return loss, (stats, critics.stats, made, metrics)
+
+
+def _cycle_weight(config: Config, domain: str) -> float:
+    """The weight of what becomes of images of `domain`: their cycle, and what the generator towards it does to them."""
+    weight = config.cycle_weight_a if domain == "a" else config.cycle_weight_b
+    return config.cycle_weight if weight is None else weight
 
 
 def _cycle_loss(

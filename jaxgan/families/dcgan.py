@@ -13,13 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import require, require_choice, require_range
+from jaxgan.errors import require, require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
 __all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "sngan", "train_step", "wgan_gp"]
@@ -57,10 +58,11 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
+        settle(self)
         adversarial.check_settings(self)
-        require_choice("architecture", self.architecture, ("dcgan", "resnet"))
-        require_choice("pool", self.pool, ("mean", "sum"))
-        require_range("latent_size", self.latent_size, 1)
+        for name in ("latent_size", "generator_width", "discriminator_width"):
+            require_range(name, getattr(self, name), 1)
+        require_range("classes", self.classes, 0)
         halvings(self.image_size)
 
 

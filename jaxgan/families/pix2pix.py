@@ -23,6 +23,7 @@ from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
 from jaxgan.nn.channels import beside
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
 
@@ -89,7 +90,7 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
-        domains(self.direction)
+        settle(self)
         require_range("l1_weight", self.l1_weight, 0)
         translation.check_settings(self)
 

@@ -21,6 +21,7 @@ from jaxgan.errors import require, require_range
 from jaxgan.families import stylegan
 from jaxgan.networks.vgg import LEAST, VGGFeatures
 from jaxgan.nn.resample import average_pool
+from jaxgan.settings import settle
 from jaxgan.state import PyTree, State
 from jaxgan.update import stream_key
 
@@ -56,6 +57,7 @@ class Settings:
     """Latents of which the mean and the standard deviation of w are taken."""
 
     def __post_init__(self):
+        settle(self)
         for name in ("steps", "latents"):
             require_range(name, getattr(self, name), 1)
         for name in ("learning_rate", "style_noise", "noise_weight"):

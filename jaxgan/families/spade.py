@@ -27,9 +27,10 @@ from jaxgan.families import translation
 from jaxgan.families.spade_losses import augmented, critic_loss, feature_matching, judge, kl_divergence, mean_over_scales, perceptual
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws
-from jaxgan.networks.spade import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from jaxgan.networks.vgg import LEAST, STAGES, VGGFeatures
+from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from jaxgan.networks.vgg import LEAST, VGGFeatures
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, uniform, update
 
@@ -100,10 +101,8 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
+        settle(self)
         require_choice("loss", self.loss, losses.LOSSES)
-        require_choice("dtype", self.dtype, ("float32", "bfloat16"))
-        require_choice("upsampling", self.upsampling, UPSAMPLINGS)
-        require_choice("features", self.features, ("none", *STAGES))
         widths = ("generator_width", "discriminator_width", "discriminator_layers", "discriminator_scales")
         for name in ("channels", "classes", "up_blocks", "norm_width", "style_size", "encoder_layers", *widths):
             require_range(name, getattr(self, name), 1)

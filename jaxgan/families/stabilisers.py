@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxgan import augment, losses
 from jaxgan.augment import ONE_IMAGE, Augmentation, Parts
 from jaxgan.errors import is_number, require, require_range
+from jaxgan.settings import settle
 from jaxgan.state import Metrics, PyTree
 from jaxgan.update import example_streams
 
@@ -54,6 +55,7 @@ class Stabilisers:
     """Random changes of every image the discriminator sees, real or generated; off by default."""
 
     def __post_init__(self):
+        settle(self, schedule=("instance_noise_images",))
         require_range("critic_steps", self.critic_steps, 1)
         require_range("generator_batch", self.generator_batch, 1)
         require_range("real_target", self.real_target, 0, 1.2)
@@ -61,7 +63,7 @@ class Stabilisers:
         noise, average = ("instance_noise", "instance_noise_images", "dequantise"), ("ema_half_life", "ema_ramp")
         for name in (*noise, *average, "pool_size", "r1", "r2", "gradient_penalty", "weight_clip"):
             require_range(name, getattr(self, name), 0)
-        require(not self.instance_noise_images or is_on(self.instance_noise), "instance_noise_images needs instance_noise, the level it anneals from")
+        require(not is_on(self.instance_noise_images) or is_on(self.instance_noise), "instance_noise_images needs instance_noise, the level it anneals from")
 
 
 def is_on(value: Any, off: float = 0) -> bool:
@@ -72,7 +74,7 @@ def is_on(value: Any, off: float = 0) -> bool:
 def noise_level(stabilisers: Stabilisers, images: jax.Array) -> jax.Array:
     """Standard deviation of the instance noise after `images` (int32 []), float32 []: linear from the start's level to zero."""
     level = jnp.float32(stabilisers.instance_noise)
-    if stabilisers.instance_noise_images:
+    if is_on(stabilisers.instance_noise_images):
         level = level * jnp.clip(1 - images.astype(jnp.float32) / stabilisers.instance_noise_images, 0, 1)
     return level
 

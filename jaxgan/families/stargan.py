@@ -30,6 +30,7 @@ from jaxgan.families.stabilisers import Stabilisers, augmentation, is_on, new_st
 from jaxgan.families.translation import Draws
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_streams, gather, local_part, moving_average, stream_key, uniform, update
 
@@ -79,8 +80,8 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
+        settle(self)
         require_choice("loss", self.loss, losses.LOSSES)
-        require_choice("dtype", self.dtype, ("float32", "bfloat16"))
         for name in ("channels", "generator_width", "discriminator_width", "discriminator_layers"):
             require_range(name, getattr(self, name), 1)
         for name in ("blocks", "class_weight", "reconstruction_weight"):

@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jaxgan.errors import require, require_choice, require_range
+from jaxgan.errors import require, require_range
 from jaxgan.families import lazy
 from jaxgan.families.stabilisers import Stabilisers
-from jaxgan.networks.stylegan2 import ARCHITECTURES
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 
 ADAM = Optimizer(learning_rate=0.002, beta1=0.0, beta2=0.99)
 UNSUPPORTED = (
@@ -73,11 +73,8 @@ class Config:
     """Arithmetic of the convolutions; mapping, styles, parameters and losses are float32."""
 
     def __post_init__(self):
-        require_choice("dtype", self.dtype, ("float32", "bfloat16"))
-        require_choice("architecture", self.architecture, ("stylegan1", "stylegan2"))
-        require_choice("generator_architecture", self.generator_architecture, ARCHITECTURES)
-        require_choice("discriminator_architecture", self.discriminator_architecture, ARCHITECTURES)
-        require(len(self.image_size) == 2 and min(self.image_size) >= 4, f"image_size must be (height, width) of at least 4, got {self.image_size}")
+        settle(self)
+        require(min(self.image_size) >= 4, f"image_size must be (height, width) of at least 4, got {self.image_size}")
         positive = ("channels", "latent_size", "style_size", "mapping_layers", "channel_base", "channel_max")
         for name in (*positive, "r1_interval", "path_length_interval", "path_length_shrink"):
             require_range(name, getattr(self, name), 1)

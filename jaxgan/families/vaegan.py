@@ -29,6 +29,7 @@ from jaxgan.families.adversarial import Draws, batch_spec
 from jaxgan.families.stabilisers import Stabilisers, augmentation, is_on, new_strengths, penalties, strengths
 from jaxgan.networks.vaegan import VAEGANDecoder, VAEGANDiscriminator, VAEGANEncoder, strided_layers
 from jaxgan.optim import Optimizer
+from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, moving_average, stream_key
 
@@ -83,6 +84,7 @@ class Config:
     """Arithmetic of the networks; parameters and losses are float32."""
 
     def __post_init__(self):
+        settle(self)
         adversarial.check_settings(self)
         for name in ("latent_size", "encoder_width", "generator_width", "discriminator_width"):
             require_range(name, getattr(self, name), 1)

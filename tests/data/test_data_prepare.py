@@ -177,8 +177,8 @@ def test_enlarging_is_pillows(size):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crop": -1}, "crop must be a whole number of pixels, at least 0, got -1"),
-        ({"crop": 1.5}, "crop must be a whole number of pixels"),
+        ({"crop": -1}, "crop must be at least 0, got -1"),
+        ({"crop": 1.5}, "Augment.crop must be an integer, got 1.5"),
         ({"rotation": 200.0}, r"rotation \(degrees\) must be between 0 and 180, got 200.0"),
         ({"scale": -0.1}, r"scale \(zoom\) must be at least 0, got -0.1"),
     ],
