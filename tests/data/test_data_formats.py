@@ -55,7 +55,11 @@ def test_the_formats_that_are_read():
     assert images.decode(encode(Image.fromarray(RGB), "GIF")).shape == RGB.shape
 
 
-@pytest.mark.parametrize("kind", ["PCX", "SGI", "TGA", "ICO", "DDS", "JPEG2000", "SPIDER", "EPS", "PDF", "MSP", "XBM", "QOI", "AVIF", "ICNS"])
+Image.init()
+OTHERS = ("PCX", "SGI", "TGA", "ICO", "DDS", "JPEG2000", "SPIDER", "EPS", "PDF", "MSP", "XBM", "QOI", "AVIF", "ICNS")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OTHERS if kind in Image.SAVE])  # older Pillows write fewer
 def test_other_formats_are_refused_whatever_they_are_called(kind):
     mode = {"MSP": "1", "XBM": "1", "SPIDER": "F"}.get(kind, "RGB")
     data = encode(Image.fromarray(np.tile(RGB, (6, 7, 1))[:32, :32]).convert(mode), kind)
