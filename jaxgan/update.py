@@ -34,7 +34,9 @@ def example_keys(key: jax.Array, count: int, axis_name: str | None = None, first
     Args:
       first: global index of the first example (for drawing in chunks).
     """
-    offset = first if axis_name is None else first + jax.lax.axis_index(axis_name) * count
+    offset = jnp.asarray(first, jnp.int32)
+    if axis_name is not None:
+        offset = offset + jax.lax.axis_index(axis_name) * count
     keys = jax.vmap(partial(jax.random.fold_in, key))(offset + jnp.arange(count, dtype=jnp.int32))
     return keys if axis_name is not None else split_over_mesh(keys)
 

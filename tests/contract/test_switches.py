@@ -166,6 +166,18 @@ def test_draws_do_not_depend_on_x64(name):
         np.testing.assert_array_equal(one, other)
 
 
+def test_numbers_of_64_bits_as_labels_and_first():
+    """What `jnp.array([0, 1])` and `jnp.array(5)` are under x64."""
+    config = dataclasses.replace(CASES["cgan"].config, stabilisers=Stabilisers())
+    state = jax.eval_shape(functools.partial(cgan.init, config), KEY)
+    sample = lambda state, labels, first: cgan.sample(config, state, KEY, 2, labels, first=first)  # noqa: E731
+    with switched():
+        made = jax.eval_shape(sample, state, jnp.array([0, 1]), jnp.array(5))
+        later = cgan.latents(config, KEY, 2, first=jnp.array(5))
+    assert made.dtype == jnp.float32
+    np.testing.assert_array_equal(later, cgan.latents(config, KEY, 7)[5:])
+
+
 def test_projection_under_the_switches():
     config = CASES["stylegan"].config
     state = jax.eval_shape(functools.partial(stylegan.init, config), KEY)
