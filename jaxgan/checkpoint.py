@@ -26,6 +26,7 @@ from jaxgan.config_io import from_dict
 from jaxgan.errors import CheckpointError, require
 from jaxgan.integrity import CheckpointWarning
 from jaxgan.state import Player, PyTree, State
+from jaxgan.threads import supervised
 
 __all__ = ["BEST_FILE", "CheckpointWarning", "Checkpoints", "initialise_from", "load", "number_of", "sampler", "versions"]
 
@@ -135,7 +136,7 @@ class Checkpoints:
         finally:
             self._manager, self._saving = None, None
             if manager is not None:
-                integrity.guarded(manager.close)  # what it has to say, `wait` has said
+                integrity.guarded(lambda: supervised(manager.close, "orbax"))  # what it has to say, `wait` has said
                 logging.getLogger("absl").setLevel(self._log_level)
 
     def _start(self, number: int, arguments: ocp.args.Composite) -> bool:
@@ -155,10 +156,11 @@ class Checkpoints:
         manager.wait_until_finished()
         manager.check_for_errors()
         if jax.process_index() == 0:
+            integrity.require_items(self.directory / str(number), remove=True)
             integrity.write_files(self.directory / str(number))
 
     def _attempt(self, action: Callable[[], Any]) -> Any:
-        result, reason = integrity.guarded(action)
+        result, reason = integrity.guarded(lambda: supervised(action, "orbax"))
         if reason is not None:
             number, self._saving = self._saving, None
             remedy = "nothing half-written is taken for a checkpoint; free space or permit writing there and run the same command again"

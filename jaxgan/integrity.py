@@ -10,6 +10,7 @@ import gc
 import json
 import logging
 import re
+import shutil
 import sys
 import time
 import warnings
@@ -197,6 +198,23 @@ def _check_files(path: Path, item: str) -> None:
             raise _Damaged(f"file {name} has {file.stat().st_size} bytes instead of {size}")
         if _file_checksum(file) != checksum:
             raise _Damaged(f"file {name} does not match its checksum")
+
+
+def require_items(path: Path, remove: bool) -> None:
+    """Raise FileNotFoundError unless every item of a checkpoint just written has its data.
+
+    Orbax waits for the threads that write the items, but does not ask whether they have: one that was ended from outside leaves a hole.
+
+    Args:
+      remove: take one with a hole away, so that nobody reads it.
+    """
+    missing = [file for file in ("meta/metadata", "state/_METADATA", "sampler/_METADATA") if not (path / file).is_file()]
+    trees = [path / item for item in ("state", "sampler")]
+    missing += [f"{tree.name}/manifest.ocdbt" for tree in trees if not (tree / "manifest.ocdbt").is_file() and not any(tree.rglob(".zarray"))]
+    if missing:
+        if remove:
+            shutil.rmtree(path, ignore_errors=True)
+        raise FileNotFoundError(f"{missing[0]} was not written")
 
 
 def write_files(path: Path) -> None:

@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from jaxgan import checkpoint, data, integrity, parallel, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
-from jaxgan.errors import NonFiniteError, RunError
+from jaxgan.errors import JaxganError, NonFiniteError, RunError
 from jaxgan.evaluation import Evaluation
 from jaxgan.evaluation import Plan as EvaluationPlan
 from jaxgan.feed import Feed, compile_program, program
@@ -119,7 +119,7 @@ class Loop:
                 first = next(calls)
                 compiled = self._compile(arrays, first)
                 while self.images < plan.total and not self._stopping(stop) and not (self.evaluation and self.evaluation.exhausted):
-                    inputs, first = (next(calls) if first is None else first), None
+                    inputs, first = (self._next(calls) if first is None else first), None
                     self.state, metrics = compiled(self.state, arrays, inputs, self.key)
                     self._handle_pending()
                     self.step, self.images = self.step + plan.steps, self.images + plan.call
@@ -144,6 +144,18 @@ class Loop:
         parts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         say(f"{sum(sizes.values()):,} parameters ({parts}); {_memory(compiled)}", self.log)
         return compiled
+
+    def _next(self, calls: Iterator[PyTree]) -> PyTree:
+        """The next call's inputs. Where they cannot be had any more, what was trained until now is saved first."""
+        try:
+            return next(calls)
+        except JaxganError:
+            if jax.process_count() == 1:  # across processes the others do not know of it
+                self._handle_pending()
+                if self.saved != self.images:
+                    self._save()
+                self.checkpoints.wait()
+            raise
 
     def _stopping(self, stop: threading.Event) -> bool:
         """Whether to stop here: told by a signal, which across processes all see at the same step."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from jaxgan import threads
 from jaxgan.data import images
 from jaxgan.data.source import Source
 from jaxgan.errors import DataError
@@ -71,9 +72,9 @@ def _results(source: Source, form: images.Form) -> Iterator[Any]:
             for i in range(len(source.files)):
                 waiting.append(pool.submit(work, i))
                 if len(waiting) >= 8 * workers:  # bounds the memory that decoded images take
-                    yield waiting.popleft().result()
+                    yield threads.result(waiting.popleft(), pool)
             while waiting:
-                yield waiting.popleft().result()
+                yield threads.result(waiting.popleft(), pool)
         finally:
             for future in waiting:
                 future.cancel()

@@ -31,6 +31,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from jaxgan import threads
 from jaxgan.data import filenames, images, pairs, tables
 from jaxgan.data.listing import Facts
 from jaxgan.data.source import CACHE_NAME, Source
@@ -260,7 +261,9 @@ def _levels(spec: str, root: Path, maps: list[str], every: bool) -> set[int]:
     bad = ""
     with ThreadPoolExecutor(8, thread_name_prefix="jaxgan-count") as pool:
         for start in range(0, len(maps), 64):
-            for file, found in zip(maps[start : start + 64], pool.map(look, maps[start : start + 64])):
+            looked = [(file, pool.submit(look, file)) for file in maps[start : start + 64]]
+            for file, future in looked:
+                found = threads.result(future, pool)
                 if isinstance(found, set):
                     levels |= found
                 else:

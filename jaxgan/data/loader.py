@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from jaxgan import threads
+
 if TYPE_CHECKING:
     from jaxgan.data.dataset import Dataset
 
 T = TypeVar("T")
 _END = object()
+_DIED = "no more batches can be made, as {}: run the same command again, which goes on from the last checkpoint"
 
 
 def batch(dataset: Dataset | Mapping[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -28,7 +31,7 @@ def prefetch(iterator: Iterator[T], depth: int = 2) -> Iterator[T]:
     An exception of `iterator` is raised where its item would have come. Closing the result, leaving it to the garbage collector, or an
     exception in the loop over it stops the thread and closes `iterator`. The thread starts with the first item asked for.
 
-    Raises ValueError unless depth >= 1.
+    Raises ValueError unless depth >= 1; `threads.ThreadDied`, while iterated over, once the thread or those that it waits for have died.
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
@@ -42,7 +45,9 @@ def _prefetched(iterator: Iterator[T], depth: int) -> Iterator[T]:
     thread.start()
     try:
         while True:
-            item, error = items.get()
+            item, error = _next(items, thread)
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise threads.ThreadDied(_DIED.format(f"the thread {thread.name} was ended by {type(error).__name__}")) from error
             if error is not None:
                 raise error
             if item is _END:
@@ -50,7 +55,20 @@ def _prefetched(iterator: Iterator[T], depth: int) -> Iterator[T]:
             yield item
     finally:
         stop.set()
-        thread.join()
+        threads.join(thread, "grain")  # one that is stuck goes with the process
+
+
+def _next(items: queue.Queue[Any], thread: threading.Thread) -> Any:
+    """The next item. Raises ThreadDied where none can come any more."""
+    wrong = 0
+    while True:
+        try:
+            return items.get(timeout=threads.LOOK_SECONDS)
+        except queue.Empty:
+            who = threads.stuck(thread, "grain")
+            wrong = wrong + 1 if who else 0
+            if wrong >= threads.PATIENCE and items.empty():
+                raise threads.ThreadDied(_DIED.format(f"the threads of {who} have died")) from None
 
 
 def _fill(iterator: Iterator[Any], items: queue.Queue[Any], stop: threading.Event) -> None:
