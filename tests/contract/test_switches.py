@@ -72,18 +72,21 @@ def assert_unchanged(function: Callable, arguments: tuple, expected: Any) -> Non
 
 @pytest.mark.parametrize("name", WITH_VARIANTS)
 def test_types_under_the_switches(name):
-    for program, (function, arguments) in programs(EVERY[name].family, EVERY[name].config).items():
-        with switched():
-            jaxpr, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        assert wide_operations(jaxpr.jaxpr) == []
-        if program == "preview":
-            assert result.dtype == jnp.float32
-        elif program == "init":
-            assert types(result) == types(jax.eval_shape(function, *arguments))
-        else:
-            state, metrics = result
-            assert types(state) == types(arguments[0])  # what a step returns it takes again
-            assert {str(metric.dtype) for metric in metrics.values()} == {"float32"}
+    given = programs(EVERY[name].family, EVERY[name].config)
+    init, (state, *_) = given["init"], given["train_step"][1]
+    assert_unchanged(*init, state)
+    function, arguments = given["train_step"]
+    with switched():
+        jaxpr, (after, metrics) = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    assert wide_operations(jaxpr.jaxpr) == []
+    assert types(after) == types(state)  # what a step returns it takes again
+    assert {str(metric.dtype) for metric in metrics.values()} == {"float32"}
+
+
+@pytest.mark.parametrize("name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY if name != "gan")])
+def test_previews_under_the_switches(name):
+    function, arguments = programs(EVERY[name].family, EVERY[name].config)["preview"]
+    assert_unchanged(function, arguments, jax.eval_shape(function, *arguments))
 
 
 def test_a_wide_type_is_seen():
@@ -269,7 +272,11 @@ def test_a_step_of_every_family_under_x64_and_debug_nans(name):
             np.testing.assert_allclose(actual[1][metric], expected[1][metric], rtol=1e-4, err_msg=metric)
 
 
-@pytest.mark.parametrize("name", WITH_VARIANTS)
+KEEPING = ("gan", "vaegan", "stylegan")
+"""Of these the state, or a gradient, depends on settings beside those that all families share."""
+
+
+@pytest.mark.parametrize("name", [name if name in KEEPING else pytest.param(name, marks=pytest.mark.slow) for name in EVERY])
 def test_settings_of_64_bits_leave_the_state_as_it_is(name):
     """Under x64 the arrays that a population or a meta-learner passes as settings are float64 by default."""
     family, config = EVERY[name].family, EVERY[name].config
