@@ -183,7 +183,8 @@ def clip_weights(params: PyTree, limit: float) -> PyTree:
 
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy of class logits [B, K] against int labels [B] in [0, K), float32 []. A label of K or more gives NaN."""
+    """Mean cross-entropy of class logits [B, K] against int labels [B] in [0, K), float32 []. Any other label gives NaN."""
+    labels = jnp.where(labels < 0, logits.shape[-1], labels)  # a negative index would count from the end
     picked = jnp.take_along_axis(jax.nn.log_softmax(_float32(logits)), labels[:, None], axis=-1)
     return -jnp.mean(picked)
 

@@ -6,9 +6,10 @@ what fits together are then checked by the class itself, on plain numbers.
 Which settings may be tracers (in meta-learning, where a Config is closed over):
 
 - every float: learning rates, weights, half-lives, noise levels, rates of dropout. A tracer counts
-  as switched on, whatever its value;
+  as switched on, whatever its value, and some add arrays to the state when they are on: `clip_norm`,
+  VAE-GAN's `margin`, CycleGAN's `cycle_critic` and `cycle_critic_features`;
 - integers that only a schedule reads, which their class names: `Optimizer` constant_images,
-  decay_images, momentum_images; `Stabilisers` instance_noise_images; `Augmentation` speed_images.
+  decay_images, momentum_images; `Stabilisers` instance_noise_images; `Augmentation` speed_images and interval.
 
 All others (other integers, booleans, text, tuples) shape the state or the program and are concrete.
 """
@@ -17,16 +18,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import types
 import typing
 from collections.abc import Collection
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import require
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def settle(settings: Any, schedule: Collection[str] = (), traced: bool = True) -> None:
@@ -66,9 +69,11 @@ def _plain(where: str, hint: Any, value: Any, traced: bool) -> Any:
     if len(options) > 1:
         return _first_fitting(where, hint, [each for each in options if each is not type(None)], value, traced)
     (kind,) = options
+    if isinstance(value, np.str_):
+        value = str(value)
     if typing.get_origin(kind) is Literal:
         fits = any(type(value) is type(choice) and value == choice for choice in typing.get_args(kind))
-        require(fits, f"{where} must be {_named(kind)}, got {value!r}")
+        require(fits, f"{where} must be {_named(kind)}, got {_shown(value)}")
         return value
     if typing.get_origin(kind) is tuple:
         return _elements(where, kind, value)
@@ -76,7 +81,7 @@ def _plain(where: str, hint: Any, value: Any, traced: bool) -> Any:
         return _number(where, kind, value, traced)
     if kind is bool and isinstance(value, np.bool):
         return bool(value)
-    require(isinstance(kind, type) and isinstance(value, kind), f"{where} must be {_named(kind)}, got {value!r}")
+    require(isinstance(kind, type) and isinstance(value, kind), f"{where} must be {_named(kind)}, got {_shown(value)}")
     return value
 
 
@@ -91,14 +96,14 @@ def _first_fitting(where: str, hint: Any, options: list[Any], value: Any, traced
             return _plain(where, option, value, traced)
         except ValueError:
             continue
-    raise ValueError(f"{where} must be {_named(hint)}, got {value!r}")
+    raise ValueError(f"{where} must be {_named(hint)}, got {_shown(value)}")
 
 
 def _elements(where: str, kind: Any, value: Any) -> tuple[Any, ...]:
     arguments = typing.get_args(kind)
     repeated = len(arguments) == 2 and arguments[1] is Ellipsis
     fits = isinstance(value, (tuple, list)) and (repeated or len(value) == len(arguments))
-    require(fits, f"{where} must be {_named(kind)}, got {value!r}")
+    require(fits, f"{where} must be {_named(kind)}, got {_shown(value)}")
     hints = (arguments[0],) * len(value) if repeated else arguments
     elements = (_plain(f"{where}[{i}]", *pair, False) for i, pair in enumerate(zip(hints, value, strict=True)))
     return tuple(elements)
@@ -107,15 +112,26 @@ def _elements(where: str, kind: Any, value: Any) -> tuple[Any, ...]:
 def _number(where: str, kind: type, value: Any, traced: bool) -> Any:
     if isinstance(value, jax.core.Tracer):
         require(traced, f"{where} must be concrete, for it shapes the state or the program; got a tracer")
+        number = jnp.issubdtype(value.dtype, jnp.integer) or (kind is float and jnp.issubdtype(value.dtype, jnp.floating))
+        require(number, f"{where} must be {_named(kind)}, got a tracer of {value.dtype}")
         require(value.ndim == 0, f"{where} must be a scalar, got a tracer of shape {value.shape}")
         return value
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0 and np.size(value) == 1:
-        value = value.item() if np.issubdtype(value.dtype, np.number) or value.dtype == jax.numpy.bfloat16 else value
+    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.number):
+        value = value.item()
     wanted: tuple[type, ...] = (int,) if kind is int else (int, float)
     fits = isinstance(value, wanted) and not isinstance(value, bool)
-    require(fits, f"{where} must be {_named(kind)}, got {value!r}")
-    require(math.isfinite(value), f"{where} must be finite, got {value!r}")
+    require(fits, f"{where} must be {_named(kind)}, got {_shown(value)}")
+    if kind is int:
+        require(abs(value) < 2**31, f"{where} must be below 2**31, got {_shown(value)}")
+    else:
+        require(value == value and abs(value) <= LARGEST, f"{where} must be finite (in float32), got {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one line of at most 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 _NAMES = {int: "an integer", float: "a number", bool: "True or False", str: "text", type(None): "None"}

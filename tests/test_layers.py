@@ -1,4 +1,4 @@
-"""Imports run downwards only, those inside functions included: ground floor <- nn <- networks <- convert <- families <- the rest <- tools."""
+"""Imports run downwards only, those inside functions included: ground floor <- nn, checks <- networks <- convert <- families <- the rest <- tools."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.families_under_test import CASES
 
-GROUND = ("errors", "state", "update", "losses", "pool", "augment", "optim")
-FLOORS = (*((name, 0) for name in GROUND), ("nn", 1), ("networks", 2), ("convert", 3), ("families", 4))
+GROUND = ("errors", "settings", "state", "update", "losses", "pool", "augment", "optim")
+FLOORS = (*((name, 0) for name in GROUND), ("nn", 1), ("checks", 1), ("networks", 2), ("convert", 3), ("families", 4))
 TOOLS = {"experiments": 6, "benchmarks": 7}
 FILES = sorted(path for folder in ("jaxgan", *TOOLS) for path in (ROOT / folder).rglob("*.py"))
 

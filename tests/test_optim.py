@@ -266,7 +266,7 @@ def test_learning_rates_can_be_mapped_over():
     [
         ({"name": "adamw"}, r"Optimizer.name must be one of 'adam', 'sgd', 'rmsprop', got 'adamw'"),
         ({"learning_rate": -1e-3}, r"learning_rate must be at least 0, got -0\.001"),
-        ({"learning_rate": float("nan")}, r"learning_rate must be finite, got nan"),
+        ({"learning_rate": float("nan")}, r"learning_rate must be finite .*, got nan"),
         ({"beta1": 1.0}, r"beta1 must be at least 0 and below 1, got 1\.0"),
         ({"beta2": -0.1}, r"beta2 must be at least 0 and below 1"),
         ({"decay": 1.5}, r"decay must be at least 0 and below 1"),

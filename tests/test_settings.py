@@ -32,7 +32,7 @@ SETTINGS = {
 SCHEDULES = {
     "Optimizer": {"momentum_images", "constant_images", "decay_images"},
     "Stabilisers": {"instance_noise_images"},
-    "Augmentation": {"speed_images"},
+    "Augmentation": {"speed_images", "interval"},
 }
 """Integers that may be tracers; none in any Config."""
 
@@ -76,13 +76,15 @@ class Outer:
         ("other", None, None),
         ("other", np.float64(2), 2.0),
         ("on", np.True_, True),
+        ("title", np.str_("x"), "x"),
+        ("kind", np.str_("b"), "b"),
     ],
 )
 def test_values_are_stored_as_plain_python(field, given, stored):
     settings = Outer(**{field: given})
     value = getattr(settings, field)
     assert value == stored
-    assert type(value) in (int, float, bool, tuple, type(None))
+    assert type(value) in (int, float, bool, str, tuple, type(None))
     assert (settings, hash(settings)) == (Outer(**{field: stored}), hash(Outer(**{field: stored})))
     assert from_dict(Outer, to_dict(settings)) == settings
 
@@ -107,9 +109,13 @@ def test_values_are_stored_as_plain_python(field, given, stored):
         ("weight", "0.1", "Outer.weight must be a number, got '0.1'"),
         ("weight", (0.1,), r"Outer.weight must be a number, got \(0.1,\)"),
         ("weight", None, "Outer.weight must be a number, got None"),
-        ("weight", float("inf"), "Outer.weight must be finite, got inf"),
-        ("weight", np.float32("nan"), "Outer.weight must be finite, got nan"),
+        ("weight", float("inf"), "Outer.weight must be finite .*, got inf"),
+        ("weight", np.float32("nan"), "Outer.weight must be finite .*, got nan"),
         ("weight", np.ones(3), "Outer.weight must be a number, got array"),
+        ("weight", 10**400, "Outer.weight must be finite"),
+        ("weight", 1e39, r"Outer.weight must be finite \(in float32\), got 1e\+39"),
+        ("weight", jax.random.key(0), "Outer.weight must be a number, got "),
+        ("count", 2**40, r"Outer.count must be below 2\*\*31, got 1099511627776"),
         ("weight", 1j, "Outer.weight must be a number, got 1j"),
         ("weight", np.complex64(1), "Outer.weight must be a number, got "),
         ("other", "x", "Outer.other must be a number or None, got 'x'"),

@@ -51,7 +51,7 @@ class Augmentation:
     """"ada": batches over which the sign is averaged before p moves."""
 
     def __post_init__(self):
-        settle(self, schedule=("speed_images",))
+        settle(self, schedule=("speed_images", "interval"))
         for name in self.policy:
             require_choice("augment.policy", name, _diff.POLICY)
         _pipe.operations(self.pipe)

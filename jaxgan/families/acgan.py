@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses
+from jaxgan.checks import begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
@@ -145,6 +146,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
     Source: Odena et al. 2016, section 4. Deviation: generated images have the real batch's classes, not classes drawn uniformly.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -157,6 +159,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
+    check_sampler(config, state, Config, init)
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
 
 
@@ -165,6 +168,7 @@ def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array
 
     `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
     """
+    check_sampler(config, state, Config, init)
     return adversarial.images_of(game(config), config, state, latents, labels)
 
 
@@ -175,4 +179,5 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1], a column for each of the first ten classes; the batch is not used."""
+    check_sampler(config, state, Config, init)
     return adversarial.preview_grid(sample, config, state, key)

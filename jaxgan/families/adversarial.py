@@ -10,12 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
+from jaxgan.checks import check_labels, label_ranges
 from jaxgan.errors import require, require_choice
 from jaxgan.families.stabilisers import Stabilisers, adapted, augmentation, is_on, new_strengths, noise_level, penalties, sign_metric, strengths
 from jaxgan.nn.regularise import add_noise
@@ -70,7 +70,7 @@ def check_settings(config: Any) -> None:
 def check_widths(**widths: tuple[int, ...]) -> None:
     """Raise `ValueError` unless every layer of every named network has a feature map at least."""
     for name, layers in widths.items():
-        require(all(width >= 1 for width in layers), f"{name} must be at least 1 everywhere, got {layers}")
+        require(layers and min(layers) >= 1, f"{name} must be layers of at least 1 feature, got {layers}")
 
 
 def image_shape(config: Any) -> tuple[int, int, int]:
@@ -153,7 +153,6 @@ def play_round(game: Game, config: Any, state: State, batch: Batch, draws: Draws
     pass of the generator serves both players: its backward pass waits in `pull_back`. The discriminator keeps the batch statistics of every
     pass it makes, as the reference implementations do.
     """
-    chex.assert_rank(batch["image"], 4)
     s: Stabilisers = config.stabilisers
     n = s.critic_steps
     generator, discriminator, extra = state.players["generator"], state.players["discriminator"], state.extra
@@ -301,8 +300,6 @@ def sample_images(
     game: Game, config: Any, state: State, key: jax.Array, count: int, labels: jax.Array | None, first: int, latent: Callable = jax.random.normal
 ) -> jax.Array:
     """`count` images [count, H, W, C] in [-1, 1] from the averaged generator; image i uses `fold_in(key, first + i)`."""
-    if labels is not None:
-        chex.assert_shape(labels, (count,))
     return images_of(game, config, state, sample_latents(config, key, count, first, latent), labels)
 
 
@@ -315,6 +312,7 @@ def images_of(game: Game, config: Any, state: State, latents: jax.Array, labels:
     """Images [B, H, W, C] in [-1, 1] of latents [B, Z] from the averaged generator. Raises ValueError for latents of another length."""
     fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
     require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
+    labels = check_labels(labels, len(latents), label_ranges(config).get("label", 0))
     images: Any = game.generator.apply(state.ema, latents, labels, train=False)
     return images
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import require
+from jaxgan.nn.labels import one_hot
 from jaxgan.state import Batch
 from jaxgan.update import gather, local_part
 
@@ -52,7 +53,7 @@ def condition(config: Any, attributes: jax.Array, sets: jax.Array | None) -> jax
     """
     if sets is None:
         return attributes
-    return jnp.concatenate([attributes * _told(config, sets, len(sets)), jax.nn.one_hot(sets, len(config.known), dtype=jnp.float32)], axis=-1)
+    return jnp.concatenate([attributes * _told(config, sets, len(sets)), one_hot(sets, len(config.known))], axis=-1)
 
 
 def class_loss(config: Any, logits: jax.Array, attributes: jax.Array, sets: jax.Array | None) -> tuple[jax.Array, jax.Array]:

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.checks import begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
@@ -120,6 +121,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
     Source: Mirza & Osindero 2014. Deviation: the generator's turn re-uses the latents of the last discriminator turn, and follows it.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
 
 
@@ -132,6 +134,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
+    check_sampler(config, state, Config, init)
     return adversarial.sample_images(game(config), config, state, key, n, labels, first, _latent(config))
 
 
@@ -140,6 +143,7 @@ def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array
 
     `sample` draws the latents: image i's is of the distribution `latent` by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
     """
+    check_sampler(config, state, Config, init)
     return adversarial.images_of(game(config), config, state, latents, labels)
 
 
@@ -150,4 +154,5 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1], a column for each of the first ten classes; the batch is not used."""
+    check_sampler(config, state, Config, init)
     return adversarial.preview_grid(sample, config, state, key)

@@ -12,7 +12,7 @@ Supports every stabiliser but critic_steps, generator_batch and dequantise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.augment import Parts
+from jaxgan.checks import begin, check_sampler
 from jaxgan.errors import require, require_range
 from jaxgan.families import translation
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
@@ -73,9 +74,9 @@ class Config:
     """"patch": strided layers; 1 to 6 judge patches of 16, 34, 70, 142, 286, 574 pixels."""
     cycle_weight: float = 10.0
     """Weight of the distance between an image of A, or of B, and what becomes of it there and back."""
-    cycle_weight_a: float | None = None
+    cycle_weight_a: float | None = field(default=None, kw_only=True)
     """That weight for images of A (a -> b -> a; the reference's --lambda_A); None takes `cycle_weight`."""
-    cycle_weight_b: float | None = None
+    cycle_weight_b: float | None = field(default=None, kw_only=True)
     """That weight for images of B (b -> a -> b; the reference's --lambda_B); None takes `cycle_weight`."""
     identity_weight: float = 0.5
     """Weight of leaving images alone that already are of the target domain, as a share of that domain's cycle weight; needs equal channels, 0 for off."""
@@ -165,11 +166,11 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     identity loss also where the paper has none, between photographs). Deviations: no bias in front of an instance norm, which would remove it;
     the learning rate reaches zero at the very end of its decay, not one epoch later.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, translation.draw(state, key, batch["a"].shape[0], axis_name), axis_name)
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    translation.check_batch(config, batch)
     s, images = config.stabilisers, state.images
     generator, critics, extra = state.players["generator"], state.players["discriminator"], state.extra
 
@@ -317,6 +318,7 @@ def translate(
     Raises:
       ValueError: an unknown direction, or images of other channels than the source domain's.
     """
+    check_sampler(config, state, Config, init)
     source, _ = domains(direction)
     count = config.channels_a if source == "a" else config.channels_b
     require(images.shape[-1] == count, f"images of {count} channels are needed for {direction}, got shape {images.shape}")
@@ -329,6 +331,7 @@ def translate(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 6, H, W, C] in [-1, 1] of the batch's first examples (at most 8): A, its translation, A reconstructed; B and the same."""
+    check_sampler(config, state, Config, init)
     columns = []
     for direction, images in zip(("a2b", "b2a"), translation.preview_batch(batch), strict=True):
         there = translate(config, state, images, direction=direction, key=stream_key(key, direction))

@@ -13,7 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import require, require_range
+from jaxgan.checks import begin, check_sampler
+from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
 from jaxgan.families.stabilisers import Stabilisers
@@ -116,6 +117,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Radford et al. 2015 as in pytorch/examples dcgan (real and generated images in separate passes, the generator's turn on the same
     generated images); Gulrajani et al. 2017 and Miyato et al. 2018 for "resnet". Deviation: none.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -128,7 +130,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
+    check_sampler(config, state, Config, init)
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
 
 
@@ -138,7 +140,7 @@ def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array
     `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length,
     and labels missing or out of place.
     """
-    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
+    check_sampler(config, state, Config, init)
     return adversarial.images_of(game(config), config, state, latents, labels)
 
 
@@ -149,4 +151,5 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1]: 8 columns, or one for each of the first ten classes; the batch is not used."""
+    check_sampler(config, state, Config, init)
     return adversarial.preview_grid(sample, config, state, key)

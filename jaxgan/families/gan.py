@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.checks import begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
@@ -108,6 +109,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Goodfellow et al. 2014, algorithm 1, with the non-saturating loss of its code. Deviation: the generator's turn re-uses the latents
     of the last discriminator turn, and follows it (the code steps both at once).
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
 
 
@@ -117,6 +119,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
 def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] from the averaged generator. Image i uses `fold_in(key, first + i)`, so chunks change nothing."""
+    check_sampler(config, state, Config, init)
     return adversarial.sample_images(game(config), config, state, key, n, None, first, _latent(config))
 
 
@@ -125,6 +128,7 @@ def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:
 
     `sample` draws the latents: image i's is of the distribution `latent` by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
     """
+    check_sampler(config, state, Config, init)
     return adversarial.images_of(game(config), config, state, latents, None)
 
 
@@ -135,4 +139,5 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """An 8 x 8 grid [8, 8, H, W, C] of samples in [-1, 1]; the batch is not used."""
+    check_sampler(config, state, Config, init)
     return adversarial.preview_grid(sample, config, state, key)

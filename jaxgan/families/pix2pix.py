@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.augment import Parts
+from jaxgan.checks import begin, check_sampler
 from jaxgan.errors import require, require_range
 from jaxgan.families import translation
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
@@ -131,11 +132,11 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Isola et al. 2017, section 3, in the order and with the halved discriminator loss of junyanz/pytorch-CycleGAN-and-pix2pix. The
     translation is computed once: its backward pass waits until the discriminator has moved. Deviation: no bias in front of a norm.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, translation.draw(state, key, batch["a"].shape[0], axis_name), axis_name)
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    translation.check_batch(config, batch)
     s = config.stabilisers
     generator_network, network = _networks(config, axis_name)
     generator, discriminator, extra = state.players["generator"], state.players["discriminator"], state.extra
@@ -208,6 +209,7 @@ def translate(
     Raises:
       ValueError: the other direction, or images of other channels than the source domain's.
     """
+    check_sampler(config, state, Config, init)
     require(direction in (None, config.direction), f"this model translates {config.direction} only, not {direction}")
     source, _ = _channels(config)
     require(images.shape[-1] == source, f"images of {source} channels are needed, got shape {images.shape}")
@@ -220,6 +222,7 @@ def translate(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 3, H, W, C] in [-1, 1] of the batch's first examples (at most 8): what is given, the translation, the true image."""
+    check_sampler(config, state, Config, init)
     pair = dict(zip("ab", translation.preview_batch(batch), strict=True))
     source, target = domains(config.direction)
     return translation.side_by_side([pair[source], translate(config, state, pair[source], key=key), pair[target]])

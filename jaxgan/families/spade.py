@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
+from jaxgan.checks import begin, check_range, check_sampler
 from jaxgan.convert import vgg_weights
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import layouts as maps
@@ -186,6 +186,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
     Source: Park et al. 2019, section 3 and appendix A, in the order of NVlabs/SPADE. Deviation: the divergence of styles does not grow with the batch.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -205,7 +206,6 @@ def _normal(config: Config, keys: jax.Array) -> jax.Array:
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    chex.assert_rank(batch["image"], 4)
     s, images, real = config.stabilisers, state.images, batch["image"]
     layout = maps.told(config, batch["layout"], batch["instance"] if config.instance_edges else None)
     generator, discriminator, (_, network, _) = state.players["generator"], state.players["discriminator"], _networks(config)
@@ -297,6 +297,8 @@ def translate(
     Raises:
       ValueError: other shapes, instances missing or out of place, styles without `encoder` or of another length, a size that does not fit.
     """
+    check_sampler(config, state, Config, init)
+    check_range("layouts", layouts, config.classes + 1)
     layouts, instances = jnp.asarray(layouts), None if instances is None else jnp.asarray(instances)
     planes, symbols, (network, _, _) = maps.encoded(config, layouts, instances), maps.symbols(config, layouts, instances), _networks(config)
     (count, height, width), multiple = layouts.shape, network.multiple
@@ -323,6 +325,7 @@ def encode_style(config: Config, state: State, images: jax.Array, *, key: jax.Ar
     Raises:
       ValueError: the config has no encoder, or images of other channels.
     """
+    check_sampler(config, state, Config, init)
     require(config.encoder, "styles are encoded by a model that was trained with encoder=True")
     require(images.ndim == 4 and images.shape[-1] == config.channels, f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}")
     result: Any = _networks(config)[2].apply(translation.variables_of(state.ema, "e"), images, train=False)
@@ -337,6 +340,7 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
 
     With `encoder` the image made has the real one's style, and a fourth column, before the real one, has random styles.
     """
+    check_sampler(config, state, Config, init)
     shown = {name: leaf[: translation.PREVIEW_ROWS] for name, leaf in batch.items()}
     image, layout, instance = shown["image"], shown["layout"], shown.get("instance")
     styles = [encode_style(config, state, image), None] if config.encoder else [None]

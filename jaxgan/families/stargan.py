@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
+from jaxgan.checks import begin, check_range, check_sampler, check_unit
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import attributes as vectors
 from jaxgan.families import translation
@@ -153,6 +153,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     reference takes a batch of each in turn; the critic judges real and translated images in one pass, which gives the same, except that
     spectral norm's vectors are renewed once a step instead of twice.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, _draw(state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -163,7 +164,6 @@ def _draw(state: State, key: jax.Array, count: int, axis_name: str | None) -> Dr
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    chex.assert_rank(batch["image"], 4)
     batch = batch | {"attributes": batch["attributes"].astype(jnp.float32)}
     s, images, n = config.stabilisers, state.images, config.stabilisers.critic_steps
     generator, discriminator, extra = state.players["generator"], state.players["discriminator"], state.extra
@@ -318,7 +318,9 @@ def translate(
     Raises:
       ValueError: images of other channels, attributes of other columns, `sets` missing or out of place.
     """
+    check_sampler(config, state, Config, init)
     require(images.ndim == 4 and images.shape[-1] == config.channels, f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}")
+    check_unit("attributes", attributes)
     attributes, count = jnp.asarray(attributes, jnp.float32), len(config.attributes)
     fits = attributes.shape in ((count,), (len(images), count))
     require(fits, f"attributes must be [{len(images)}, {count}], columns {', '.join(config.attributes)}, got shape {attributes.shape}")
@@ -326,7 +328,7 @@ def translate(
     require((sets is None) == (not config.known), f"sets must be {several}, got {sets}")
     attributes = jnp.broadcast_to(attributes, (len(images), count))
     if sets is not None:
-        require(not isinstance(sets, int) or 0 <= sets < len(config.known), f"sets must be {several}, counted from 0, got {sets}")
+        check_range("sets", sets, len(config.known))
         sets = jnp.broadcast_to(jnp.asarray(sets, jnp.int32), (len(images),))
     generator, _ = _networks(config)
     planes = with_planes(images, vectors.condition(config, attributes, sets))
@@ -335,6 +337,7 @@ def translate(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 1 + K, H, W, C] in [-1, 1] of the batch's first examples (at most 8): the image, and its translation to every target domain."""
+    check_sampler(config, state, Config, init)
     image, attributes, *rest = (batch[name][: translation.PREVIEW_ROWS] for name in ("image", "attributes", "set") if name in batch)
     _, targets, meant = zip(*target_domains(config, attributes, *rest), strict=True)
 

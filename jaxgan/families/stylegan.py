@@ -17,11 +17,11 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
+from jaxgan.checks import begin, check_labels, check_sampler
 from jaxgan.errors import require, require_choice
 from jaxgan.families import adversarial, lazy, styles, translation
 from jaxgan.families.adversarial import batch_spec, image_shape
@@ -100,6 +100,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Karras et al. 2020 as in NVlabs/stylegan2-ada-pytorch. Deviations: style mixing is drawn for each image, not for each batch; the batch's
     spread and the mean path length are taken over all devices; gradients that are not finite are not replaced.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -118,7 +119,6 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    chex.assert_rank(batch["image"], 4)
     generator, extra, g_metrics = _generator_turn(config, state, batch, draws, axis_name)
     discriminator, generator, extra, d_metrics = _discriminator_turn(config, state, generator, batch, draws, extra, axis_name)
     count = batch["image"].shape[0] * device_count(axis_name)
@@ -301,7 +301,8 @@ def styles_of(
     truncation_layers: int | None = None,
 ) -> jax.Array:
     """w for each layer [B, L, W] of latents [B, Z], by the averaged generator; the other arguments and errors as in `sample`."""
-    require((labels is not None) == bool(config.classes), "labels are needed with classes, and only then")
+    check_sampler(config, state, Config, init)
+    labels = check_labels(labels, len(latents), config.classes)
     generator, _ = networks(config)
     w: Any = generator.apply(state.ema, latents, labels, method="styles")
     return styles.truncated(generator, state.ema, w, truncation, truncation_layers)
@@ -309,6 +310,7 @@ def styles_of(
 
 def synthesise(config: Config, state: State, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "constant") -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of w [B, L, W], by the averaged generator. keys: one for each example, for random noise."""
+    check_sampler(config, state, Config, init)
     images: Any = networks(config)[0].apply(state.ema, w, keys, noise=noise, method="synthesise")
     return jnp.clip(images, -1, 1)
 
@@ -349,4 +351,5 @@ def mix(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1]: 8 columns, or one for each of the first ten classes; the batch is not used."""
+    check_sampler(config, state, Config, init)
     return adversarial.preview_grid(sample, config, state, key)

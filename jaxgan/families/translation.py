@@ -69,14 +69,6 @@ def batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct((batch_size, *config.image_size, count), jnp.float32) for name, count in channels.items()}
 
 
-def check_batch(config: Any, batch: Batch) -> None:
-    """Raise `ValueError` unless the batch is as `batch_spec` says, of any B."""
-    for name, wanted in batch_spec(config, batch["a"].shape[0]).items():
-        have = batch[name]
-        fits = have.shape == wanted.shape and jnp.issubdtype(have.dtype, jnp.floating)
-        require(fits, f"batch[{name!r}] must be floats in [-1, 1] of shape {wanted.shape}, got {have.dtype} {have.shape}")
-
-
 def domains(direction: str) -> tuple[str, str]:
     """"a2b" -> ("a", "b"): where a translation starts and where it leads."""
     require_choice("direction", direction, ("a2b", "b2a"))

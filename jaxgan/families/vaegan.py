@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
+from jaxgan.checks import begin, check_sampler
 from jaxgan.errors import require, require_range
 from jaxgan.families import adversarial, translation
 from jaxgan.families import vaegan_losses as terms
@@ -168,6 +168,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     statistics, where the reference makes one for the reconstruction loss and one for the adversarial one; cross-entropies are of logits, without the
     reference's 0.001 inside the logarithm; the generator's loss does not include the judgement of real images.
     """
+    batch = begin(config, state, batch, Config, init, batch_spec)
     return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -179,7 +180,6 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
 
 
 def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    chex.assert_rank(batch["image"], 4)
     s, images, players, nets = config.stabilisers, state.images, state.players, networks(config, axis_name)
 
     changes = _changes(config, draws, batch["image"].shape)
@@ -324,6 +324,7 @@ def encode(config: Config, state: State, images: jax.Array) -> tuple[jax.Array, 
     Raises:
       ValueError: images of another size, other channels or integers.
     """
+    check_sampler(config, state, Config, init)
     shape = adversarial.image_shape(config)
     fits = images.ndim == 4 and images.shape[1:] == shape and jnp.issubdtype(images.dtype, jnp.floating)
     wanted = f"floats [B, {', '.join(map(str, shape))}] in [-1, 1]"
@@ -334,6 +335,7 @@ def encode(config: Config, state: State, images: jax.Array) -> tuple[jax.Array, 
 
 def decode(config: Config, state: State, codes: jax.Array) -> jax.Array:
     """Codes [B, Z] -> images [B, H, W, C] in [-1, 1] by the averaged generator; each code alone. Raises ValueError for codes of another length."""
+    check_sampler(config, state, Config, init)
     require(codes.ndim == 2 and codes.shape[1] == config.latent_size, f"codes must be [B, {config.latent_size}], got shape {codes.shape}")
     images: Any = networks(config).generator.apply(translation.variables_of(state.ema, "generator"), codes, train=False)
     return images
@@ -356,6 +358,7 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 8, H, W, C] in [-1, 1]: of the batch's first examples (at most 8), the image and its reconstruction; beside them 6 samples."""
+    check_sampler(config, state, Config, init)
     image = batch["image"][: translation.PREVIEW_ROWS]
     samples = sample(config, state, key, 6 * len(image)).reshape(len(image), 6, *image.shape[1:])
     return jnp.concatenate([image[:, None], reconstruct(config, state, image)[:, None], samples], axis=1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import is_number, require
 from jaxgan.networks.dcgan import dcgan_normal, dcgan_scale
+from jaxgan.nn.labels import one_hot
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.regularise import add_noise, dropout
@@ -43,7 +44,7 @@ class ACGANGenerator(nn.Module):
         count = halvings_to_base((height, width))
         base = (height >> count, width >> count)
         widths = self.widths[-count:]
-        x = jnp.concatenate([latents, jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)], axis=-1)
+        x = jnp.concatenate([latents, one_hot(labels, self.classes)], axis=-1)
         x = Dense(base[0] * base[1] * widths[0], kernel_init=dcgan_normal, dtype=self.dtype, name="input")(x)
         x = nn.relu(x.reshape(-1, *base, widths[0]))
         for i, features in enumerate((*widths[1:], channels)):

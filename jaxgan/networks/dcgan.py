@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require
 from jaxgan.nn.channels import beside
+from jaxgan.nn.labels import one_hot
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
 
@@ -62,7 +63,7 @@ class DCGANGenerator(nn.Module):
 
         x = latents
         if self.classes:
-            x = jnp.concatenate([x, jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)], axis=-1)
+            x = jnp.concatenate([x, one_hot(labels, self.classes)], axis=-1)
         x = x[:, None, None, :]
         for i in range(count):
             x = up(self.width << (count - 1 - i), i)(x)
@@ -104,7 +105,7 @@ class DCGANDiscriminator(nn.Module):
 
         x = images
         if self.classes:
-            planes = jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)[:, None, None, :]
+            planes = one_hot(labels, self.classes)[:, None, None, :]
             x = beside([x, jnp.broadcast_to(planes, (*images.shape[:3], self.classes))])
         for i in range(count):
             x = conv(self.width << i, i, 4, 2, 1)(x, train)

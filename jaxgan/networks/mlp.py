@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.nn.labels import one_hot
 from jaxgan.nn.layers import Dense, Embedding
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.regularise import dropout
@@ -77,8 +78,8 @@ class MaxoutGenerator(nn.Module):
 
         x = latents
         if self.classes:
-            one_hot = jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)
-            x = jnp.concatenate([dense(self.latent_hidden, "latent_path")(x), dense(self.label_hidden, "label_path")(one_hot)], axis=-1)
+            vectors = one_hot(labels, self.classes)
+            x = jnp.concatenate([dense(self.latent_hidden, "latent_path")(x), dense(self.label_hidden, "label_path")(vectors)], axis=-1)
             x = dropout(nn.relu(x), self.dropout_rate, keys, "paths")
         for i, features in enumerate(self.hidden):
             x = dropout(nn.relu(dense(features, f"hidden{i}")(x)), self.dropout_rate, keys, f"hidden{i}")
@@ -110,8 +111,8 @@ class MaxoutDiscriminator(nn.Module):
 
         x = dropout((_flat_images(images) + 1) / 2, self.input_dropout, keys, "input")
         if self.classes:
-            one_hot = jax.nn.one_hot(labels, self.classes, dtype=jnp.float32)
-            x = jnp.concatenate([maxout(self.image_path, "image_path")(x, train), maxout(self.label_path, "label_path")(one_hot, train)], axis=-1)
+            vectors = one_hot(labels, self.classes)
+            x = jnp.concatenate([maxout(self.image_path, "image_path")(x, train), maxout(self.label_path, "label_path")(vectors, train)], axis=-1)
             x = dropout(x, self.dropout_rate, keys, "paths")
         for i, shape in enumerate(self.hidden):
             x = dropout(maxout(shape, f"hidden{i}")(x, train), self.dropout_rate, keys, f"hidden{i}")

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require, require_choice
 from jaxgan.networks.dcgan import halvings
+from jaxgan.nn.labels import one_hot
 from jaxgan.nn.resample import downsample_filtered, upsample_filtered
 from jaxgan.nn.style import EqualConv, EqualDense, Planes, StyledConv, ToImage, noise_planes, second_moment_norm, with_batch_spread
 from jaxgan.update import device_mean
@@ -44,7 +45,7 @@ class Mapping(nn.Module):
         inputs = [] if latents is None else [second_moment_norm(latents.astype(jnp.float32))]
         if self.classes:
             require(labels is not None, "a class-conditional network needs labels, int32 [B]")
-            embedded = EqualDense(self.features, name="embed")(jax.nn.one_hot(labels, self.classes, dtype=jnp.float32))
+            embedded = EqualDense(self.features, name="embed")(one_hot(labels, self.classes))
             inputs.append(second_moment_norm(embedded))
         x = jnp.concatenate(inputs, axis=-1)
         for i in range(self.layers):

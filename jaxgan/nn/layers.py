@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.nn.conv import conv2d, conv_transpose2d
+from jaxgan.nn.labels import rows
 from jaxgan.nn.norm import per_channel
 from jaxgan.nn.spectral import spectrally_normalised
 
@@ -104,9 +105,7 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, labels: jax.Array | None, train: bool = False) -> jax.Array:
-        if labels is None:
-            raise ValueError("a class-conditional network needs labels, int32 [B]")
         table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)
         if self.spectral_norm:
             table = spectrally_normalised(self, table.T, train, 0).T  # u is per class, as in the reference implementations
-        return table.astype(self.dtype)[labels]
+        return rows(table.astype(self.dtype), labels)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import require_choice
+from jaxgan.nn.labels import rows
 from jaxgan.update import device_count, device_mean
 
 NORMS = ("batch", "instance", "none")
@@ -108,7 +109,7 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         if self.classes:
-            scale, bias = (table[labels].reshape(x.shape[0], *(1,) * (x.ndim - 2), channels) for table in (scale, bias))
+            scale, bias = (rows(table, labels).reshape(x.shape[0], *(1,) * (x.ndim - 2), channels) for table in (scale, bias))
         else:
             scale, bias = per_channel(scale, x.ndim), per_channel(bias, x.ndim)
         return (normalised * scale + bias).astype(self.dtype)

@@ -62,8 +62,10 @@ def test_without_labels_one_sentence():
     state = jax.eval_shape(lambda: family.init(config, KEY))
     with pytest.raises(ValueError, match="labels are needed with classes, and only then"):
         family.sample(config, state, KEY, 2)
+    config = dcgan.Config((16, 16))
+    state = jax.eval_shape(lambda: dcgan.init(config, KEY))
     with pytest.raises(ValueError, match="labels are needed with classes, and only then"):
-        family.sample(dcgan.Config((16, 16)), state, KEY, 2, jnp.zeros(2, jnp.int32))
+        dcgan.sample(config, state, KEY, 2, jnp.zeros(2, jnp.int32))
 
 
 @pytest.mark.parametrize("size", [(30, 30), (12, 16)])

@@ -202,7 +202,7 @@ def test_refusals():
     state, images = initial_state(stargan, SETS), np.zeros((1, 8, 8, 1), np.float32)
     with pytest.raises(ValueError, match="sets must be one of the 2 data sets whose attributes are meant, got None"):
         stargan.translate(SETS, state, images, np.zeros(5))
-    with pytest.raises(ValueError, match="counted from 0, got 2"):
+    with pytest.raises(ValueError, match="sets must be from 0 to 1, got 2"):
         stargan.translate(SETS, state, images, np.zeros(5), sets=2)
 
 

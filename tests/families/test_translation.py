@@ -148,8 +148,10 @@ def test_refusals():
         pix2pix.translate(config, state, np.zeros((1, 8, 8, 3), np.float32), direction="b2a")
     with pytest.raises(ValueError, match="images of 3 channels are needed"):
         pix2pix.translate(config, state, np.zeros((1, 8, 8, 1), np.float32))
+    config = CASES["cyclegan"].config
+    state = initial_state(cyclegan, config)
     with pytest.raises(ValueError, match="direction must be one of"):
-        cyclegan.translate(CASES["cyclegan"].config, state, np.zeros((1, 8, 8, 1), np.float32), direction="a")
+        cyclegan.translate(config, state, np.zeros((1, 8, 8, 1), np.float32), direction="a")
 
 
 # ------------------------------------------------------------------------------------------------------------------ arithmetic
