@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import shlex
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.quality_rows import JUDGES, Row
-from jaxgan import checkpoint
+from jaxgan import checkpoint, opening
 from jaxgan.config_io import from_dict
 from jaxgan.errors import DataError, RunError
 from jaxgan.state import State
@@ -105,7 +104,7 @@ def _by_pytorch(name: str, row: Row, data_folder: Path, work: Path, seed: int, l
         print(f"{name}: {shlex.join(told)}", flush=True)
         call(told, None)
     report = json.loads((out / "run.json").read_text())
-    family = importlib.import_module(f"jaxgan.families.{report['family']}")
+    family = opening.family_of({"family": f"jaxgan.families.{report['family']}"})
     with np.load(out / "generated.npz") as file:
         made = {"" if subject == "image" else subject: file[subject] for subject in file}
     state = State(jnp.int32(report["steps"]), jnp.int32(report["images"]), {}, {}, {})

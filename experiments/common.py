@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from experiments import memory
+from experiments import memory, runs
 from jaxgan.data import Augment
 from jaxgan.errors import JaxganError, require, require_seed
 
@@ -104,6 +104,8 @@ class Options:
     """Go on from the last checkpoint, with other draws, if the run meets or has met a NaN or an infinity."""
     init_from: str = ""
     """Run directory whose networks to start from, with fresh optimisers."""
+    family: str = ""
+    """Module of the family of --init-from's run, where it is not the library's: FILE.py or my.module; it is run, so name one you trust."""
     stream: bool = False
     """Decode images while training goes on, and keep none of them decoded: for sets larger than the disk. Needs the extra [grain]."""
     skip_bad: bool = False
@@ -242,6 +244,8 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
     resize = "cover" if options.resize == "none" else options.resize
     choices: dict[str, Any] = {"resize": resize, "skip_bad": options.skip_bad, "stream": options.stream}
     dataset = data.open(options.data, image_size=opened, channels=_given_channels(config, arguments), **choices)
+    if options.init_from:
+        dataset = runs.numbered(dataset, config, options.init_from)
     height, width = dataset.image_size
     inner = (height - crop, width - crop)
     image_size = inner if opened or inner == known else known if chosen else (height, width)
@@ -331,6 +335,7 @@ def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> An
         keep=options.keep,
         rollback=options.rollback,
         init_from=options.init_from or None,
+        init_family=runs.module_of(options.family) if options.family else None,
         **{name: getattr(options, name) for name in EVALUATION},
         held_out=jaxgan.evaluation.held_out_of(dataset, resize=resize, skip_bad=options.skip_bad, stream=options.stream) if options.evaluate_every else None,
     )

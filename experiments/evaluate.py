@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import runs
 from experiments.common import names, one_sentence_errors, seed
 from jaxgan.errors import DataError, RunError, require
 
@@ -44,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def of_run(options: argparse.Namespace) -> list[Any]:
     """The results of the model in a run directory."""
-    import jaxgan.checkpoint
-    from jaxgan import data
+    from jaxgan import data, naming
     from jaxgan.metrics import real
     from jaxgan.metrics.measure import evaluator
     from jaxgan.rundir import read_json
 
-    family, config, state = jaxgan.checkpoint.load(options.run, options.checkpoint)
+    family, config, state = runs.load(options.run, options.checkpoint, family=options.family)
+    named = runs.names(options.run, options.checkpoint)
     known = read_json(options.run / "config.json") or {}
     spec: str = options.data or known.get("data", "")
     require(bool(spec), f"{options.run} does not say what it was trained on: name real images by --data")
@@ -59,8 +60,10 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     if not options.data and not options.resize:
         form = _as_trained(options.run, spec, known.get("fingerprint"), form)
     dataset, split = real.open_real(spec, options.split, **form)
+    dataset = naming.matched(dataset, named, str(options.run))
     data.check(dataset, family.batch_spec(config, 1), classes=getattr(config, "classes", None) or None, crop=crop, **_told(config))
     train = data.open(spec, split="train", **form) if split not in ("train", "all") and real.has_split(spec, "train") else None
+    train = None if train is None else naming.matched(train, named, str(options.run))
     settings = {name: getattr(options, name) for name in ("network", "samples", "seed", "truncation", "judge")}
     return evaluator(family, config, dataset, names(options.metrics), split=split, train=train, **settings)(state)
 
@@ -141,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m experiments.evaluate", description=(__doc__ or "").strip(), formatter_class=form)
     parser.add_argument("run", type=Path, nargs="?", help="run directory")
+    runs.add_family(parser)
     parser.add_argument("--images", nargs=2, metavar=("REAL", "GENERATED"), help="instead of a run: two folders, archives or specs")
     parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="instead of evaluating: two files of results")
     parser.add_argument("--metrics", nargs="+", default=(), help="such as fid kid precision recall (default: what is usual for the family)")

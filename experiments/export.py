@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import runs
 from experiments.common import one_sentence_errors
 from jaxgan.errors import JaxganError, RunError, require
 
@@ -26,16 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the files, check them and print where they are."""
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
-        import jaxgan.checkpoint
         from jaxgan import export
 
         export.require_packages()
         empty = not options.out.is_dir() or not any(options.out.iterdir())
         require(empty or options.overwrite, f"{options.out} is not empty: give --overwrite, or another folder")
-        family, config, state = jaxgan.checkpoint.load(options.run)
+        family, config, state = runs.load(options.run, family=options.family)
         size = None if options.image_size is None else tuple(options.image_size)
         settings: dict[str, Any] = {"direction": options.direction, "image_size": size, "noise": options.noise}
-        out = export.save(options.out, family, config, state, **settings)
+        out = export.save(options.out, family, config, state, **settings, names=runs.names(options.run))
         difference = compare(out, export.program(family, config, **settings), state.ema)
         if not difference <= TOLERANCE:
             raise RunError(f"the program in {out} makes other images than this run (by up to {difference:.2g}): do not use it, and report this")
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--direction", choices=("a2b", "b2a"), help="cyclegan: which of its two translators (default: a2b)")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of what is translated (default: as in training)")
     parser.add_argument("--noise", choices=("random", "constant", "none"), help="stylegan: from seeds, which are then an input (default), or fixed, or none")
+    runs.add_family(parser)
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds files already")
     return parser
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import animation, image_files, latent_codes
+from experiments import animation, image_files, latent_codes, runs
 from experiments.common import one_sentence_errors, seed, short_name
 from experiments.latent_codes import Model
 from experiments.sample import chosen_labels
@@ -40,20 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write a sheet (.png), an array (.npy) or an animation and print where. Leaves with status 2 and one sentence where that is impossible."""
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
-        import jaxgan.checkpoint
-
         walks = options.action == "interpolate"
         endings, suffix = ENDINGS if walks else ENDINGS[:2], options.out.suffix.lower()
         require(suffix in endings, f"OUT must end in {', '.join(endings[:-1])} or {endings[-1]}, got {options.out}")
         require(options.n >= 1, f"--n must be at least 1, got {options.n}")
-        family, config, state = jaxgan.checkpoint.load(options.run)
+        family, config, state = runs.load(options.run, family=options.family)
         if not walks:
             encodes = hasattr(family, "encode") and hasattr(family, "decode")
             require(encodes, f"{short_name(family)} cannot encode images, so attributes cannot be added to them: give a run of vaegan")
             print(write(options.out, move(latent_codes.prepare(family, config, state), options)))
             return
         model = latent_codes.prepare(family, config, state, options.space, options.truncation)
-        labels = chosen_labels(options.labels, config)
+        labels = chosen_labels(options.labels, config, runs.names(options.run).classes if options.labels else ())
         if suffix in animation.KINDS:
             print(animation.write(options.out, tour(model, options, labels), options.frames_per_second))
         else:
@@ -204,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     formats = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(prog="python -m experiments.latent", description=__doc__, **formats)  # type: ignore[arg-type]
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    runs.add_family(parser)
     actions = parser.add_subparsers(dest="action", required=True)
     walk = actions.add_parser("interpolate", help="images between two codes")
     walk.add_argument("--steps", type=int, help="images in a strip (default: 9), or frames from one code to the next (default: 16)")

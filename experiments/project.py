@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from experiments import image_files
+from experiments import image_files, runs
 from experiments.common import one_sentence_errors, seed, short_name
 from jaxgan.data.images import quiet
 from jaxgan.errors import DataError, RunError, require
@@ -48,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Project, and print where to. Leaves with status 2 and one sentence where that is impossible."""
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
-        import jaxgan.checkpoint
-
-        family, config, state = jaxgan.checkpoint.load(options.run)
+        family, config, state = runs.load(options.run, family=options.family)
         targets = assign(options.images, options.out, options.overwrite)
         search = prepare(family, config, state, options)
         for file, target in targets:
@@ -164,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, default=0.1, help="at its highest (default: 0.1)")
     parser.add_argument("--features", default="pyramid", metavar="WHAT", help="pyramid (of pixels alone), vgg16:FILE or vgg19:FILE (default: pyramid)")
     parser.add_argument("--label", type=int, help="of a run with classes, the one to begin at the mean of")
+    runs.add_family(parser)
     parser.add_argument("--seed", type=seed, default=0, help="decides all that is drawn (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     return parser

@@ -1,5 +1,7 @@
 """Draw images from a trained generator: `python -m experiments.sample runs/cgan-digits --n 100 --labels all`.
 
+Classes are drawn by name or number, `--labels cat dog`. A grid shows their names above its columns, and names of files end in them.
+
 StyleGAN's also nearer to the average, `--truncation 0.7`, and as a grid of mixed styles, `--mix 0 4`: rows with the columns' styles in layers 0 to 3.
 
 Reads the run directory and nothing else. Image i depends on the seed and i only, so a longer list begins with the shorter one.
@@ -18,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments import runs
 from experiments.common import one_sentence_errors, seed, short_name
+from jaxgan import titles
 from jaxgan.errors import require, require_seed
 from jaxgan.images import save_png, tile, write_whole
 
@@ -30,20 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write a grid (.png), an array (.npy) or one file per image (a folder), and print where."""
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
-        import jaxgan.checkpoint
-
         require(options.n > 0, f"--n must be at least 1, got {options.n}")
         out = options.out or options.run / f"generated-{options.seed}.png"
         require(out.suffix in ("", ".png", ".npy"), f"--out must be a folder or end in .png or .npy, got {out}")
-        family, config, state = jaxgan.checkpoint.load(options.run)
-        choice = chosen_labels(options.labels, config)
+        family, config, state = runs.load(options.run, family=options.family)
+        named = runs.names(options.run).classes
+        choice = chosen_labels(options.labels, config, named)
         _check_styles(family, options)
         if options.mix:
             print(save_png(out, tile(mixed(family, config, state, options, choice))))
             return
         labels, extra = None if choice is None else np.resize(choice, options.n), {} if options.truncation is None else {"truncation": options.truncation}
         images = draw(family, config, state, options.n, labels, options.seed, **extra)
-        print(write(out, images, choice))
+        shown = None if choice is None else [runs.class_names(config.classes, named)[label] for label in choice]
+        print(write(out, images, shown))
 
 
 def _check_styles(family: ModuleType, options: argparse.Namespace) -> None:
@@ -64,8 +68,8 @@ def mixed(family: ModuleType, config: Any, state: Any, options: argparse.Namespa
     return np.asarray(grid(state, jax.random.key(options.seed), *labels), np.float32)
 
 
-def chosen_labels(words: Sequence[str], config: Any) -> np.ndarray | None:
-    """The classes to draw, int32; None for a family without classes. [] and ["all"] mean every class in order.
+def chosen_labels(words: Sequence[str], config: Any, named: Sequence[str] = ()) -> np.ndarray | None:
+    """The classes to draw, int32; None for a family without classes. See `runs.chosen_classes`.
 
     Raises `ValueError` for a class that does not exist, or any where the family has none.
     """
@@ -73,11 +77,7 @@ def chosen_labels(words: Sequence[str], config: Any) -> np.ndarray | None:
     if not classes:
         require(not words, "this run has no classes: leave out --labels")
         return None
-    if list(words) in ([], ["all"]):
-        return np.arange(classes, dtype=np.int32)
-    for word in words:
-        require(word.isdecimal() and int(word) < classes, f"--labels takes 'all' or classes from 0 to {classes - 1}, got {word!r}")
-    return np.array([int(word) for word in words], np.int32)
+    return runs.chosen_classes(words, classes, named)
 
 
 def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray | None, seed: int, **options: Any) -> np.ndarray:
@@ -98,18 +98,24 @@ def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray
     return np.concatenate(images)[:n]
 
 
-def write(out: Path, images: np.ndarray, choice: np.ndarray | None) -> Path:
-    """Write images [n, H, W, C] as `out` says by its ending; with classes, a grid has one column per class. Returns the path written."""
+def write(out: Path, images: np.ndarray, choice: Sequence[str] | None) -> Path:
+    """Write images [n, H, W, C] as `out` says by its ending; a grid has a column for each class of `choice`, below its name. Returns the path written.
+
+    Args:
+      choice: the names of the classes in turn; None without classes.
+    """
     if out.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, images)
         return write_whole(out, buffer.getvalue())
     if out.suffix == ".png":
-        columns = len(choice) if choice is not None and 1 < len(choice) <= len(images) else int(np.ceil(np.sqrt(len(images))))
+        headed = choice if choice is not None and 1 < len(choice) <= len(images) else ()
+        columns = len(headed) or int(np.ceil(np.sqrt(len(images))))
         rows = -(-len(images) // columns)
         blank = np.full((rows * columns - len(images), *images.shape[1:]), -1.0, images.dtype)
-        return save_png(out, tile(np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:])))
-    labels = ["" if choice is None else f"-{label}" for label in ([None] if choice is None else choice)]
+        sheet = tile(np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:]))
+        return save_png(out, titles.above(sheet, headed), titles.note(choice or ()))
+    labels = [""] if choice is None else [f"-{titles.for_file(name)}" for name in choice]
     for i, image in enumerate(images):
         save_png(out / f"{i:06d}{labels[i % len(labels)]}.png", image)
     return out
@@ -119,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.sample", description=(__doc__ or "").strip().split("\n\n")[0])
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
-    parser.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="classes to draw in turn, or 'all' (default: all)")
+    parser.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="names or numbers of classes to draw in turn, or 'all' (default: all)")
+    runs.add_family(parser)
     parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures")
     parser.add_argument("--mix", nargs=2, type=int, metavar=("FIRST", "LAST"), help="stylegan: a grid of rows with the columns' styles in these layers")
     parser.add_argument("--seed", type=seed, default=0, help="decides the images (default: 0)")

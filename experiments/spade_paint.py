@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from experiments import runs
 from experiments.common import one_sentence_errors, short_name
 from experiments.paint_server import Server, Studio, fitted_map
 from jaxgan.errors import DataError, require
@@ -24,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Load the run, compile, print where the page is, and serve it until ctrl-C. Exit status 2 and one sentence if that is impossible."""
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
-        import jaxgan.checkpoint
-
-        studio = studio_of(*jaxgan.checkpoint.load(options.run), options.run, options.names)
+        studio = studio_of(*runs.load(options.run, family=options.family), options.run, options.names)
         if options.map is not None:
             studio = starting_with(studio, options.map)
         with Server(studio, options.port) as server:
@@ -70,18 +69,20 @@ def studio_of(family: ModuleType, config: Any, state: Any, run: Path, names: str
 
 
 def class_names(run: Path, count: int, text: str = "") -> tuple[str, ...]:
-    """Names of the classes, by `text` (with commas, or a file of a name each line), else by the run's data, else "class 0", "class 1", ...
+    """Names of the classes, by `text` (with commas, or a file of a name each line), else by the run, else by its data, else "class 0", "class 1", ...
 
     Raises `DataError` for a `text` that is none or has another number of names.
     """
     from jaxgan.data import digit_views, layouts
 
     path, options = _spec(run)
-    numbers = tuple(map(str, range(count)))
+    numbers, kept = tuple(map(str, range(count))), runs.names(run).classes
     if text:
         found = layouts.class_names("--names", text, Path())
         if len(found) != count:
             raise DataError(f"--names gives {len(found)} names, but the run has {count} classes: give one for each")
+    elif kept:
+        found = kept
     elif path == "digits":
         found = digit_views.STROKES
     else:
@@ -129,6 +130,7 @@ def _first_map(run: Path) -> np.ndarray | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.spade_paint", description=(__doc__ or "").strip().split("\n\n")[0])
     parser.add_argument("run", type=Path, help="run directory of experiments.spade")
+    runs.add_family(parser)
     parser.add_argument("--port", type=int, default=8765, help="port of the page (default: 8765); 0 takes any that is free")
     parser.add_argument("--names", default="", help="names of the classes, with commas, or a file of a name each line")
     parser.add_argument("--map", type=Path, help="image file of class ids to begin with")

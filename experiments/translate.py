@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from experiments import label_maps
+from experiments import label_maps, runs
 from experiments.attribute_targets import targets
 from experiments.common import check_seed, one_sentence_errors, short_name
 from experiments.image_files import Item, assign, find, normalise, read, write
@@ -48,6 +48,8 @@ class Options:
     pixels are ids, grey or with a palette."""
     output: Path
     """OUTPUT: folder to write to, keeping sub-folders; for one image, also a file name."""
+    family: str = ""
+    """Module of the run's family where it is not the library's: FILE.py or my.module; it is run, so name one you trust."""
     direction: Literal["a2b", "b2a"] | None = None
     """Which way; otherwise the run's own, or a2b where it knows both."""
     attributes: str | None = None
@@ -136,11 +138,9 @@ def translate(options: Options, command: str) -> int:
     Args:
       command: for the page.
     """
-    import jaxgan.checkpoint
-
     check(options)
     sources = find(options.input)
-    model = prepare(*jaxgan.checkpoint.load(options.run), options)
+    model = prepare(*runs.load(options.run, family=options.family), options)
     items = assign(sources, options.input, options.output, model.channels[1], options.resume or options.overwrite, model.folders)
     outcome = Outcome(kept=[item for item in items if options.resume and item.target.exists()])
     kept = set(outcome.kept)

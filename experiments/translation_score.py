@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from experiments import runs
 from experiments.attribute_targets import targets
 from jaxgan.errors import DataError, require
 
@@ -192,16 +193,16 @@ def after_digits(options: Any) -> None:
     """After training on digit views, whose true translations are known: print the errors on the held-out ones, once for all processes."""
     import jax
 
-    from jaxgan import checkpoint
-
     scheme, _, view = options.data.partition(":")
     if scheme in ("paired", "unpaired", "attributes") and view.partition("?")[0] == "digits" and jax.process_index() == 0:
         spec = options.data if scheme == "attributes" else f"paired:{view}"
-        for text, _ in report(*checkpoint.load(options.run), spec, "test"):
+        for text, _ in report(*runs.load(Path(options.run)), spec, "test"):
             print(text)
 
 
-def run(run: Path, data: str, split: str = "test", resize: Literal["stretch", "cover", "width"] = "stretch", out: Path | None = None) -> None:
+def run(
+    run: Path, data: str, split: str = "test", resize: Literal["stretch", "cover", "width"] = "stretch", out: Path | None = None, family: str = ""
+) -> None:
     """Print a translator's errors on pairs, beside those of doing without it.
 
     Args:
@@ -210,12 +211,11 @@ def run(run: Path, data: str, split: str = "test", resize: Literal["stretch", "c
         split: Pairs that were not trained on.
         resize: How images come to the size the model was trained at; as in training.
         out: File to which the figures are appended as a line of JSON.
+        family: Module of the run's family where it is not the library's: FILE.py or my.module; it is run, so name one you trust.
     """
-    from jaxgan import checkpoint
-
-    family, config, state = checkpoint.load(run)
-    require(hasattr(family, "translate"), f"{run} holds a model that does not translate")
-    for text, scores in report(family, config, state, data, split, resize):
+    module, config, state = runs.load(run, family=family)
+    require(hasattr(module, "translate"), f"{run} holds a model that does not translate")
+    for text, scores in report(module, config, state, data, split, resize):
         print(text)
         if out is not None:
             line = {"run": run.name, "images": int(state.images), "data": data, "split": split, "direction": text.split(",")[0]}

@@ -8,10 +8,10 @@ file but not a flipped byte, hence the checksums. One that is damaged is named, 
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import logging
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,14 +21,14 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from jaxgan import integrity
-from jaxgan.config_io import from_dict
+from jaxgan import integrity, naming, opening
 from jaxgan.errors import CheckpointError, require
 from jaxgan.integrity import CheckpointWarning
+from jaxgan.naming import Names
 from jaxgan.state import Player, PyTree, State
 from jaxgan.threads import supervised
 
-__all__ = ["BEST_FILE", "CheckpointWarning", "Checkpoints", "initialise_from", "load", "number_of", "sampler", "versions"]
+__all__ = ["BEST_FILE", "CheckpointWarning", "Checkpoints", "initialise_from", "load", "names", "number_of", "sampler", "versions"]
 
 BEST_FILE = "best.json"
 """In a run directory: the number of the best checkpoint, and by which figure it is that."""
@@ -182,24 +182,37 @@ class _Keep:
 # ------------------------------------------------------------------------------------------------------- reading without training
 
 
-def load(run: str | Path, which: str | int = "newest") -> tuple[ModuleType, Any, State]:
+def load(run: str | Path, which: str | int = "newest", *, family: ModuleType | None = None) -> tuple[ModuleType, Any, State]:
     """What sampling from a run needs: (family module, config, state with `players` and `extra` empty), from its newest undamaged checkpoint.
 
     Args:
       which: "newest"; "best", by the metric that the run was trained to keep the best of (`keep_best`); or the number (images) of a checkpoint.
+      family: the module of a family that is not the library's. Nothing is imported because the run's files name it.
 
-    Reads only; safe while the run is training. Raises `CheckpointError` if there is no such checkpoint, it is or all are damaged, or the family cannot be
-    imported; `ValueError` for another `which`.
+    Reads only; safe while the run is training. Raises `CheckpointError` if there is no such checkpoint, it is or all are damaged, or it is of another
+    family than `family`, or than the library's; `ValueError` for another `which`.
     """
 
     def targets(meta):
-        state = _abstract(*_family_and_config(meta))
-        return {"sampler": sampler(state)}
+        chosen = opening.family_of(meta, family)
+        return {"sampler": sampler(opening.abstract(chosen, opening.config_of(chosen, meta)))}
 
     items, meta = _require(run, targets, number_of(run, which))
-    family, config = _family_and_config(meta)
+    chosen = opening.family_of(meta, family)
     part = integrity.to_device(items["sampler"])
-    return family, config, State(part["step"], part["images"], {}, part["ema"], {})
+    return chosen, opening.config_of(chosen, meta), State(part["step"], part["images"], {}, part["ema"], {})
+
+
+def names(run: str | Path, which: str | int = "newest") -> Names:
+    """What the run's classes and attributes are called; empty where its checkpoints do not tell, as those of older runs, or where there are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CheckpointWarning)  # `load` says it
+        found = integrity.newest((Path(run) / "checkpoints").absolute(), {}, set_aside=False, only=number_of(run, which))
+    if found is None:
+        return Names()
+    stored, columns = naming.from_dict(found[1].get(naming.KEY)), found[1]["config"].get("attributes")
+    told = naming.from_dict({"attributes": columns}).attributes
+    return stored if stored.attributes else stored._replace(attributes=told)
 
 
 def number_of(run: str | Path, which: str | int) -> int | None:
@@ -211,23 +224,27 @@ def number_of(run: str | Path, which: str | int) -> int | None:
     if which == "best":
         try:
             which = int(json.loads((Path(run) / BEST_FILE).read_text())["images"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise CheckpointError(f"{run} has not kept a best checkpoint: train it with evaluate_every and keep_best, or load the newest") from None
     if int(which) not in there:
         raise CheckpointError(f"{run} has no checkpoint {which}: it has {', '.join(map(str, there)) or 'none'}")
     return int(which)
 
 
-def initialise_from(run: str | Path, state: State) -> State:
+def initialise_from(run: str | Path, state: State, *, family: ModuleType | None = None, default: ModuleType | None = None) -> State:
     """`state` with the networks of another run: parameters, statistics and averages; its own fresh optimisers, counters and `extra`.
 
+    Args:
+      family: the module of that run's family, where it is not the library's. default: the family of `state`, which that run may be of as well.
+
     For fine-tuning (`--init-from`). A run without players, as an import makes it, gives its averages to the generator; the others stay fresh.
-    Raises `CheckpointError` where the networks are of other shapes.
+    Raises `CheckpointError` where the networks are of other shapes, and as `load`.
     """
 
     def targets(meta: dict[str, Any]) -> dict[str, PyTree]:
-        source = _abstract(*_family_and_config(meta))
-        trained = any(path.startswith("players/") for path in meta["leaves"]["state"])
+        chosen = opening.family_of(meta, family, default)
+        source = opening.abstract(chosen, opening.config_of(chosen, meta))
+        trained = any(path.startswith("players/") for path in meta["leaves"].get("state", ()))
         return {"state": source} if trained else {"sampler": sampler(source)}
 
     items, _ = _require(run, targets)
@@ -264,18 +281,3 @@ def _require(run: str | Path, targets: Callable[[dict], dict[str, PyTree]], numb
     if found is None:
         raise CheckpointError(f"{run} holds no checkpoint: is it the directory of a run that has started training?")
     return found
-
-
-def _family_and_config(meta: dict[str, Any]) -> tuple[ModuleType, Any]:
-    try:
-        family = importlib.import_module(meta["family"])
-    except ImportError as error:
-        raise CheckpointError(f"the run's family {meta['family']} cannot be imported ({error}): put its module on the path") from error
-    try:
-        return family, from_dict(family.Config, meta["config"])
-    except ValueError as error:
-        raise CheckpointError(f"the run's config does not fit {meta['family']} as installed: {error}") from error
-
-
-def _abstract(family: ModuleType, config: Any) -> State:
-    return jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))

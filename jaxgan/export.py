@@ -3,7 +3,7 @@
     program.jax           what `jax.export.deserialize` reads: (weights, inputs) -> images
     program.stablehlo     the same as a portable StableHLO artifact, for other tools
     weights.safetensors   arrays by name, those alone that the program reads
-    model.json            family, config, inputs and output by name, shape and range, versions, SHA-256 of the other three
+    model.json            family, config, names of classes and attributes, inputs and output by name, shape and range, versions, SHA-256 of the other three
 
 The program is lowered for CPU, CUDA and TPU at once and takes batches of any number B. Everything that it is given is an array: numbers that a family
 would draw are inputs. `weights` and `inputs` are plain dicts of arrays:
@@ -30,16 +30,18 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import checkpoint, integrity
+from jaxgan import checkpoint, integrity, naming
 from jaxgan.config_io import to_dict
 from jaxgan.errors import RunError, require
 from jaxgan.images import write_whole
+from jaxgan.naming import Names
 from jaxgan.state import State
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, STABLEHLO, WEIGHTS, DESCRIPTION = "program.jax", "program.stablehlo", "weights.safetensors", "model.json"
 BATCH = "B"
+NAMELESS = Names()
 
 SPADE_PARAMETERS = {"layouts": "", "instances": "instances", "styles": "style"}
 Arrays = Mapping[str, Any]
@@ -98,7 +100,7 @@ def _generator(family: ModuleType, config: Any, noise: str | None) -> Program:
     low, high = family.UNIFORM if uniform else (None, None)
     inputs = {"latents": Input((config.latent_size,), "float32", low, high, "uniform in this range" if uniform else "standard normal")}
     if getattr(config, "classes", 0):
-        inputs["labels"] = Input((), "int32", 0, config.classes - 1, "classes")
+        inputs["labels"] = Input((), "int32", 0, config.classes - 1, "numbers of classes, whose names are in `names`")
     if noise is not None:
         inputs["truncation"] = Input((), "float32", 0.0, None, "how far styles go from their mean: 1 all the way, 0.7 usual for pictures")
     if noise == "random":
@@ -209,12 +211,14 @@ def save(
     image_size: tuple[int, int] | None = None,
     noise: str | None = None,
     platforms: tuple[str, ...] = PLATFORMS,
+    names: Names = NAMELESS,
 ) -> Path:
     """Write the averaged generator of `state` into the folder `out`, which is made; each file whole or not at all, the description last. Returns `out`.
 
     Args:
       family, config, state: as `jaxgan.checkpoint.load` gives them.
       direction, image_size, noise: see `program`.
+      names: what classes and attributes are called, as `jaxgan.checkpoint.names` tells.
 
     Raises:
       ValueError: as `program`.
@@ -236,6 +240,7 @@ def save(
         "family": family.__name__,
         "config": to_dict(config),
         "settings": {name: value for name, value in settings.items() if value is not None},
+        **({naming.KEY: names.to_dict()} if any(names) else {}),
         "images": int(state.images),
         "steps": int(state.step),
         **_described(chosen, exported),

@@ -45,7 +45,7 @@ class _Damaged(Exception):
 
 def numbers(directory: Path) -> list[int]:
     """Numbers of the complete checkpoints, ascending."""
-    return sorted(int(path.name) for path in directory.glob("*") if path.name.isdecimal() and path.is_dir())
+    return sorted(int(path.name) for path in directory.glob("*") if re.fullmatch("0|[1-9][0-9]*", path.name) and path.is_dir())
 
 
 def newest(directory: Path, targets: Any, set_aside: bool, only: int | None = None) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
@@ -102,6 +102,8 @@ def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
         raise CheckpointError(f"{path} has format {meta['format']}, newer than this version reads ({FORMAT}): update jaxgan")
     items = {}
     for name, target in (targets(meta) if callable(targets) else targets).items():
+        if name not in meta["leaves"]:
+            raise _Damaged(f"meta/metadata lists no leaves of item {name}")
         wrong = mismatches(target, meta["leaves"][name])
         if wrong:
             raise CheckpointError(f"{path} does not fit this config or version ({'; '.join(wrong)}): use the config it was trained with")
@@ -125,15 +127,41 @@ def _read_meta(path: Path) -> dict[str, Any]:
         options = _alone()
         with ocp.Checkpointer(ocp.JsonCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options) as reader:
             meta = reader.restore(path / "meta")
-        return meta, meta.pop("crc32")
+        checksum = meta.pop("crc32")
+        return meta, checksum == meta_checksum(meta)
 
     found, reason = guarded(read, path)
     if found is None:
         raise _Damaged(f"meta/metadata cannot be read ({reason})")
-    meta, checksum = found
-    if checksum != meta_checksum(meta):
+    meta, right = found
+    if not right:
         raise _Damaged("meta/metadata does not match its checksum")
+    if not _is_count(meta.get("format")) or (meta["format"] <= FORMAT and not _is_whole(meta)):
+        raise _Damaged("meta/metadata holds something else than the description of a checkpoint")
+    if meta["format"] <= FORMAT and str(meta["images"]) != path.name:
+        raise _Damaged(f"meta/metadata is of another checkpoint, {meta['images']}")
     return meta
+
+
+def _is_whole(meta: dict[str, Any]) -> bool:
+    """Whether a meta item has the fields that every checkpoint has, each of its type: whoever wrote it may have given it a checksum as well."""
+    kinds = {"family": str, "config": dict, "leaves": dict}
+    numbers = [meta.get("step"), meta.get("images"), meta.get("attempt", 0)]
+    if not all(map(_is_count, numbers)) or not all(isinstance(meta.get(name), kind) for name, kind in kinds.items()):
+        return False
+    return all(isinstance(leaves, dict) and all(map(_is_description, leaves.values())) for leaves in meta["leaves"].values())
+
+
+def _is_description(value: Any) -> bool:
+    """Whether `value` is what `describe` gives."""
+    match value:
+        case [str(), [*shape], checksum]:
+            return all(map(_is_count, (*shape, checksum)))
+    return False
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _read_item(path: Path, name: str, target: PyTree) -> PyTree:
@@ -186,9 +214,11 @@ def _check_files(path: Path, item: str) -> None:
     try:
         files = json.loads((path / FILES).read_text())
         wanted = {name: (int(size), int(checksum)) for name, (size, checksum) in files.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise _Damaged(f"{FILES} cannot be read") from None
     for name, (size, checksum) in wanted.items():
+        if "\0" in name or not set(name.split("/")).isdisjoint({"", ".", ".."}):
+            raise _Damaged(f"{FILES} lists what is no file of a checkpoint")
         if "/" in name and not name.startswith(f"{item}/"):
             continue
         file = path / name

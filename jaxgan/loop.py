@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, data, integrity, parallel, report
+from jaxgan import checkpoint, data, integrity, naming, parallel, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.errors import JaxganError, NonFiniteError, RunError
@@ -25,6 +25,7 @@ from jaxgan.evaluation import Evaluation
 from jaxgan.evaluation import Plan as EvaluationPlan
 from jaxgan.feed import Feed, compile_program, program
 from jaxgan.log import Log
+from jaxgan.naming import Names
 from jaxgan.rundir import RunDir
 from jaxgan.state import PyTree, State
 from jaxgan.update import stream_key
@@ -59,6 +60,11 @@ class Session(NamedTuple):
     progress: bool
     resident: bool | None
     evaluation: EvaluationPlan | None = None
+
+    @property
+    def names(self) -> Names:
+        """What the numbers of the classes and attributes that are learnt mean."""
+        return naming.names_of(self.dataset, self.spec)
 
     @property
     def mesh(self) -> Any:
@@ -242,6 +248,8 @@ class Loop:
             raise RunError(f"{family} counts (step, images) {counted} where {(self.step, self.images)} were shown: its train_step must add them up")
         session = self.session
         meta = {"family": session.family.__name__, "config": to_dict(session.config), "seed": session.seed, "attempt": self.attempt}
+        if any(session.names):
+            meta[naming.KEY] = session.names.to_dict()
         self.checkpoints.save(self.state, checkpoint.sampler(self.state), {**meta, "jaxgan": _version()})
         self.saved = self.images
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jaxgan import checkpoint
+from jaxgan import checkpoint, naming
 from jaxgan.config_io import completed, differences
 from jaxgan.errors import RunError
 from jaxgan.images import write_whole
@@ -23,6 +23,8 @@ except ImportError:  # Windows: no lock
 
 FORMAT = 1
 """Version of the layout of a run directory."""
+DEEPEST = 50
+"""Levels of nested settings, of which no run has more than a few."""
 
 
 class RunWarning(UserWarning):
@@ -71,10 +73,15 @@ class RunDir:
                 raise RunError(f"{self.path} holds checkpoints but no config.json: choose another run directory")
             self._write("config.json", config)
             return
-        if stored.get("format", 0) > FORMAT:
-            raise RunError(f"{self.path} has format {stored['format']}, newer than this version reads ({FORMAT}): update jaxgan")
+        version = stored.get("format", 0)
+        if not isinstance(version, int):
+            raise RunError(f"{self.path / 'config.json'} holds something else than the settings of a run: restore it, or choose another run directory")
+        if version > FORMAT:
+            raise RunError(f"{self.path} has format {version}, newer than this version reads ({FORMAT}): update jaxgan")
         if "imported" in stored:
             raise RunError(f"{self.path} holds imported networks without discriminators: train in another run directory, from these by --init-from {self.path}")
+        # A run that began before names were kept goes on, and keeps them from now on: the fingerprint tells that they are the same.
+        new_names = {} if naming.KEY in stored else {naming.KEY: config.pop(naming.KEY, None)}
         if stored.get("fingerprint") == config["fingerprint"]:
             config = {**config, "data": stored.get("data")}
         if kind is not None and "config" in stored:
@@ -82,11 +89,14 @@ class RunDir:
         changed = differences(stored, json.loads(json.dumps(config)))
         if changed:
             raise RunError(f"{self.path} is a run of other settings ({'; '.join(changed)}): use these again, or choose another run directory")
+        if new_names.get(naming.KEY):
+            self._write("config.json", {**stored, **new_names})
 
     def settle_environment(self, environment: dict[str, Any], images: int) -> None:
         """Write environment.json; where it was another before, warn and keep a record of the change at `images`."""
         stored = read_json(self.path / "environment.json") or {}
         changes = stored.pop("changes", [])
+        changes = changes if isinstance(changes, list) else []
         changed = differences(stored, json.loads(json.dumps(environment))) if stored else []
         if changed:
             changes = [*changes, {"images": images, "changed": changed}]
@@ -96,25 +106,34 @@ class RunDir:
 
     def attempt(self) -> int:
         """How often the run was rolled back."""
-        return int((read_json(self.path / "attempts.json") or {}).get("attempt", 0))
+        return self._attempts()["attempt"]
 
     def failed(self) -> bool:
         """Whether the present attempt ended in a non-finite value."""
-        failures = (read_json(self.path / "attempts.json") or {}).get("failures", [])
-        return bool(failures) and failures[-1]["attempt"] == self.attempt()
+        failures = self._attempts()["failures"]
+        return bool(failures) and failures[-1].get("attempt") == self.attempt()
 
     def record_failure(self, step: int, images: int, names: list[str]) -> None:
         """Note in attempts.json that the present attempt ended."""
-        stored = read_json(self.path / "attempts.json") or {"attempt": 0, "failures": []}
+        stored = self._attempts()
         stored["failures"].append({"attempt": stored["attempt"], "step": step, "images": images, "non_finite": names})
         self._write("attempts.json", stored)
 
     def next_attempt(self) -> int:
         """Begin another attempt, noted before it does anything, so that a restart continues it."""
-        stored = read_json(self.path / "attempts.json") or {"attempt": 0, "failures": []}
+        stored = self._attempts()
         stored["attempt"] += 1
         self._write("attempts.json", stored)
         return stored["attempt"]
+
+    def _attempts(self) -> dict[str, Any]:
+        path = self.path / "attempts.json"
+        stored = {"attempt": 0, "failures": [], **(read_json(path) or {})}
+        number, failures = stored["attempt"], stored["failures"]
+        counted = isinstance(number, int) and 0 <= number < 2**31
+        if not counted or not isinstance(failures, list) or not all(isinstance(failure, dict) for failure in failures):
+            raise RunError(f"{path} does not say how often the run was rolled back: restore it, or choose another run directory")
+        return stored
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if jax.process_index() == 0:
@@ -125,13 +144,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The mapping in a JSON file; None if there is no file. Raises `RunError` if it is something else."""
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read ({error}): restore it, or choose another run directory") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or _is_deeper(content, DEEPEST):
         raise RunError(f"{path} holds no settings: restore it, or choose another run directory")
     return content
+
+
+def _is_deeper(content: Any, levels: int) -> bool:
+    """Whether a JSON value is nested more than `levels` times."""
+    layer = [content]
+    for _ in range(levels):
+        layer = [item for one in layer if isinstance(one, (dict, list)) for item in (one.values() if isinstance(one, dict) else one)]
+    return any(isinstance(one, (dict, list)) for one in layer)
 
 
 def environment(devices: list[jax.Device], parallel: str, steps_per_call: int) -> dict[str, Any]:

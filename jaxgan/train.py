@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,14 +18,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, data, evaluation
+from jaxgan import checkpoint, data, evaluation, naming
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
-from jaxgan.errors import NonFiniteError, RunError, require, require_choice, require_seed
+from jaxgan.errors import DataError, NonFiniteError, RunError, require, require_choice, require_seed
 from jaxgan.log import Log
 from jaxgan.loop import Loop, Plan, Session, say
 from jaxgan.parallel import check_divisible
-from jaxgan.rundir import RunDir, environment
+from jaxgan.rundir import RunDir, environment, read_json
 from jaxgan.state import State
 
 LOG_EVERY, SAMPLE_EVERY, CHECKPOINT_EVERY = 1_280, 12_800, 12_800
@@ -53,6 +53,7 @@ def run(
     keep: int = 3,
     rollback: bool | int = False,
     init_from: str | Path | None = None,
+    init_family: ModuleType | None = None,
     progress: bool = True,
     resident: bool | None = None,
     evaluate_every: int | None = None,
@@ -85,7 +86,8 @@ def run(
       keep: newest checkpoints kept.
       rollback: how often a run that meets, or has met, a non-finite value goes on from its last checkpoint with other draws and another order of
         data; False (0) raises instead, True is 1.
-      init_from: directory of a run whose networks a new run starts from, with fresh optimisers.
+      init_from: directory of a run whose networks a new run starts from, with fresh optimisers. The data are numbered by its names of classes.
+      init_family: the module of that run's family, where it is neither the library's nor `family`.
       progress: show a progress line.
       resident: keep the data set on the device; None: if it is small.
       evaluate_every: images between evaluations, a multiple of one call; None or 0: none. They change nothing of training.
@@ -112,18 +114,23 @@ def run(
     every = _whole("evaluate_every", evaluate_every, plan) if evaluate_every else 0
     chosen = _devices(devices, batch_size)
     named = isinstance(dataset, str)
-    dataset = _open(dataset, spec, augment.crop)
+    dataset = _as_named(_open(dataset, spec, augment.crop), spec, Path(run_dir), init_from)
     held_out = evaluation.held_out_of(dataset) if every and named and held_out is None else held_out
+    if held_out is not None:
+        held_out = naming.matched(held_out[0], naming.names_of(dataset, spec), "the training data"), held_out[1]
     paired = getattr(family, "PAIRED", None)
     told = {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
     data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True, **told)
     for remark in data.remarks(dataset, spec):
         say(remark)
+    if unused := naming.unused_classes(dataset, family.__name__.rpartition(".")[2], config, spec):
+        say(unused)
     if paired is False:
         dataset = dataclasses.replace(dataset, independent=True)
     jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
     judged = evaluation.plan(family, config, dataset, every, samples=evaluate_samples, held_out=held_out, **options) if every else None
     session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident, judged)
+    begin = None if init_from is None else functools.partial(checkpoint.initialise_from, init_from, family=init_family, default=family)
     with RunDir(run_dir) as directory:
         directory.settle_config(_run_config(session, batch_size), type(config))
         budget, rolled_back = int(rollback), False
@@ -131,7 +138,7 @@ def run(
             budget, rolled_back = budget - 1, True
         while True:
             try:
-                return _attempt(session, directory, keep, rolled_back, init_from)
+                return _attempt(session, directory, keep, rolled_back, begin)
             except NonFiniteError as error:
                 if not budget:
                     raise
@@ -145,7 +152,18 @@ def run(
 def _run_config(session: Session, batch_size: int) -> dict[str, Any]:
     family, dataset = session.family.__name__, session.dataset
     settings = {"family": family, "config": to_dict(session.config), "batch_size": batch_size, "seed": session.seed}
-    return {**settings, "augment": to_dict(session.augment), "data": dataset.name, "fingerprint": dataset.fingerprint}
+    names = {naming.KEY: session.names.to_dict()} if any(session.names) else {}
+    return {**settings, "augment": to_dict(session.augment), "data": dataset.name, "fingerprint": dataset.fingerprint, **names}
+
+
+def _as_named(dataset: data.Dataset, spec: dict[str, jax.ShapeDtypeStruct], run_dir: Path, init_from: str | Path | None) -> data.Dataset:
+    """The data set, its classes and attributes numbered as by the run that training starts from, or goes on with."""
+    if init_from is not None:
+        dataset = naming.matched(dataset, naming.asked(checkpoint.names(init_from), spec), str(init_from))
+    own = naming.from_dict((read_json(run_dir / "config.json") or {}).get(naming.KEY))
+    with contextlib.suppress(DataError):  # what differs is said with all other settings
+        dataset = naming.matched(dataset, naming.asked(own, spec), str(run_dir))
+    return dataset
 
 
 def _open(dataset: data.Dataset | str, spec: dict[str, jax.ShapeDtypeStruct], crop: int) -> data.Dataset:
@@ -192,11 +210,11 @@ def _whole(name: str, value: int, plan: Plan) -> int:
 # ------------------------------------------------------------------------------------------------------------------- one attempt
 
 
-def _attempt(session: Session, directory: RunDir, keep: int, rolled_back: bool, init_from: str | Path | None) -> State:
-    """Train from the last checkpoint to the end, a signal, or a non-finite value."""
+def _attempt(session: Session, directory: RunDir, keep: int, rolled_back: bool, begin: Callable[[State], State] | None) -> State:
+    """Train from the last checkpoint to the end, a signal, or a non-finite value. begin: a fresh state -> the one to start from."""
     with Checkpoints(directory.path / "checkpoints", keep) as checkpoints:
         attempt = _agreed(directory.next_attempt() if rolled_back and jax.process_index() == 0 else directory.attempt())
-        state, meta = _first_state(session, checkpoints, init_from)
+        state, meta = _first_state(session, checkpoints, begin)
         attempt = max(attempt, meta.get("attempt", 0))
         directory.settle_environment(environment(session.devices, session.parallel, session.plan.steps), int(state.images))
         with contextlib.ExitStack() as stack:
@@ -214,7 +232,7 @@ def _agreed(value: int) -> int:
     return value if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def _first_state(session: Session, checkpoints: Checkpoints, init_from: str | Path | None) -> tuple[State, dict[str, Any]]:
+def _first_state(session: Session, checkpoints: Checkpoints, begin: Callable[[State], State] | None) -> tuple[State, dict[str, Any]]:
     """The newest checkpoint's (state, meta), else a fresh state and {}."""
     init = functools.partial(session.family.init, session.config)
     key = jax.random.key(session.seed)
@@ -222,6 +240,6 @@ def _first_state(session: Session, checkpoints: Checkpoints, init_from: str | Pa
     if restored is not None:
         return restored
     state = jax.jit(init)(key)
-    if init_from is not None:
-        state = checkpoint.initialise_from(init_from, state)
+    if begin is not None:
+        state = begin(state)
     return session.place(state), {}

@@ -82,8 +82,9 @@ if __name__ == "__main__":
     log._open_tensorboard = lambda *arguments: None  # slow to load
     assert jax.process_count() == settings["processes"]
     options = {**settings["options"], "augment": data.Augment(**settings["options"]["augment"])}
-    state = train.run(*of_case(settings["case"]), settings["run"], progress=False, **options)
+    case = of_case(settings["case"])
+    state = train.run(*case, settings["run"], progress=False, **options)
     if jax.process_index() == 0:  # alone, as what is done once after training
-        assert int(checkpoint.load(settings["run"])[2].images) == int(state.images)
+        assert int(checkpoint.load(settings["run"], family=case[0])[2].images) == int(state.images)
     leaves = [float(np.abs(np.asarray(leaf.addressable_data(0), np.float64)).sum()) for leaf in jax.tree.leaves(state)]
     print("RESULT " + json.dumps({"images": int(state.images), "leaves": leaves}), flush=True)

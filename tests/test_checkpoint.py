@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, parallel
+from jaxgan import checkpoint, gan, parallel
 from jaxgan.checkpoint import Checkpoints, CheckpointWarning
 from jaxgan.config_io import to_dict
 from jaxgan.errors import CheckpointError
@@ -75,7 +75,7 @@ def test_bfloat16_and_empty_collections_survive(tmp_path):
 def test_nothing_there(tmp_path):
     assert restore(tmp_path / "absent") is None
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
-        checkpoint.load(tmp_path)
+        checkpoint.load(tmp_path, family=tiny_family)
 
 
 def test_protected_numbers_stay(tmp_path):
@@ -127,7 +127,7 @@ def test_restored_state_feeds_every_mapping(tmp_path, kind):
 
 def test_load_needs_only_the_run(tmp_path):
     save(tmp_path / "checkpoints", 8, 16)
-    family, config, state = checkpoint.load(tmp_path)
+    family, config, state = checkpoint.load(tmp_path, family=tiny_family)
     assert family is tiny_family
     assert config == CONFIG
     assert state.players == {}
@@ -140,7 +140,7 @@ def test_load_passes_over_damage_without_renaming(tmp_path):
     save(tmp_path / "checkpoints", 8, 16)
     shutil.rmtree(tmp_path / "checkpoints" / "16" / "sampler")
     with pytest.warns(CheckpointWarning, match=r"checkpoint 16 .* item sampler is missing; left in place"):
-        assert int(checkpoint.load(tmp_path)[2].images) == 8
+        assert int(checkpoint.load(tmp_path, family=tiny_family)[2].images) == 8
     assert (tmp_path / "checkpoints" / "16").is_dir()
 
 
@@ -314,7 +314,7 @@ def test_other_shapes_are_a_short_error_not_damage(tmp_path):
 def test_initialise_from_takes_networks_only(tmp_path):
     save(tmp_path / "checkpoints", 8)
     fresh, source = state_at(0).replace(extra={"real_mean": jnp.float32(7)}), state_at(8)
-    state = checkpoint.initialise_from(tmp_path, fresh)
+    state = checkpoint.initialise_from(tmp_path, fresh, family=tiny_family)
     for name in ("generator", "discriminator"):
         assert_equal(state.players[name].params, source.players[name].params)
         assert_equal(state.players[name].stats, source.players[name].stats)
@@ -322,14 +322,40 @@ def test_initialise_from_takes_networks_only(tmp_path):
     assert_equal(state.ema, source.ema)
     assert (int(state.images), int(state.step), float(state.extra["real_mean"])) == (0, 0, 7.0)
     with pytest.raises(CheckpointError, match=r"the networks of .* do not fit this config .*stored float32"):
-        checkpoint.initialise_from(tmp_path, state_at(0, tiny_family.Config(width=9)))
+        checkpoint.initialise_from(tmp_path, state_at(0, tiny_family.Config(width=9)), family=tiny_family)
 
 
-def test_unknown_family_is_one_sentence(tmp_path):
+@pytest.mark.parametrize("name", ["no_such_family", "os", "jaxgan.train", "jaxgan.families.gan.", "tests.tiny_family", ""])
+def test_a_name_in_a_file_is_looked_up_and_never_imported(tmp_path, name, monkeypatch):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        checkpoints.save(state_at(8), checkpoint.sampler(state_at(8)), {**META, "family": "no_such_family"})
-    with pytest.raises(CheckpointError, match="the run's family no_such_family cannot be imported"):
+        checkpoints.save(state_at(8), checkpoint.sampler(state_at(8)), {**META, "family": name})
+    monkeypatch.setattr("importlib.import_module", lambda *_: pytest.fail("imported"))
+    with pytest.raises(CheckpointError, match=f"the run's family {re.escape(name)} is none of this library's.*family=module.*--family FILE.py"):
         checkpoint.load(tmp_path)
+    with pytest.raises(CheckpointError, match="is none of this library's"):
+        checkpoint.initialise_from(tmp_path, state_at(0))
+
+
+def test_a_family_other_than_the_one_passed_is_one_sentence(tmp_path):
+    save(tmp_path / "checkpoints", 8)
+    with pytest.raises(CheckpointError, match=r"of the family tests.tiny_family, not of jaxgan.families.gan: pass the module that it was trained with"):
+        checkpoint.load(tmp_path, family=gan)
+
+
+def test_a_run_of_a_script_is_opened_by_any_family_that_fits(tmp_path):
+    """Its family has the name __main__, which tells nothing."""
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(state_at(8), checkpoint.sampler(state_at(8)), {**META, "family": "__main__"})
+    assert checkpoint.load(tmp_path, family=tiny_family)[:2] == (tiny_family, CONFIG)
+    with pytest.raises(CheckpointError, match="is none of this library's"):
+        checkpoint.load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"config does not fit jaxgan.families.gan as installed: Config has no field"):
+        checkpoint.load(tmp_path, family=gan)
+
+
+def test_networks_of_the_family_in_training_need_not_be_passed(tmp_path):
+    save(tmp_path / "checkpoints", 8)
+    assert_equal(checkpoint.initialise_from(tmp_path, state_at(0), default=tiny_family).ema, state_at(8).ema)
 
 
 # ------------------------------------------------------------------------------------------------------------------------- disks

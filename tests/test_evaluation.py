@@ -104,21 +104,21 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path, monkeypatch):
     run(tmp_path, 240, **options)  # goes on in what is to all purposes another process
     assert checkpoint.Checkpoints(tmp_path / "checkpoints").steps == [80, 240]
     assert json.loads((tmp_path / "best.json").read_text()) == {"images": 80, "metric": "fid", "value": 3.0}
-    assert int(checkpoint.load(tmp_path, "best")[2].images) == 80
-    assert int(checkpoint.load(tmp_path)[2].images) == 240
-    assert int(checkpoint.load(tmp_path, 80)[2].images) == 80
+    assert int(checkpoint.load(tmp_path, "best", family=tiny_family)[2].images) == 80
+    assert int(checkpoint.load(tmp_path, family=tiny_family)[2].images) == 240
+    assert int(checkpoint.load(tmp_path, 80, family=tiny_family)[2].images) == 80
     with pytest.raises(CheckpointError, match="no checkpoint 120: it has 80, 240"):
-        checkpoint.load(tmp_path, 120)
+        checkpoint.load(tmp_path, 120, family=tiny_family)
     run(tmp_path, 280, **options)
     assert checkpoint.Checkpoints(tmp_path / "checkpoints").steps == [280]
-    assert int(checkpoint.load(tmp_path, "best")[2].images) == 280
+    assert int(checkpoint.load(tmp_path, "best", family=tiny_family)[2].images) == 280
 
 
 def test_a_run_without_a_best_checkpoint_says_so(tmp_path, evaluated):
     with pytest.raises(CheckpointError, match="has not kept a best checkpoint"):
-        checkpoint.load(evaluated[0], "best")
+        checkpoint.load(evaluated[0], "best", family=tiny_family)
     with pytest.raises(ValueError, match="which must be newest, best or the number"):
-        checkpoint.load(evaluated[0], "last")
+        checkpoint.load(evaluated[0], "last", family=tiny_family)
 
 
 def test_training_stops_when_evaluations_do_not_become_better(tmp_path, monkeypatch, capsys):

@@ -39,7 +39,7 @@ def test_imports_run_downwards(path):
         return
     upwards = {name for name in imported(path.read_text()) if floor(name) > floor(module)}
     assert not upwards, f"{module} imports {upwards} from above"
-    if floor(module) == 5:
+    if floor(module) == 5 and module != "jaxgan.opening":  # the table of families that runs may name
         families = {f"jaxgan.families.{name}" for name in CASES} | {f"jaxgan.{name}" for name in CASES}
         assert not families & imported(path.read_text()), f"{module} must know no particular family"
 

@@ -312,7 +312,7 @@ def images_of(game: Game, config: Any, state: State, latents: jax.Array, labels:
     """Images [B, H, W, C] in [-1, 1] of latents [B, Z] from the averaged generator. Raises ValueError for latents of another length."""
     fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
     require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
-    labels = check_labels(labels, len(latents), label_ranges(config).get("label", 0))
+    labels = check_labels(labels, latents.shape[0], label_ranges(config).get("label", 0))
     images: Any = game.generator.apply(state.ema, latents, labels, train=False)
     return images
 

@@ -302,7 +302,7 @@ def styles_of(
 ) -> jax.Array:
     """w for each layer [B, L, W] of latents [B, Z], by the averaged generator; the other arguments and errors as in `sample`."""
     check_sampler(config, state, Config, init)
-    labels = check_labels(labels, len(latents), config.classes)
+    labels = check_labels(labels, latents.shape[0], config.classes)
     generator, _ = networks(config)
     w: Any = generator.apply(state.ema, latents, labels, method="styles")
     return styles.truncated(generator, state.ema, w, truncation, truncation_layers)

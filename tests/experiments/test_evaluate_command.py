@@ -15,6 +15,7 @@ from jaxgan.metrics.result import Result, append_results, read_results
 from tests import tiny_family, tiny_network
 
 NETWORK = tiny_network.network()
+FAMILY = ("--family", "tests.tiny_family")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def refused(capsys, *arguments):
 
 
 def test_a_run_is_evaluated_on_held_out_images_of_what_it_was_trained_on(trained, tmp_path, capsys):
-    evaluate.main([str(trained), "--samples", "40", "--out", str(tmp_path / "out.jsonl")])
+    evaluate.main([str(trained), *FAMILY, "--samples", "40", "--out", str(tmp_path / "out.jsonl")])
     shown = capsys.readouterr().out
     assert "digits, split test, seed 0, after 32 images" in shown
     assert "features of digits (0123456789abcdef; linear to 4)" in shown
@@ -56,7 +57,7 @@ def test_a_run_is_evaluated_on_held_out_images_of_what_it_was_trained_on(trained
 
 
 def test_an_earlier_checkpoint_and_another_split_can_be_named(trained, capsys):
-    evaluate.main([str(trained), "--samples", "40", "--checkpoint", "16", "--split", "train", "--metrics", "fid"])
+    evaluate.main([str(trained), *FAMILY, "--samples", "40", "--checkpoint", "16", "--split", "train", "--metrics", "fid"])
     found = read_results(trained / "evaluations.jsonl")
     (trained / "evaluations.jsonl").unlink()
     assert [(one.checkpoint, one.split, one.real) for one in found if one.metric == "fid"] == [(16, "train", 1500)]
@@ -71,11 +72,11 @@ def test_real_images_come_to_their_size_as_in_training(tmp_path, capsys):
     spec, run = f"folder:{tmp_path / 'data'}", tmp_path / "run"
     options = {"images": 16, "batch_size": 16, "devices": 1, "progress": False, "log_every": 16, "sample_every": 16, "checkpoint_every": 16}
     train.run(tiny_family, tiny_family.Config(), data.open(spec, image_size=(4, 4), resize="stretch"), run, **options)
-    evaluate.main([str(run), "--samples", "4", "--network", "digits", "--metrics", "fid"])
+    evaluate.main([str(run), *FAMILY, "--samples", "4", "--network", "digits", "--metrics", "fid"])
     (found, *_) = read_results(run / "evaluations.jsonl")
     assert found.fingerprint == data.open(spec, split="test", image_size=(4, 4), resize="stretch").fingerprint
     Image.fromarray(np.zeros((6, 12), np.uint8)).save(tmp_path / "data" / "train" / "0.png")
-    assert "does not hold what" in refused(capsys, run, "--samples", "4", "--network", "digits")
+    assert "does not hold what" in refused(capsys, run, *FAMILY, "--samples", "4", "--network", "digits")
 
 
 def test_two_folders_are_compared(tmp_path, capsys):
@@ -127,7 +128,7 @@ def test_files_of_results_are_compared_where_they_are_alike(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_evaluated_ends_in_one_sentence(trained, capsys, arguments, message):
-    said = refused(capsys, *([trained, *arguments] if arguments else []))
+    said = refused(capsys, *([trained, *FAMILY, *arguments] if arguments else []))
     assert message in said
     assert said.startswith("error: ")
     assert said.count("\n") == 1

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import sample as command
+from jaxgan.images import tile
 from tests import tiny_family
 
 CONFIG = tiny_family.Config()
@@ -55,10 +56,21 @@ def test_chosen_labels():
     assert command.chosen_labels(["all"], CLASSES).tolist() == [0, 1, 2]
     assert command.chosen_labels(["2", "0"], CLASSES).tolist() == [2, 0]
     assert command.chosen_labels([], CONFIG) is None
-    with pytest.raises(ValueError, match="classes from 0 to 2, got '3'"):
+    with pytest.raises(ValueError, match="numbers from 0 to 2, got '3'"):
         command.chosen_labels(["3"], CLASSES)
     with pytest.raises(ValueError, match="has no classes"):
         command.chosen_labels(["0"], CONFIG)
+
+
+def test_classes_are_chosen_by_name():
+    named = ("cat", "dog", "eel")
+    assert command.chosen_labels(["dog", "0", "cat"], CLASSES, named).tolist() == [1, 0, 0]
+    with pytest.raises(ValueError, match="names of classes, which are cat, dog, eel, or numbers from 0 to 2, got 'cow'"):
+        command.chosen_labels(["cow"], CLASSES, named)
+    years = ("1990", "2", "2010")  # names that are numbers win
+    assert command.chosen_labels(["2", "number:2"], CLASSES, years).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="--labels 0 is no name of a class"):
+        command.chosen_labels(["0"], CLASSES, years)
 
 
 def test_array_file_holds_the_images(run, capsys):
@@ -70,12 +82,22 @@ def test_array_file_holds_the_images(run, capsys):
     np.testing.assert_allclose(images, tiny_family.sample(CONFIG, state, jax.random.key(1), 5), atol=1e-6)
 
 
+def _height(images):
+    """Of a sheet of two rows without a title."""
+    return tile(images.reshape(2, 3, *images.shape[1:])).shape[0]
+
+
 def test_a_grid_has_a_column_per_class(tmp_path):
     images = np.zeros((6, 4, 4, 1), np.float32)
     images[[1, 4]] = 1.0  # the second class of three is white
-    command.write(tmp_path / "grid.png", images, np.array([0, 1, 2]))
+    command.write(tmp_path / "grid.png", images, ["cat", "dog", "eel"])
     with Image.open(tmp_path / "grid.png") as grid:
-        pixels = np.asarray(grid)
+        sheet = np.asarray(grid)
+        assert grid.info["Comment"] == "classes in turn: cat, dog, eel"
+
+    pixels = sheet[-_height(images) :]
+    assert sheet.shape[0] > pixels.shape[0]
+    assert (sheet[: -pixels.shape[0]] < 128).any()  # the names above the columns
     height, width = pixels.shape
     assert (pixels[[height // 4, 3 * height // 4], width // 2] == 255).all()
     assert (pixels[[height // 4, 3 * height // 4]][:, [width // 6, 5 * width // 6]] == 128).all()
@@ -83,7 +105,7 @@ def test_a_grid_has_a_column_per_class(tmp_path):
 
 def test_a_folder_holds_one_file_per_image_exactly(tmp_path):
     values = np.linspace(-1, 1, 4 * 16, dtype=np.float32).reshape(4, 4, 4, 1)
-    command.write(tmp_path / "all", values, np.array([7, 8]))
+    command.write(tmp_path / "all", values, ["7", "8"])
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["000000-7.png", "000001-8.png", "000002-7.png", "000003-8.png"]
     with Image.open(tmp_path / "all" / "000002-7.png") as image:
         np.testing.assert_array_equal(np.asarray(image), np.rint((values[2, ..., 0] + 1) * 127.5).astype(np.uint8))
