@@ -103,9 +103,11 @@ class Options:
     rollback: bool = False
     """Go on from the last checkpoint, with other draws, if the run meets or has met a NaN or an infinity."""
     init_from: str = ""
-    """Run directory whose networks to start from, with fresh optimisers."""
+    """Run directory whose networks to start from, with fresh optimisers. Give the same again to resume."""
     family: str = ""
     """Module of the family of --init-from's run, where it is not the library's: FILE.py or my.module; it is run, so name one you trust."""
+    data_changed: bool = False
+    """Go on with a data set whose images were added, removed or changed since the run began; the change is recorded."""
     stream: bool = False
     """Decode images while training goes on, and keep none of them decoded: for sets larger than the disk. Needs the extra [grain]."""
     skip_bad: bool = False
@@ -258,16 +260,21 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
         found |= _found_maps(dataset, arguments)
     config = dataclasses.replace(config, **{name: value for name, value in found.items() if hasattr(config, name)})
     if preset.rule is not None:
-        config = _changed(config, preset.config, preset.rule(config, options.batch_size))
+        config = _changed(config, preset.config, preset.rule(config, options.batch_size), arguments)
     return whole_calls(options, config, arguments), config, dataset
 
 
-def _changed(config: Any, default: Any, ruled: Any) -> Any:
-    """`ruled`, but for the fields in which `config` is not as `default`, nested ones too."""
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        return ruled if config == default else config
-    fields = {field.name: tuple(getattr(each, field.name) for each in (config, default, ruled)) for field in dataclasses.fields(config)}
-    return dataclasses.replace(config, **{name: _changed(*values) for name, values in fields.items()})
+def _changed(config: Any, default: Any, ruled: Any, arguments: Sequence[str], path: str = "config") -> Any:
+    """`ruled`, but for the fields that were typed or are not as in `default`, nested ones too."""
+    if not dataclasses.is_dataclass(config) or isinstance(config, type) or type(config) is not type(ruled):
+        group, _, name = path.rpartition(".")
+        typed = given(arguments, path) or given(arguments, f"{group}.no-{name}")
+        return config if typed or config != default else ruled
+    values = {}
+    for field in dataclasses.fields(config):
+        ours, usual, theirs = (getattr(each, field.name, None) for each in (config, default, ruled))
+        values[field.name] = _changed(ours, usual, theirs, arguments, f"{path}.{field.name.replace('_', '-')}")
+    return dataclasses.replace(config, **values)
 
 
 def augmentation(options: Options) -> Augment:
@@ -336,6 +343,7 @@ def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> An
         rollback=options.rollback,
         init_from=options.init_from or None,
         init_family=runs.module_of(options.family) if options.family else None,
+        data_changed=options.data_changed,
         **{name: getattr(options, name) for name in EVALUATION},
         held_out=jaxgan.evaluation.held_out_of(dataset, resize=resize, skip_bad=options.skip_bad, stream=options.stream) if options.evaluate_every else None,
     )

@@ -257,6 +257,7 @@ def write(run: Path, family: ModuleType, config: Any, ema: Any, files: dict[str,
         require_new(run)  # again, now that no other process can write there
         try:
             directory.settle_config(settings)
+            directory.commit(0)
             with checkpoint.Checkpoints(run / "checkpoints") as checkpoints:
                 checkpoints.save(state, checkpoint.sampler(state), settings)
         except BaseException:

@@ -231,6 +231,29 @@ def number_of(run: str | Path, which: str | int) -> int | None:
     return int(which)
 
 
+def origin(run: str | Path | None) -> dict[str, Any] | None:
+    """Which run training starts from: its directory, the number of its newest checkpoint and that one's checksum. None for no run."""
+    if run is None:
+        return None
+    number = max(integrity.numbers(Path(run) / "checkpoints"), default=None)
+    return {"run": str(Path(run).resolve()), "checkpoint": number, "crc32": _checksum(run, number)}
+
+
+def same_origin(stored: Any, given: Any) -> bool:
+    """Whether two values of `origin` mean one run: one directory, or the stored checkpoint in the given one, to which it has moved."""
+    if not isinstance(stored, dict) or not isinstance(given, dict):
+        return stored is None and given is None
+    moved = stored.get("crc32") is not None and stored["crc32"] == _checksum(given["run"], stored.get("checkpoint"))
+    return stored.get("run") == given["run"] or moved
+
+
+def _checksum(run: str | Path, number: int | None) -> int | None:
+    try:
+        return int(json.loads((Path(run) / "checkpoints" / str(number) / "meta" / "metadata").read_text())["crc32"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def initialise_from(run: str | Path, state: State, *, family: ModuleType | None = None, default: ModuleType | None = None) -> State:
     """`state` with the networks of another run: parameters, statistics and averages; its own fresh optimisers, counters and `extra`.
 

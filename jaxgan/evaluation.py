@@ -117,11 +117,15 @@ class Evaluation:
         name = f"eval/{plan.judged}"
         lines = [] if log is None else [line for line in read_metrics(run_dir) if name in line["metrics"]]
         self._values = {line["images"]: line["metrics"][name] for line in lines}
-        if plan.keep_best and self._best()[0] not in saved:
-            self._values = {images: value for images, value in self._values.items() if images in saved}
+        self._lost: set[int] = set()
         done = [one for one in ([] if log is None else read_results(run_dir / RESULTS_FILE)) if one.metric == SECONDS]
         self._seconds = sum(one.value for one in done)
-        self._measured = {one.checkpoint: _manner(one) for one in done}
+        self._measured = {one.checkpoint: _manner(one) for one in done if one.checkpoint is not None}
+        for images in self._measured:  # where the figure could not be told, that evaluation was not a better one
+            self._values.setdefault(images, math.nan)
+        if self._measured:
+            self._values = self._alike(self._measured[max(self._measured)])
+        self._lost = {images for images in self._values if images not in saved} if self._best()[0] not in saved else set()
         self._agree()
         if log is not None and plan.keep_best:
             self._write_best(self.best)
@@ -143,7 +147,8 @@ class Evaluation:
             values, taken = curves(results), time.monotonic() - began
             self._seconds += taken
             self._log.metrics(images, step, values, seconds + taken)
-            judged = next((one for one in results if one.metric == self.plan.judged), Result("", 0.0, checkpoint=images, versions=versions()))
+            unknown = Result("", 0.0, checkpoint=images, versions=versions())
+            judged = next((one for one in results if one.metric == self.plan.judged), next(iter(results), unknown))
             cost = replace(judged, metric=SECONDS, value=taken, standard_error=None, floor=None, floor_counts=(), subject="")
             append_results(self._path / RESULTS_FILE, [*results, cost])
             self._begin_anew(_manner(cost))
@@ -151,17 +156,25 @@ class Evaluation:
             share = self._seconds / max(seconds + taken, 1e-9)
             text = ", ".join(f"{name.removeprefix('eval/')} {value:.4g}" for name, value in values.items())
             self._log.message(f"evaluated at {images:,} images in {taken:.1f} s ({share:.1%} of the time so far): {text}")
-            if f"eval/{self.plan.judged}" in values:
-                self._values[images] = values[f"eval/{self.plan.judged}"]
+            self._values[images] = values.get(f"eval/{self.plan.judged}", math.nan)
         self._agree()
         return self.best == images
 
     def _begin_anew(self, manner: tuple[Any, ...]) -> None:
         """Forget values that were measured in another way, by an earlier session: they do not compare."""
-        alike = {images: value for images, value in self._values.items() if self._measured.get(images) == manner}
+        alike = self._alike(manner)
         if len(alike) < len(self._values) and self._log is not None:
             self._log.message(f"{self.plan.judged} was measured in another way before (samples, data or network): what is best is looked for from here on")
         self._values = alike
+
+    def _alike(self, manner: tuple[Any, ...]) -> dict[int, float]:
+        """The values that were measured in this way."""
+        return {images: value for images, value in self._values.items() if self._measured.get(images) == manner}
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The newest value of the metric to go by, under its name; {} before the first."""
+        return {self.plan.judged: self._values[max(self._values)]} if self._values else {}
 
     def record(self) -> None:
         """Note the best checkpoint, once it is complete."""
@@ -170,7 +183,7 @@ class Evaluation:
 
     def said(self) -> str:
         """Why training stops."""
-        plan, best = self.plan, self.best
+        plan, best = self.plan, self._turn
         return (
             f"stopped early: {plan.judged} has not become better in {plan.patience} evaluations since {best or 0:,} images; to go on, raise patience, "
             f"or leave it out"
@@ -178,7 +191,7 @@ class Evaluation:
 
     def _agree(self) -> None:
         """What is best and whether to stop, as process 0 sees it, in every process."""
-        best, since = self._best()
+        best, (self._turn, since) = self._best()[0], self._patience()
         told = np.array([-1 if best is None else best, bool(self.plan.patience) and since >= self.plan.patience], np.int32)
         if jax.process_count() > 1:
             told = np.asarray(multihost_utils.broadcast_one_to_all(told))
@@ -186,11 +199,20 @@ class Evaluation:
         self.exhausted = bool(told[1])
 
     def _best(self) -> tuple[int | None, int]:
+        """(images at the best value, evaluations since), of those whose checkpoint can still be the best one kept."""
+        lost = self._lost if self.plan.keep_best else set()
+        return self._best_of({images: value for images, value in self._values.items() if images not in lost})
+
+    def _patience(self) -> tuple[int | None, int]:
+        """The same for `patience`: whichever checkpoints are left, and without evaluations that a session made only because it ended there."""
+        return self._best_of({images: value for images, value in self._values.items() if images % self.plan.every == 0})
+
+    def _best_of(self, values: dict[int, float]) -> tuple[int | None, int]:
         """(images at the best value, evaluations since). The first of equal values counts; values that are not finite never do."""
         sign = 1 if not self.plan.judged or table.METRICS[self.plan.judged].lower else -1
         best: tuple[float, int] | None = None
         since = 0
-        for images, value in sorted(self._values.items()):
+        for images, value in sorted(values.items()):
             since += 1
             if math.isfinite(value) and (best is None or sign * value < best[0]):
                 best, since = (sign * value, images), 0

@@ -150,9 +150,15 @@ def program(family: ModuleType, config: Any, resident: bool, prepare: Callable, 
 
 
 def compile_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
-    """`program` compiled for `arguments`, the state donated; see `Feed` for mesh and devices.
+    """`lower_program`, compiled. Its `memory_analysis` (absent for pmap across processes) tells what a call needs."""
+    lowered = lower_program(pure, mesh, devices, arguments)
+    return lowered.compile() if hasattr(lowered, "compile") else lowered
 
-    Its `memory_analysis` (absent for pmap across processes) tells what a call needs.
+
+def lower_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
+    """`program` traced and lowered for `arguments`, the state donated; see `Feed` for mesh and devices.
+
+    Settings that a step refuses are refused here. For pmap across processes the jitted function itself, which compiles when it is first called.
 
     Args:
       pure: `program` with all its arguments but the axis.
@@ -168,4 +174,4 @@ def compile_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[A
         compiled = jax.jit(parallel.on_mesh(pure(), mesh), donate_argnums=0, in_shardings=shardings, out_shardings=(whole, whole))
     else:
         compiled = jax.jit(pure(), donate_argnums=0)
-    return compiled.lower(*arguments).compile()
+    return compiled.lower(*arguments)

@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxgan.errors import RunError
 from jaxgan.images import encode_png, tile, write_whole
+from jaxgan.notes import truncate_notes
 from jaxgan.tensorboard import Mirror
 
 METRICS_FILE = "metrics.jsonl"
@@ -240,6 +241,7 @@ def _truncate(run_dir: Path, resume_images: int) -> list[dict[str, Any]]:
         if b"".join(texts) != content:
             write_whole(path, b"".join(texts))
     _truncate_results(run_dir / RESULTS_FILE, resume_images)
+    truncate_notes(run_dir, resume_images)
     for images, sheet in read_samples(run_dir):
         if images > resume_images:
             sheet.unlink()

@@ -8,7 +8,7 @@ import importlib.metadata
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -17,16 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, data, integrity, naming, parallel, report
+from jaxgan import checkpoint, compiling, data, integrity, naming, parallel, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.errors import JaxganError, NonFiniteError, RunError
 from jaxgan.evaluation import Evaluation
 from jaxgan.evaluation import Plan as EvaluationPlan
-from jaxgan.feed import Feed, compile_program, program
+from jaxgan.feed import Feed, lower_program, program
 from jaxgan.log import Log
 from jaxgan.naming import Names
-from jaxgan.rundir import RunDir
+from jaxgan.notes import add_note
+from jaxgan.rundir import RunDir, environment
 from jaxgan.state import PyTree, State
 from jaxgan.update import stream_key
 
@@ -60,6 +61,8 @@ class Session(NamedTuple):
     progress: bool
     resident: bool | None
     evaluation: EvaluationPlan | None = None
+    notes: tuple[str, ...] = ()
+    """What was said of the settings, for the log and the report."""
 
     @property
     def names(self) -> Names:
@@ -118,12 +121,17 @@ class Loop:
         if self._exhausted():
             return self.state
         with _stop_signals(self.log) as stop:
-            if self.fresh:
-                self._save()  # so that there is something to roll back to, and networks of other runs are read once
             arrays, calls = self.feed.arrays(), self.feed.calls(self.step)
             with contextlib.closing(calls):
                 first = next(calls)
-                compiled = self._compile(arrays, first)
+                say("compiling the training step", self.log)
+                began = time.monotonic()
+                with compiling.ticking("still tracing the training step", self._say):
+                    lowered = self._lower(arrays, first)
+                traced = time.monotonic() - began
+                self._begin()
+                compiled = compiling.compile_lowered(lowered, traced, self._say)
+                self._say(self._sizes(compiled))
                 while self.images < plan.total and not self._stopping(stop) and not (self.evaluation and self.evaluation.exhausted):
                     inputs, first = (self._next(calls) if first is None else first), None
                     self.state, metrics = compiled(self.state, arrays, inputs, self.key)
@@ -140,16 +148,37 @@ class Loop:
                 say(f"stopped at {self.images} of {plan.total} images, all saved: the same command goes on from here", self.log)
         return self.state
 
-    def _compile(self, arrays: Any, inputs: Any) -> Any:
+    def _say(self, text: str) -> None:
+        say(text, self.log)
+
+    def _lower(self, arrays: Any, inputs: Any) -> Any:
+        """The program of one call, traced. Raises what the family raises at settings that do not fit."""
         session = self.session
-        arguments = (self.state, arrays, inputs, self.key)
         prepare = functools.partial(data.prepare, augment=session.augment, sizes=self.feed.sizes, aligned=self.feed.aligned)
         pure = functools.partial(program, session.family, session.config, self.feed.resident, prepare)
-        compiled = compile_program(pure, session.mesh, session.pmapped, arguments)
+        return lower_program(pure, session.mesh, session.pmapped, (self.state, arrays, inputs, self.key))
+
+    def _begin(self) -> None:
+        """Write what belongs to the run from here on: settings, circumstances, notes, and of a new run the first checkpoint.
+
+        Nothing is written before the step was traced, so that a run refused for its settings leaves none behind.
+        """
+        session = self.session
+        changed = self.directory.commit(self.images)
+        if changed is not None:
+            changed = f"{changed}; training goes on with it from {self.images:,} images"
+            self._say(changed)
+        self.directory.settle_environment(environment(session.devices, session.parallel, session.plan.steps), self.images)
+        if self.log is not None:
+            for text in [*session.notes, *([changed] if changed else [])]:
+                add_note(self.directory.path, self.images, text)
+        if self.fresh:
+            self._save()  # so that there is something to roll back to, and networks of other runs are read once
+
+    def _sizes(self, compiled: Any) -> str:
         sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in self.state.players.items()}
         parts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
-        say(f"{sum(sizes.values()):,} parameters ({parts}); {_memory(compiled)}", self.log)
-        return compiled
+        return f"{sum(sizes.values()):,} parameters ({parts}); {_memory(compiled)}"
 
     def _next(self, calls: Iterator[PyTree]) -> PyTree:
         """The next call's inputs. Where they cannot be had any more, what was trained until now is saved first."""
@@ -227,7 +256,8 @@ class Loop:
             if images % plan.log == 0:
                 self.log.metrics(images, step, last, self.clock.seconds())
             if self.session.progress:
-                self.log.progress(images, plan.total, last, rate, eta)
+                judged = self.evaluation.latest if self.evaluation is not None else {}
+                self.log.progress(images, plan.total, foremost(last, self.state.players, judged), rate, eta)
 
     def _fail(self, step: int, images: int, names: list[str]) -> NoReturn:
         if jax.process_index() == 0:
@@ -250,6 +280,8 @@ class Loop:
         meta = {"family": session.family.__name__, "config": to_dict(session.config), "seed": session.seed, "attempt": self.attempt}
         if any(session.names):
             meta[naming.KEY] = session.names.to_dict()
+        if self.directory.data_changes:
+            meta["data_changes"] = self.directory.data_changes
         self.checkpoints.save(self.state, checkpoint.sampler(self.state), {**meta, "jaxgan": _version()})
         self.saved = self.images
 
@@ -271,6 +303,19 @@ class Loop:
     def _report(self) -> None:
         if self.log is not None:
             report.write(self.directory.path)
+
+
+def foremost(metrics: Mapping[str, float], players: Iterable[str], judged: Mapping[str, float]) -> dict[str, float]:
+    """The metrics in the order in which the progress line shows them: the players' losses, evaluation's first figure, other losses, the rest.
+
+    Args:
+      players: names, such as "generator", whose loss is called `generator_loss` or `g_loss`.
+      judged: the newest figure of evaluation by name; {} for none.
+    """
+    names = [f"{prefix}_loss" for player in players for prefix in (player, player[:1])]
+    losses = {name: metrics[name] for name in names if name in metrics}
+    others = {name: value for name, value in metrics.items() if name.endswith("loss")}
+    return {**losses, **judged, **others, **metrics} if losses else {**others, **judged, **metrics}
 
 
 class _Clock:

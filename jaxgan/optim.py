@@ -6,6 +6,7 @@ batch size leaves the recipe as it is. Every number may be a tracer (in meta-lea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,8 @@ from jaxgan.state import PyTree
 
 NAMES = ("adam", "sgd", "rmsprop")
 
+_FLOAT32_HALVINGS = 126
+"""Halvings after which 1 is below the smallest normal number of float32, which devices round to zero."""
 _ROOT_GUARD = 1e-36
 """Added under square roots: far below what float32 can see beside any epsilon in use, and it makes the root's derivative at 0 finite."""
 
@@ -91,6 +94,19 @@ def learning_rate(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:
     if not _is_zero(optimizer.min_learning_rate):
         rate = jnp.maximum(rate, optimizer.min_learning_rate)
     return rate.astype(jnp.float32)
+
+
+def zero_from(optimizer: Optimizer) -> int | None:
+    """Images from which on the learning rate is zero in float32; None if it never is, or is a tracer."""
+    rate, minimum, linear = optimizer.learning_rate, optimizer.min_learning_rate, (optimizer.constant_images, optimizer.decay_images)
+    if not all(map(is_number, (rate, minimum, *linear, optimizer.half_life))) or minimum > 0:
+        return None
+    if rate == 0:
+        return 0
+    ends = [sum(linear)] if optimizer.decay_images else []
+    if optimizer.half_life:
+        ends.append(math.ceil(optimizer.half_life * (_FLOAT32_HALVINGS + min(0.0, math.log2(rate)))))
+    return max(0, int(min(ends))) if ends else None
 
 
 def momentum(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:

@@ -22,6 +22,7 @@ from jaxgan.errors import RunError
 from jaxgan.images import data_uri
 from jaxgan.log import RESULTS_FILE, read_metrics, read_samples
 from jaxgan.metrics.result import read_results
+from jaxgan.notes import read_notes
 
 REPORT_FILE = "report.html"
 MAX_SHEETS = 24
@@ -47,6 +48,7 @@ def write(run_dir: Path | str) -> Path:
     latest, earlier = _sheets(samples)
     body = [
         f"<header><h1>{escape(title)}</h1>{_status(lines)}</header>",
+        _section("Notes", _notes(read_notes(run_dir))),
         _section("What the curves say", "<ul>" + "".join(f"<li>{escape(hint)}</li>" for hint in advice) + "</ul>"),
         _section("Latest samples", latest),
         _section("Evaluation", diagnostics.section(results, total_seconds(lines), kept)),
@@ -94,6 +96,11 @@ def _not_finite(lines: Sequence[dict[str, Any]]) -> tuple[int, list[str]] | None
 
 
 # ---------------------------------------------------------------------------------------------------------------------- page
+
+
+def _notes(notes: Sequence[tuple[int, str]]) -> str:
+    rows = "".join(f"<li>At {images:,} images: {escape(text)}</li>" for images, text in notes)
+    return f"<ul>{rows}</ul>" if rows else ""
 
 
 def _section(title: str, content: str) -> str:

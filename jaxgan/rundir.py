@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, naming
+from jaxgan import checkpoint, data_record, naming
 from jaxgan.config_io import completed, differences
+from jaxgan.data import Dataset
 from jaxgan.errors import RunError
 from jaxgan.images import write_whole
 
@@ -25,6 +28,17 @@ FORMAT = 1
 """Version of the layout of a run directory."""
 DEEPEST = 50
 """Levels of nested settings, of which no run has more than a few."""
+_LEFT = (
+    "config.json",
+    "environment.json",
+    "attempts.json",
+    "evaluations.jsonl",
+    "notes.jsonl",
+    checkpoint.BEST_FILE,
+    data_record.DATA_FILE,
+    data_record.NAMES_FILE,
+)
+"""Files of a run that `RunDir` removes where no step was trained."""
 
 
 class RunWarning(UserWarning):
@@ -40,6 +54,10 @@ class RunDir:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._lock: Any = None
+        self._pending: dict[str, Any] | None = None
+        self._change: dict[str, Any] | None = None
+        self._dataset: Dataset | None = None
+        self.data_changes: list[dict[str, Any]] = []
         if jax.process_index() > 0:
             return
         try:
@@ -61,17 +79,25 @@ class RunDir:
         if self._lock is not None:
             self._lock.close()  # and with it the lock goes
 
-    def settle_config(self, config: dict[str, Any], kind: type | None = None) -> None:
-        """Write config.json in a new directory; in an old one raise `RunError` that lists what differs.
+    def settle_config(
+        self, config: dict[str, Any], kind: type | None = None, dataset: Dataset | None = None, data_changed: bool = False
+    ) -> None:
+        """Compare with config.json; raise `RunError` that lists what differs. `commit` writes what is new.
 
-        A data set is the same by content: it may have moved. Settings that the family's Config, `kind`, has gained since are at their defaults.
+        A data set is the same by content, and a run to start from by its checkpoint: they may have moved. Settings that the family's Config,
+        `kind`, has gained since are at their defaults. A run that has not trained a step takes other settings.
+
+        Args:
+          dataset: recorded, so that its changes can be told later.
+          data_changed: go on with a data set of other content, and record the change.
         """
-        config = {"format": FORMAT, **config}
+        config, self._dataset = json.loads(json.dumps({"format": FORMAT, **config})), dataset
+        self.data_changes = data_record.changes(self.path)
         stored = read_json(self.path / "config.json")
         if stored is None:
             if checkpoint.Checkpoints(self.path / "checkpoints").steps:
                 raise RunError(f"{self.path} holds checkpoints but no config.json: choose another run directory")
-            self._write("config.json", config)
+            self._pending = config
             return
         version = stored.get("format", 0)
         if not isinstance(version, int):
@@ -80,17 +106,66 @@ class RunDir:
             raise RunError(f"{self.path} has format {version}, newer than this version reads ({FORMAT}): update jaxgan")
         if "imported" in stored:
             raise RunError(f"{self.path} holds imported networks without discriminators: train in another run directory, from these by --init-from {self.path}")
+        wanted, change = {**config}, None
         # A run that began before names were kept goes on, and keeps them from now on: the fingerprint tells that they are the same.
-        new_names = {} if naming.KEY in stored else {naming.KEY: config.pop(naming.KEY, None)}
+        new_names = {} if naming.KEY in stored else {naming.KEY: wanted.pop(naming.KEY, None)}
         if stored.get("fingerprint") == config["fingerprint"]:
-            config = {**config, "data": stored.get("data")}
+            wanted["data"] = stored.get("data")
+        elif dataset is not None:
+            change = data_record.change(self.path, dataset, str(stored.get("fingerprint")))
+            wanted |= {name: stored.get(name) for name in ("data", "fingerprint")}
+        if "init_from" not in stored or checkpoint.same_origin(stored["init_from"], config.get("init_from")):
+            wanted["init_from"] = stored.get("init_from")
         if kind is not None and "config" in stored:
             stored = json.loads(json.dumps({**stored, "config": completed(kind, stored["config"])}))
-        changed = differences(stored, json.loads(json.dumps(config)))
-        if changed:
-            raise RunError(f"{self.path} is a run of other settings ({'; '.join(changed)}): use these again, or choose another run directory")
-        if new_names.get(naming.KEY):
-            self._write("config.json", {**stored, **new_names})
+        changed = differences(_with_origin(stored), _with_origin(wanted))
+        if (changed or change) and not self._begun(stored):
+            self._discard()
+            self._pending = config
+        elif changed:
+            listed = "; ".join([*changed, *([data_record.in_words(change)] if change else [])])
+            raise RunError(f"{self.path} is a run of other settings ({listed}): use these again, or choose another run directory")
+        elif change and not data_changed:
+            remedy = "restore it, add --data-changed to go on from the last checkpoint with the set as it is now, or choose another run directory"
+            raise RunError(f"{data_record.in_words(change)}; {self.path} was trained on the set as it was: {remedy}")
+        elif change:
+            self._pending = {**stored, "data": config["data"], "fingerprint": config["fingerprint"]}
+            self.data_changes, self._change = [*self.data_changes, change], change
+        elif new_names.get(naming.KEY):
+            self._pending = {**stored, **new_names}
+
+    def commit(self, images: int) -> str | None:
+        """Write what `settle_config` found new, once nothing refuses it any more; what is to be said of a changed data set."""
+        if self._change is not None:
+            self._change["images"] = images
+        if jax.process_index() == 0:
+            recorded = (self.path / data_record.DATA_FILE).exists() and self._pending is None
+            if self._dataset is not None and not recorded:
+                data_record.write(self.path, self._dataset, self.data_changes)
+            if self._pending is not None:
+                self._write("config.json", self._pending)
+        said = None if self._change is None else data_record.in_words(self._change)
+        self._pending = self._change = None
+        return said
+
+    def _begun(self, stored: dict[str, Any]) -> bool:
+        """Whether there is anything to lose: a checkpoint past 0 or a line of metrics. Of a strange config.json always."""
+        if not {"format", "family", "fingerprint"} <= set(stored):
+            return True
+        names = [path.name for path in (self.path / "checkpoints").glob("*") if path.name != "0"]
+        saved = any(name.isdecimal() or ".damaged" in name for name in names)
+        metrics = self.path / "metrics.jsonl"
+        return saved or (metrics.exists() and metrics.stat().st_size > 0)
+
+    def _discard(self) -> None:
+        """Remove what a run that has not trained a step has left."""
+        if jax.process_index() == 0:
+            for name in _LEFT:
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("jaxgan settles a run again")
+        self.data_changes = []
 
     def settle_environment(self, environment: dict[str, Any], images: int) -> None:
         """Write environment.json; where it was another before, warn and keep a record of the change at `images`."""
@@ -159,6 +234,12 @@ def _is_deeper(content: Any, levels: int) -> bool:
     for _ in range(levels):
         layer = [item for one in layer if isinstance(one, (dict, list)) for item in (one.values() if isinstance(one, dict) else one)]
     return any(isinstance(one, (dict, list)) for one in layer)
+
+
+def _with_origin(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the directory of the run it started from in place of all that is known of that."""
+    origin = config.get("init_from")
+    return {**config, "init_from": origin.get("run") if isinstance(origin, dict) else origin}
 
 
 def environment(devices: list[jax.Device], parallel: str, steps_per_call: int) -> dict[str, Any]:

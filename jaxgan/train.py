@@ -18,14 +18,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxgan import checkpoint, data, evaluation, naming
+from jaxgan import checkpoint, compiling, data, evaluation, naming
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.errors import DataError, NonFiniteError, RunError, require, require_choice, require_seed
 from jaxgan.log import Log
 from jaxgan.loop import Loop, Plan, Session, say
+from jaxgan.notes import of_learning_rates
 from jaxgan.parallel import check_divisible
-from jaxgan.rundir import RunDir, environment, read_json
+from jaxgan.rundir import RunDir, read_json
 from jaxgan.state import State
 
 LOG_EVERY, SAMPLE_EVERY, CHECKPOINT_EVERY = 1_280, 12_800, 12_800
@@ -54,6 +55,7 @@ def run(
     rollback: bool | int = False,
     init_from: str | Path | None = None,
     init_family: ModuleType | None = None,
+    data_changed: bool = False,
     progress: bool = True,
     resident: bool | None = None,
     evaluate_every: int | None = None,
@@ -87,7 +89,9 @@ def run(
       rollback: how often a run that meets, or has met, a non-finite value goes on from its last checkpoint with other draws and another order of
         data; False (0) raises instead, True is 1.
       init_from: directory of a run whose networks a new run starts from, with fresh optimisers. The data are numbered by its names of classes.
+        Part of the run's settings: the same again resumes, another is refused.
       init_family: the module of that run's family, where it is neither the library's nor `family`.
+      data_changed: go on with a data set of other content than the run was trained on so far, and record the change.
       progress: show a progress line.
       resident: keep the data set on the device; None: if it is small.
       evaluate_every: images between evaluations, a multiple of one call; None or 0: none. They change nothing of training.
@@ -129,10 +133,14 @@ def run(
         dataset = dataclasses.replace(dataset, independent=True)
     jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
     judged = evaluation.plan(family, config, dataset, every, samples=evaluate_samples, held_out=held_out, **options) if every else None
-    session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident, judged)
+    notes = tuple(of_learning_rates(config, plan.total, plan.round))
+    session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident, judged, notes)
     begin = None if init_from is None else functools.partial(checkpoint.initialise_from, init_from, family=init_family, default=family)
+    for note in notes:
+        say(f"note: {note}")
     with RunDir(run_dir) as directory:
-        directory.settle_config(_run_config(session, batch_size), type(config))
+        settings = {**_run_config(session, batch_size), "init_from": checkpoint.origin(init_from)}
+        directory.settle_config(settings, type(config), dataset, data_changed)
         budget, rolled_back = int(rollback), False
         if budget and directory.failed():
             budget, rolled_back = budget - 1, True
@@ -216,7 +224,6 @@ def _attempt(session: Session, directory: RunDir, keep: int, rolled_back: bool, 
         attempt = _agreed(directory.next_attempt() if rolled_back and jax.process_index() == 0 else directory.attempt())
         state, meta = _first_state(session, checkpoints, begin)
         attempt = max(attempt, meta.get("attempt", 0))
-        directory.settle_environment(environment(session.devices, session.parallel, session.plan.steps), int(state.images))
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(Log(directory.path, int(state.images), progress=session.progress)) if jax.process_index() == 0 else None
             if int(state.images) >= session.plan.total:
@@ -239,7 +246,8 @@ def _first_state(session: Session, checkpoints: Checkpoints, begin: Callable[[St
     restored = checkpoints.restore(jax.eval_shape(init, key), session.place)
     if restored is not None:
         return restored
-    state = jax.jit(init)(key)
+    with compiling.ticking("still making initial weights", say):
+        state = jax.block_until_ready(jax.jit(init)(key))
     if begin is not None:
         state = begin(state)
     return session.place(state), {}

@@ -28,6 +28,7 @@ CASES = {
     "_target_setting_result",  # makes the folders of a checkpoint
     "jaxgan-prefetch",
     "jaxgan-supervised",
+    "jaxgan-compiling",
     "tqdm_monitor",
     *POOLS,
 }

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import types
 import warnings
 from pathlib import Path
@@ -18,9 +19,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, data, parallel, train
+from jaxgan import checkpoint, compiling, data, loop, parallel, train
 from jaxgan.errors import DataError, NonFiniteError, RunError
 from jaxgan.log import Log
+from jaxgan.optim import Optimizer, learning_rate, zero_from
 from jaxgan.rundir import RunDir, RunWarning
 from tests import tiny_family
 
@@ -344,7 +346,7 @@ def test_data_is_compared_by_content(tmp_path, straight):
     shutil.copytree(straight[0], tmp_path / "run")
     run(tmp_path / "run", dataset=dataclasses.replace(DATASET, name="moved"))
     changed = data.from_arrays("noise", DATASET.arrays["image"][::-1].copy())
-    with pytest.raises(RunError, match=f"fingerprint: '{DATASET.fingerprint}' -> '{changed.fingerprint}'"):
+    with pytest.raises(RunError, match=r"the data set has changed: 50 images before, 50 images now; .* add --data-changed to go on"):
         run(tmp_path / "run", dataset=changed)
 
 
@@ -425,3 +427,121 @@ def test_disk_that_fills_up_while_saving(tmp_path, straight):
         warnings.simplefilter("ignore", RunWarning)
         assert_same_state(run(tmp_path / "run"), straight[1])
     assert lines(tmp_path / "run") == lines(straight[0])
+
+
+# ------------------------------------------------------------------------------------------------- settings that may not change
+
+
+def test_a_run_refused_for_its_settings_leaves_nothing_behind(tmp_path, monkeypatch):
+    """What only tracing the step finds out: the corrected command then starts as if nothing had been."""
+
+    def refusing(*arguments, **options):
+        raise ValueError("a batch of 8 is not a multiple of 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_family, "train_step", refusing)
+        with pytest.raises(ValueError, match="not a multiple of 3"):
+            run(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "lock" and path.stat().st_size] == []
+    assert int(run(tmp_path / "run", 96, batch_size=16).images) == 96
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Two runs whose networks training can start from."""
+    folder = tmp_path_factory.mktemp("others")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
+        for seed, name in enumerate("ab"):
+            run(folder / name, 80, seed=seed)
+    return folder
+
+
+def test_where_a_run_starts_from_is_one_of_its_settings(tmp_path, others):
+    begun = {"init_from": others / "a"}
+    run(tmp_path / "run", 80, **begun)
+    assert int(run(tmp_path / "run", 160, **begun).images) == 160
+    for other in ({"init_from": others / "b"}, {}):
+        with pytest.raises(RunError, match=r"is a run of other settings \(init_from: "):
+            run(tmp_path / "run", 240, **other)
+    shutil.copytree(others / "a", tmp_path / "moved")  # the same run in another place
+    assert int(run(tmp_path / "run", 240, init_from=tmp_path / "moved").images) == 240
+
+
+def test_training_goes_on_with_a_changed_data_set_if_that_is_said(tmp_path, straight):
+    shutil.copytree(straight[0], tmp_path / "run")
+    names = tuple(f"{i:02d}.png" for i in range(53))
+    more = np.concatenate([DATASET.arrays["image"], DATASET.arrays["image"][:3]])
+    grown = dataclasses.replace(data.from_arrays("noise", more), files=names)
+    run(tmp_path / "before", 80, dataset=dataclasses.replace(DATASET, files=names[:50]))
+    with pytest.raises(RunError, match=r"50 images before, 53 images now; new: 50.png, 51.png, 52.png; .*before was trained on the set as it was"):
+        run(tmp_path / "before", 160, dataset=grown)
+    state = run(tmp_path / "before", 160, dataset=grown, data_changed=True)
+    assert int(state.images) == 160
+    said = "the data set has changed: 50 images before, 53 images now; new: 50.png, 51.png, 52.png"
+    assert said in (tmp_path / "before" / "report.html").read_text()
+    assert said in (tmp_path / "before" / "notes.jsonl").read_text()
+    changes = json.loads((tmp_path / "before" / "checkpoints" / "160" / "meta" / "metadata").read_text())["data_changes"]
+    assert [(change["images"], change["new"], change["removed"]) for change in changes] == [(80, 3, 0)]
+    assert int(run(tmp_path / "before", 240, dataset=grown).images) == 240  # from now on this is the set
+
+
+# -------------------------------------------------------------------------------------------------------------------- what is said
+
+
+def test_a_learning_rate_that_reaches_zero_is_said_before_the_first_step(tmp_path, capsys):
+    optimizer = Optimizer(constant_images=40, decay_images=40)
+
+    @dataclasses.dataclass(frozen=True)
+    class Scheduled(tiny_family.Config):
+        schedule: Optimizer = optimizer
+
+    said = "the learning rate of schedule reaches zero at 80 images, so that 80 of 160 images train nothing with it"
+    run(tmp_path / "run", config=Scheduled())
+    shown = capsys.readouterr()
+    assert said in shown.out
+    assert "compiling the training step" in shown.out + shown.err
+    assert said in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "end"),
+    [
+        ({}, None),
+        ({"decay_images": 100}, 100),
+        ({"constant_images": 30, "decay_images": 100}, 130),
+        ({"decay_images": 100, "min_learning_rate": 1e-5}, None),
+        ({"learning_rate": 0.0}, 0),
+        ({"learning_rate": 1.0, "half_life": 10.0}, 1260),
+    ],
+)
+def test_where_a_schedule_reaches_zero(settings, end):
+    optimizer = Optimizer(**settings)
+    assert zero_from(optimizer) == end
+    if end:
+        assert float(learning_rate(optimizer, end + 300)) == 0
+        assert float(learning_rate(optimizer, end - 1)) > 0
+
+
+def test_the_progress_line_begins_with_the_losses_of_the_players():
+    metrics = {"accuracy": 0.5, "a_loss": 3.0, "d_loss": 2.0, "g_loss": 1.0}
+    found = loop.foremost(metrics, ("generator", "discriminator"), {"fid": 9.0})
+    assert list(found) == ["g_loss", "d_loss", "fid", "a_loss", "accuracy"]
+    assert list(loop.foremost({"accuracy": 0.5, "loss": 1.0}, ("model",), {})) == ["loss", "accuracy"]
+
+
+def test_compilation_says_how_long_it_takes_and_what_a_cache_saves(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(compiling, "TICK_SECONDS", 0.02)
+        said = []
+        with compiling.ticking("still compiling", said.append):
+            time.sleep(0.2)
+        count = len(said)
+        assert count >= 2
+        assert said[0] == "still compiling: 0 s so far"
+        time.sleep(0.1)
+        assert len(said) == count
+    assert compiling.in_words(1.0, 30.0, [25.0]).endswith("which saved 25.0 s")
+    monkeypatch.setattr(compiling, "FOLDER", "jax_platforms")  # an option that holds nothing here
+    assert compiling.in_words(1.0, 30.0, []).startswith("compiled in 31.0 s: ")
+    assert "keeps only what XLA takes" in compiling.in_words(0.1, 0.0, [])

@@ -53,6 +53,7 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
         " + ".join(data.name for data in datasets),
         arrays,
         fingerprint=decoding.joined([data.fingerprint for data in datasets]),
+        files=tuple(f"{data.name}: {file}" for data in datasets for file in data.files),
         skipped=tuple(reason for data in datasets for reason in data.skipped),
         attributes=names,
         groups=tuple((name, len(columns)) for name, columns in groups) if exclusive else (),

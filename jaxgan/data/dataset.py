@@ -36,6 +36,7 @@ class Dataset:
     groups: name and number of columns of each exclusive group (one of its columns is 1), in order; () where all columns are binary. Where there are
       both, a binary column is a group of one.
     known: of combined sets, one row for each and K columns: which attributes that set tells; the others are 0 there. () of a single set.
+    files: names of the examples in the source, those that were skipped among them; () of arrays at hand.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Dataset:
     attributes: tuple[str, ...] = ()
     groups: Groups = ()
     known: tuple[tuple[bool, ...], ...] = ()
+    files: Sequence[str] = ()
 
     @property
     def images(self) -> dict[str, np.ndarray]:
@@ -294,13 +296,14 @@ def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
             converted = source.array if channels is None else images.convert_channels(source.array, channels)
             return _attributed(from_arrays(source.name, converted, source.labels, source.classes), source, slice(None))
         if source.home is None:
-            return _decode(source, form, skip_bad, progress)
+            return replace(_decode(source, form, skip_bad, progress), files=source.files)
         entry = cache.fetch(source, form, skip_bad, cache_dir, progress, stream)
         arrays = dict(entry.arrays)
         rows = arrays.pop("row", slice(None))
         if entry.parts:
             arrays, streams = streaming.streamed(source, form, np.asarray(rows), entry.parts) | arrays, True
         made = _attributed(Dataset(source.name, arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder), source, rows)
+        made = replace(made, files=source.files)
         made.__dict__["unknown"] = entry.unknown  # as the property would find by reading, and of a streamed set decoding, all maps
         return made
     finally:
@@ -333,4 +336,6 @@ def _independent(spec: str, a: Dataset, b: Dataset) -> Dataset:
         _require_several(spec, domain, data)
     arrays = {"a": a.arrays["image"], "b": b.arrays["image"]}
     common = None if a.cache is None or b.cache is None else Path(os.path.commonpath([a.cache, b.cache]))
-    return Dataset(spec, arrays, (), decoding.joined([a.fingerprint, b.fingerprint], True), a.skipped + b.skipped, common, independent=True)
+    files = tuple(f"{domain}: {name}" for domain, data in (("A", a), ("B", b)) for name in data.files)
+    fingerprint = decoding.joined([a.fingerprint, b.fingerprint], True)
+    return Dataset(spec, arrays, (), fingerprint, a.skipped + b.skipped, common, independent=True, files=files)
