@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     crop = known.get("augment", {}).get("crop", 0)
     form = real.form_of(family, config, crop) | {"resize": options.resize or "cover", "skip_bad": options.skip_bad}
     if not options.data and not options.resize:
-        form = _as_trained(options.run, spec, known.get("fingerprint"), form)
+        form = as_trained(options.run, spec, known.get("fingerprint"), form)
     dataset, split = real.open_real(spec, options.split, **form)
     dataset = naming.matched(dataset, named, str(options.run))
     data.check(dataset, family.batch_spec(config, 1), classes=getattr(config, "classes", None) or None, crop=crop, **_told(config))
@@ -68,7 +69,7 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     return evaluator(family, config, dataset, names(options.metrics), split=split, train=train, **settings)(state)
 
 
-def _as_trained(run: Path, spec: str, fingerprint: str | None, form: dict[str, Any]) -> dict[str, Any]:
+def as_trained(run: Path, spec: str, fingerprint: str | None, form: dict[str, Any]) -> dict[str, Any]:
     """The form in which the training images are those of the run, told by their fingerprint: how they were resized is not in its config.
 
     Raises DataError where they are not in any form.
@@ -93,16 +94,37 @@ def of_files(options: argparse.Namespace) -> list[Any]:
     from jaxgan import data
     from jaxgan.metrics.measure import evaluate_files
 
-    size = None if options.image_size is None else tuple(options.image_size)
-    real, fake = (_open(data, name, size, options) for name in options.images)
+    def opened(channels: int | None) -> list[Any]:
+        return [_open(data, name, channels, options) for name in options.images]
+
+    real, fake = _alike(opened) if options.channels is None else opened(options.channels)
     return evaluate_files(fake, real, names(options.metrics), network=options.network)
 
 
-def _open(data: Any, name: str, size: Any, options: argparse.Namespace) -> Any:
+def _alike(opened: Callable[[int | None], list[Any]]) -> list[Any]:
+    """Both sets with as many channels: as they are, or as RGB where grey pictures are among those in colour.
+
+    Raises DataError where that is no remedy.
+    """
+    try:
+        sets = opened(None)
+    except DataError as error:
+        try:
+            sets = opened(3)
+        except DataError:
+            raise error from None
+        print("pictures with different numbers of channels are compared as RGB", file=sys.stderr)
+        return sets
+    return sets if len({each.channels for each in sets}) == 1 else opened(3)
+
+
+def _open(data: Any, name: str, channels: int | None, options: argparse.Namespace) -> Any:
     """A set by its spec, or a folder or archive by its path; of folders without splits, and unless asked otherwise, everything."""
     path = Path(name).expanduser()
     spec = f"{'zip' if path.is_file() else 'folder'}:{name}" if path.exists() else name
-    return data.open(spec, split=options.split or "all", image_size=size, resize=options.resize or "cover", skip_bad=options.skip_bad)
+    size = None if options.image_size is None else tuple(options.image_size)
+    form = {"image_size": size, "channels": channels, "resize": options.resize or "cover", "skip_bad": options.skip_bad}
+    return data.open(spec, split=options.split or "all", **form)
 
 
 def table(results: Sequence[Any]) -> str:
@@ -157,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", help="of the real images (default: test, val or train, the first there is)")
     parser.add_argument("--seed", type=seed, default=0, help="decides the generated images (default: 0)")
     parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean")
+    parser.add_argument("--channels", type=int, choices=(1, 3, 4), help="of --images: compare as grey, RGB or RGBA (default: RGB where they differ)")
     parser.add_argument("--resize", choices=RESIZES, help="how real images come to the model's size (default: as in training; of other --data: cover)")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of --images: bring both sets to this size")
     parser.add_argument("--skip-bad", action="store_true", help="skip unreadable images rather than stop at them")

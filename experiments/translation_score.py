@@ -22,9 +22,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments import runs
+from experiments import evaluate, runs
 from experiments.attribute_targets import targets
 from jaxgan.errors import DataError, require
+from jaxgan.metrics.real import drawn
 
 CHUNK = 16
 """Images translated at once."""
@@ -81,10 +82,10 @@ def _affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _affine_absolute(source: np.ndarray, target: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """float64 [C + 1, C']: least absolute differences, by reweighted least squares from `start`, on at most `SAMPLE` pixels spread evenly."""
-    stride = max(1, source[..., 0].size // SAMPLE)
-    x = _with_one(source.reshape(-1, source.shape[-1])[::stride])
-    y = target.reshape(-1, target.shape[-1])[::stride].astype(np.float64)
+    """float64 [C + 1, C']: least absolute differences, by reweighted least squares from `start`, on at most `SAMPLE` pixels drawn at random."""
+    pixels = drawn(source[..., 0].size, SAMPLE)
+    x = _with_one(source.reshape(-1, source.shape[-1])[pixels])
+    y = target.reshape(-1, target.shape[-1])[pixels].astype(np.float64)
     weights = start.copy()
     for _ in range(ROUNDS):
         influence = 1 / np.maximum(np.abs(x @ weights - y), 1e-3)
@@ -151,7 +152,7 @@ def _share(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.1%}" if ours < 10 * theirs else "> 1000%"
 
 
-def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any = "stretch") -> Iterator[tuple[str, dict[str, Score]]]:
+def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any = "cover") -> Iterator[tuple[str, dict[str, Score]]]:
     """For each direction of the model: (the table as text, the scores), on the pairs of `spec`'s `split`; of `attributes:digits` for each ink.
 
     Raises DataError: the set has no pairs.
@@ -159,7 +160,7 @@ def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, r
     from jaxgan import data
 
     if hasattr(config, "attributes"):
-        yield from _report_inks(family, config, state, spec, split)
+        yield from _report_inks(family, config, state, spec, split, resize)
         return
 
     def opened(part: str) -> Any:
@@ -173,14 +174,14 @@ def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, r
         yield table(scores, direction, held_out), scores
 
 
-def _report_inks(family: ModuleType, config: Any, state: Any, spec: str, split: str) -> Iterator[tuple[str, dict[str, Score]]]:
+def _report_inks(family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any) -> Iterator[tuple[str, dict[str, Score]]]:
     """To each ink, from the digits that are drawn in the others."""
     from jaxgan import data
     from jaxgan.data.digit_views import INKS, ink
 
     if spec != "attributes:digits":
         raise DataError(f"{spec} tells no true translations between attributes, which are known of attributes:digits alone: name that")
-    sets = [data.open(spec, image_size=tuple(config.image_size), channels=config.channels, split=part) for part in (split, "train")]
+    sets = [data.open(spec, image_size=tuple(config.image_size), channels=config.channels, split=part, resize=resize) for part in (split, "train")]
     for column, colour in enumerate(INKS):
         others = [found.arrays["image"][found.arrays["attributes"][:, column] == 0] for found in sets]
         held_out, train = (data.from_domains(spec, images, ink(images, colour), independent=False) for images in others)
@@ -200,8 +201,23 @@ def after_digits(options: Any) -> None:
             print(text)
 
 
+def as_trained(run: Path, family: ModuleType, config: Any) -> str:
+    """How the run brought its images to their size, told by the fingerprint of its data.
+
+    Raises DataError where its data cannot be opened, or have changed.
+    """
+    from jaxgan.metrics.real import form_of
+    from jaxgan.rundir import read_json
+
+    known = read_json(run / "config.json") or {}
+    if "fingerprint" not in known:  # imported networks do not say
+        return "cover"
+    form = form_of(family, config, known.get("augment", {}).get("crop", 0)) | {"resize": "cover"}
+    return str(evaluate.as_trained(run, known["data"], known["fingerprint"], form)["resize"])
+
+
 def run(
-    run: Path, data: str, split: str = "test", resize: Literal["stretch", "cover", "width"] = "stretch", out: Path | None = None, family: str = ""
+    run: Path, data: str, split: str = "test", resize: Literal["stretch", "cover", "width"] | None = None, out: Path | None = None, family: str = ""
 ) -> None:
     """Print a translator's errors on pairs, beside those of doing without it.
 
@@ -209,13 +225,13 @@ def run(
         run: Run directory of pix2pix, cyclegan or stargan.
         data: A paired source: paired:DIR, or paired:digits; attributes:digits of stargan.
         split: Pairs that were not trained on.
-        resize: How images come to the size the model was trained at; as in training.
+        resize: How images come to the size the model was trained at; by default as in training.
         out: File to which the figures are appended as a line of JSON.
         family: Module of the run's family where it is not the library's: FILE.py or my.module; it is run, so name one you trust.
     """
     module, config, state = runs.load(run, family=family)
     require(hasattr(module, "translate"), f"{run} holds a model that does not translate")
-    for text, scores in report(module, config, state, data, split, resize):
+    for text, scores in report(module, config, state, data, split, resize or as_trained(run, module, config)):
         print(text)
         if out is not None:
             line = {"run": run.name, "images": int(state.images), "data": data, "split": split, "direction": text.split(",")[0]}

@@ -12,7 +12,7 @@ from jaxgan.errors import require
 from jaxgan.metrics import frechet, kernel, manifold, segmentation
 from jaxgan.metrics.features import FeatureNetwork, Features
 from jaxgan.metrics.inception_score import inception_score
-from jaxgan.metrics.real import evenly
+from jaxgan.metrics.real import drawn, halves
 from jaxgan.metrics.tasks import Task
 
 RIDGE = 1e-2
@@ -77,7 +77,7 @@ class Material:
             real = real.some(task.index)
             other = None if other is None else other.some(np.flatnonzero(_showing(other, task)))
         if other is not None:
-            other = other.some(evenly(len(other.features.features), task.count))
+            other = other.some(drawn(len(other.features.features), task.count, self.seed))
         return replace(self, real=real, other=other)
 
     @property
@@ -87,9 +87,9 @@ class Material:
 
     @property
     def real_pair(self) -> tuple[np.ndarray, np.ndarray]:
-        """Two sets of features of real images, which differ by chance alone: the real ones and training images, or the halves of the real ones."""
+        """Two sets of features of real images, which differ by chance alone: the real ones and training images, or halves of the real ones, drawn at random."""
         features = self.pair[0]
-        return (features, self.other.features.features) if self.other is not None else (features[0::2], features[1::2])
+        return (features, self.other.features.features) if self.other is not None else halves(features, self.seed)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -179,7 +179,7 @@ def intra_fid(material: Material) -> Iterator[Figure]:
         parts = [_of_class(known, number) for known in (material.real, material.fake)]
         if min(map(len, parts)) < 2:
             continue
-        other = (parts[0], _of_class(material.other, number)) if material.other is not None else (parts[0][0::2], parts[0][1::2])
+        other = (parts[0], _of_class(material.other, number)) if material.other is not None else halves(parts[0], material.seed)
         if ("intra_fid", number) not in material.floors:
             material.floors["intra_fid", number] = _distance(*other) if min(map(len, other)) >= 2 else None
         floor = material.floors["intra_fid", number]
@@ -265,10 +265,8 @@ def _linear(known: Known, column: int) -> Callable[[Known], np.ndarray]:
 def _mean(name: str) -> Callable[[Material], Iterator[Figure]]:
     def measure(material: Material) -> Iterator[Figure]:
         values = material.errors[name]
-        finite = values[np.isfinite(values)]
-        value = float(finite.mean()) if len(finite) else float("inf")  # equal images have no finite ratio to noise
-        error = float(finite.std(ddof=1) / np.sqrt(len(finite))) if len(finite) > 1 else None
-        yield Figure(value, (len(values), len(values)), error)
+        error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+        yield Figure(float(values.mean()), (len(values), len(values)), error)
 
     return measure
 

@@ -111,7 +111,7 @@ class Watch:
         self.errors: dict[str, list[np.ndarray]] = {}
         self.colours: list[np.ndarray] = []
         self.kept: list[np.ndarray] = []
-        self._chosen = real.evenly(task.count, looks.KEPT)
+        self._chosen = real.drawn(task.count, looks.KEPT)
         self.confusions: Any = None
 
     def __call__(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

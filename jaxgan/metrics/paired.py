@@ -10,6 +10,10 @@ WINDOW = 11
 """Side of SSIM's window, and the least side of an image."""
 
 
+ROUNDING = 1 / 12
+"""Mean squared error of rounding to whole levels."""
+
+
 def l1(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean absolute difference of each pair, in levels of 0 to 255: float64 [N]. Raises ValueError unless both are uint8 of one shape [N, H, W, C]."""
     a, b = _levels(a, b)
@@ -23,14 +27,15 @@ def accuracy(a: np.ndarray, b: np.ndarray, within: float = 16) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each pair in decibels, 10 log10(255^2 / mean squared difference): float64 [N], inf for equal images.
+    """Peak signal-to-noise ratio of each pair in decibels, 10 log10(255^2 / mean squared difference): float64 [N].
 
-    Raises ValueError as `l1`.
+    At most 58.92 dB, that of equal images: levels are rounded, so a mean squared difference below
+    `ROUNDING` says nothing. An infinite value would make a mean infinite, and left out of it, an exact
+    reconstruction would lower it. Raises ValueError as `l1`.
     """
     a, b = _levels(a, b)
     squares = ((a - b) ** 2).mean((1, 2, 3))
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(255**2 / squares)
+    return 10 * np.log10(255**2 / np.maximum(squares, ROUNDING))
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:

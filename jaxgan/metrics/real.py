@@ -51,10 +51,10 @@ class Rows:
             yield self.take(first, count)
 
     def some(self, count: int) -> Rows:
-        """At most `count` of these rows, evenly spread: sets are often sorted, and their first rows of one kind."""
+        """At most `count` of these rows, drawn at random: sets are often sorted, or periodic."""
         if count >= len(self):
             return self
-        index = evenly(len(self), count)
+        index = drawn(len(self), count)
         return replace(self, index=index if self.index is None else self.index[index])
 
 
@@ -65,9 +65,19 @@ def form_of(family: ModuleType, config: Any, crop: int = 0) -> dict[str, Any]:
     return {"image_size": (shapes[0][1] + crop, shapes[0][2] + crop), "channels": channels[0] if len(set(channels)) == 1 else channels}
 
 
-def evenly(size: int, count: int) -> np.ndarray:
-    """At most `count` of the numbers from 0 to size - 1, evenly spread, ascending: int [n]."""
-    return np.linspace(0, size - 1, min(count, size)).round().astype(int)
+def drawn(size: int, count: int, seed: int = 0) -> np.ndarray:
+    """Draw at most `count` of the numbers from 0 to size - 1, without repetition, ascending: int [n].
+
+    At random by (seed, size), not by a stride: of images in a periodic order, such as digits in three
+    inks in turn, a stride picks those of one kind.
+    """
+    return np.sort(np.random.default_rng([seed, size]).permutation(size)[:count])
+
+
+def halves(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows [N, ...] into two halves drawn at random, which differ by chance alone."""
+    order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
+    return rows[np.sort(order[0::2])], rows[np.sort(order[1::2])]
 
 
 def open_real(spec: str, split: str | None = None, **form: Any) -> tuple[Dataset, str]:

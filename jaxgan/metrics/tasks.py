@@ -93,7 +93,7 @@ def make_tasks(
     """Every task of a model on these real images.
 
     Args:
-      samples: images to make, at most; a translator makes one for each real image, of so many, evenly spread.
+      samples: images to make, at most; a translator makes one for each real image, of so many, drawn at random.
       seed: key of `sample` and `translate` is `jax.random.key(seed)`.
       options: of the family's `sample`.
       made: by subject, images that are there already, in place of the model's; see `measure.evaluator`. Raises ValueError where they are not those asked for.
@@ -208,7 +208,7 @@ def _to_domains(family: ModuleType, config: Any, dataset: Dataset, samples: int,
             like = np.flatnonzero(told & (own[:, column] == value))
             if len(index) == 0 or len(like) < 2 or (not value and column not in single):
                 continue
-            index = index[real.evenly(len(index), samples)]
+            index = index[real.drawn(len(index), samples, seed)]
             rows = Rows(dataset.arrays["image"], size, index)
             told_rows = [np.asarray(wanted)[index], own[index]] + ([] if sets is None else [np.asarray(meant)[index], np.asarray(sets)[index]])
             there, back = (partial(in_parts, each, rows=[rows, *told_rows], count=len(index), part=part) for each in programs)
