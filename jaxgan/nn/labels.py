@@ -21,6 +21,7 @@ def rows(table: jax.Array, labels: jax.Array | None) -> jax.Array:
     simplifies 0 * inf away. Raises ValueError for labels of None.
     """
     labels = _given(labels)
+    table, labels = jnp.asarray(table), jnp.asarray(labels)
     beyond = jnp.where(labels < 0, len(table), labels)  # a negative index would count from the end
     return table.at[beyond].get(mode="fill", fill_value=jnp.nan)
 

@@ -10,7 +10,7 @@ from jaxgan.data.order import _permutation
 
 sizes = st.integers(1, 200)
 batches = st.integers(1, 64)
-seeds = st.integers(0, 2**40)
+seeds = st.integers(0, 2**32 - 1)
 
 
 def stream(size, batch_size, seed, steps):
@@ -60,8 +60,8 @@ def test_epochs_seeds_and_attempts_differ():
 
 
 def test_domains_differ_from_each_other_in_every_attempt():
-    """As `jaxgan.feed` asks for them: attempt 0 is left out, domains count from 1. Also for seeds of more than 32 bits."""
-    for seed in (5, 5 + 2**32):
+    """As `jaxgan.feed` asks for them: attempt 0 is left out, domains count from 1. Also for the largest seed."""
+    for seed in (5, 2**32 - 1):
         parts = [(seed, *attempt, domain) for attempt in ((), (1,), (2,)) for domain in (1, 2)]
         runs = [order(1000, 1000, part, epoch) for part in [(seed,), *parts] for epoch in range(3)]
         agree = np.mean(np.array(runs)[:, None] == np.array(runs)[None], axis=2)
