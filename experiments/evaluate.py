@@ -131,7 +131,8 @@ def table(results: Sequence[Any]) -> str:
     """Results as text: metric, subject, value with its standard error, floor, and of how many images."""
     first = results[0]
     after = "" if first.checkpoint is None else f", after {first.checkpoint:,} images"
-    lines = [f"{first.data}, split {first.split or 'as named'}, seed {first.seed}{after}"]
+    cut = "" if first.truncation is None else f", truncation {first.truncation:g}"
+    lines = [f"{first.data}, split {first.split or 'as named'}, seed {first.seed}{cut}{after}"]
     lines += sorted({f"features of {one.network} ({one.checksum}; {one.resize})" for one in results if one.network})
     subject = max([len(one.subject) for one in results] + [7])
     lines.append(f"{'metric':<20} {'subject':<{subject}} {'value':>11} {'+-':>9} {'real':>11} {'images':>16}")

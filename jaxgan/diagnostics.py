@@ -107,18 +107,34 @@ def _which(subject: str) -> str:
 
 
 def section(results: Sequence[Result], seconds: float, best: str = "") -> str:
-    """HTML: the last evaluation as a table, and what evaluating has cost. seconds: training time. best: a sentence on the best checkpoint."""
+    """HTML: the last evaluation as tables, one for each way in which figures were measured, and what evaluating has cost.
+
+    Args:
+      seconds: training time. best: a sentence on the best checkpoint.
+    """
     latest = last(results)
     if not latest:
         return ""
-    first = latest[0]
     spent = sum(one.value for one in results if one.metric == SECONDS)
     cost = f" Evaluating took {spent:,.1f} s, {spent / seconds:.1%} of the time." if seconds > 0 and spent else ""
-    networks = sorted({f"{one.network} ({one.resize})" if one.resize else one.network for one in latest if one.network})
-    facts = f"At {first.checkpoint:,} images, against {first.data}, split {first.split}" + (f", by {'; '.join(networks)}" if networks else "")
+    groups: dict[str, list[Result]] = {}
+    for one in latest:
+        groups.setdefault(_manner(one), []).append(one)
+    tables = "".join(_table(manner, group) for manner, group in groups.items())
+    return f"<p>At {latest[0].checkpoint:,} images.{escape(cost)}{escape(best)}</p>{tables}"
+
+
+def _manner(one: Result) -> str:
+    """How a figure was measured: data, split, seed, truncation."""
+    truncation = "" if one.truncation is None else f", truncation {one.truncation:g}"
+    return f"Against {one.data}, split {one.split}, seed {one.seed}{truncation}"
+
+
+def _table(manner: str, results: Sequence[Result]) -> str:
+    networks = sorted({f"{one.network} ({one.resize})" if one.resize else one.network for one in results if one.network})
+    facts = manner + (f", by {'; '.join(networks)}" if networks else "")
     head = "<tr><th>figure</th><td>value</td><td>standard error</td><td>of real images</td><td>images, generated and real</td></tr>"
-    rows = "".join(_row(one) for one in latest)
-    return f"<p>{escape(facts)}.{escape(cost)}{escape(best)}</p><table>{head}{rows}</table>"
+    return f"<p>{escape(facts)}.</p><table>{head}{''.join(map(_row, results))}</table>"
 
 
 def _row(one: Result) -> str:

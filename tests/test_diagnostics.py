@@ -73,7 +73,8 @@ def test_the_report_shows_the_last_evaluation_its_cost_and_the_best(tmp_path):
     append_results(tmp_path / "evaluations.jsonl", [*some, result("evaluation_seconds", 0.5, checkpoint=200)])
     (tmp_path / "best.json").write_text(json.dumps({"images": 200, "metric": "fid", "value": 20.0}))
     page = report.write(tmp_path).read_text()
-    assert "At 200 images, against digits, split test, by tiny (linear to 4). Evaluating took 0.5 s, 2.5% of the time." in page
+    assert "At 200 images. Evaluating took 0.5 s, 2.5% of the time." in page
+    assert "Against digits, split test, seed 0, by tiny (linear to 4)." in page
     assert "Best by fid: the checkpoint at 200 images, 20." in page
     assert "<tr><th>fid</th><td>20</td><td></td><td>3.25</td><td>50 and 297</td></tr>" in page
     assert "too little variety (mode collapse)" in page
@@ -93,3 +94,18 @@ def test_a_discriminator_that_adaptive_augmentation_does_not_hold_is_named():
     said = hints.find_hints({"real_sign": series([0.9] * 60)}, series([]))
     assert any("learns the training images by heart" in one for one in said)
     assert not any("by heart" in one for one in hints.find_hints({"real_sign": series([0.6] * 60)}, series([])))
+
+
+def test_each_figure_stands_below_the_manner_in_which_it_was_measured():
+    same = {"data": "digits", "split": "test", "seed": 0}
+    results = [
+        result("fid", 1.0, **same, truncation=0.7),
+        result("kid", 2.0, **same),
+        result("precision", 0.5, **same),
+        result("is", 3.0, data="folder:x", split="all", seed=4),
+    ]
+    page = diagnostics.section(results, 0.0)
+    heads = ["split test, seed 0, truncation 0.7.", "Against digits, split test, seed 0.", "Against folder:x, split all, seed 4."]
+    places = [page.index(text) for text in (heads[0], "fid", heads[1], "kid", "precision", heads[2], "<th>is</th>")]
+    assert places == sorted(places)
+    assert page.count("<table>") == 3

@@ -28,6 +28,8 @@ class Figure(NamedTuple):
     floor: float | None = None
     subject: str | None = None
     floor_counts: tuple[int, ...] = ()
+    fitted: int = 0
+    """Real images that a classifier was fitted to for this figure."""
 
 
 class Known(NamedTuple):
@@ -206,13 +208,18 @@ def class_accuracy(material: Material) -> Iterator[Figure]:
 
 
 def class_order(network: FeatureNetwork, classes: tuple[str, ...]) -> np.ndarray:
-    """The data set's number of each of the network's classes. Raises ValueError where they are not the same classes."""
+    """The data set's number of each of the network's classes, by name.
+
+    Numbers on one side are taken for the names on the other in their order, unless these are sorted: so
+    are folders, whose order says nothing of labels. Raises ValueError where they are not the same classes.
+    """
     if sorted(network.classes) == sorted(classes):
         return np.array([classes.index(name) for name in network.classes])
     numbers = tuple(map(str, range(len(classes))))
     told = ", ".join(network.classes) or "no classes that have names"
-    fits = len(network.classes) == len(classes) and numbers in (network.classes, classes)
-    require(fits, f"network {network.name} tells {told} apart, not the data's {', '.join(classes)}: name a network of these classes")
+    labels = [names for names in (network.classes, classes) if names != numbers]
+    fits = len(network.classes) == len(classes) and len(labels) == 1 and list(labels[0]) != sorted(labels[0])
+    require(fits, f"network {network.name} tells {told} apart, not the data's {', '.join(classes)}: use a network of these classes, or its names")
     return np.arange(len(classes))  # numbers for names on one side: in the order of their labels
 
 
@@ -226,17 +233,20 @@ def _share(right: np.ndarray, real: np.ndarray, subject: str | None) -> Figure:
 
 
 def attribute_accuracy(material: Material) -> Iterator[Figure]:
-    """Share read as showing the attribute asked for, by a linear classifier of features and colours, fitted to training images, else to every second
-    real one. The floor is the share of the other real images with that attribute. By a judge of attributes, where there is one, and then of all of them."""
+    """Share read as showing the attribute asked for, by a linear classifier of features and colours, fitted to training images, else to half
+    of the real ones. The floor is the share of the other real images with that attribute. By a judge of attributes, where there is one, and then of all of
+    them."""
     task, fake, real = material.task, material.fake, material.real
     if material.read is not None:
         yield _share(material.errors["attribute_accuracy"], material.read, None)
         return
-    fitted, judged = (material.other, real) if material.other is not None else (real.some(slice(0, None, 2)), real.some(slice(1, None, 2)))
+    first, second = halves(np.arange(len(real.features.features)), material.seed)
+    fitted, judged = (material.other, real) if material.other is not None else (real.some(first), real.some(second))
     read = _linear(fitted, task.column or 0)
     like = _showing(judged, task)
     require(like.any(), f"no real image is left to judge {task.subject} by: evaluate on more images")
-    yield _share(read(fake) == task.value, (read(judged) == task.value)[like], None)
+    share = _share(read(fake) == task.value, (read(judged) == task.value)[like], None)
+    yield share._replace(fitted=len(fitted.features.features))
 
 
 def _linear(known: Known, column: int) -> Callable[[Known], np.ndarray]:

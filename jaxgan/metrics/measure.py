@@ -229,7 +229,8 @@ def measured(task: Task, state: Any, ground: Ground, **common: Any) -> Iterator[
         if name == "ppl" or (name == "reconstruction_l1" and name not in errors):
             continue
         for figure in figures.MEASURES[name](material if name == "attribute_accuracy" else like):
-            yield _result(name, task, figure, network if table.needs(name, ground.judge) else ground.read_by(name), common)
+            by = network if table.needs(name, ground.judge) else ground.read_by(name)
+            yield _result(name, task, figure, by | _fitted(figure, ground), common)
     for name, figure in watch.looks() if ground.looks else ():
         yield _result(name, task, figure, {}, common)
 
@@ -237,6 +238,12 @@ def measured(task: Task, state: Any, ground: Ground, **common: Any) -> Iterator[
 def _described(network: Any) -> dict[str, Any]:
     """The fields of a result that tell its network."""
     return {} if network is None else {"network": network.name, "checksum": network.checksum, "resize": network.resize}
+
+
+def _fitted(figure: figures.Figure, ground: Ground) -> dict[str, str]:
+    """The field of a result that tells which images a classifier was fitted to; {} where none was."""
+    source = ground.dataset if ground.train is None else ground.train
+    return {"fitted": f"{figure.fitted} of {source.fingerprint}"} if figure.fitted else {}
 
 
 def _reconstruction(again: Iterable[np.ndarray], origin: Rows) -> np.ndarray:

@@ -15,7 +15,7 @@ from jaxgan.log import RESULTS_FILE
 
 __all__ = ["COMPARED", "RESULTS_FILE", "Result", "append_results", "compare", "read_results"]
 
-COMPARED = ("metric", "network", "checksum", "resize", "real", "generated", "split", "seed", "truncation", "fingerprint")
+COMPARED = ("metric", "network", "checksum", "resize", "real", "generated", "split", "seed", "truncation", "fingerprint", "fitted")
 """Fields that must be equal before a difference of two values says anything."""
 
 
@@ -60,6 +60,8 @@ class Result:
     """Of the packages that the value depends on."""
     floor_counts: tuple[int, ...] = ()
     """Of a distance's floor, the images on either side. Fewer than `real` and `generated` make it higher: see `frechet.distance`."""
+    fitted: str = ""
+    """How many images, and the hash of which set, a classifier was fitted to for this figure; "" for none."""
 
     @property
     def floor_compares(self) -> bool:
@@ -78,9 +80,26 @@ class Result:
             content = json.loads(line)
             known = {name: content[name] for name in (one.name for one in dataclasses.fields(Result)) if name in content}
             numbers = {name: float(known[name]) for name in ("value", "standard_error", "floor") if known.get(name) is not None}
-            return Result(**{**known, **numbers, "floor_counts": tuple(known.get("floor_counts", ()))})
-        except (TypeError, KeyError, ValueError) as error:
+            result = Result(**{**known, **numbers, "floor_counts": tuple(known.get("floor_counts", ()))})
+            _check_types(result)
+            return result
+        except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"{line[:80]!r} is no result of an evaluation ({error}): give lines that experiments.evaluate or training wrote") from None
+
+
+def _check_types(result: Result) -> None:
+    """Raise TypeError naming the first field that is not of its type."""
+    count, optional = (int,), (int, float, type(None))
+    kinds: dict[str, tuple[type, ...]] = dict.fromkeys(("real", "generated", "seed"), count)
+    kinds |= {"truncation": optional, "checkpoint": (int, type(None)), "versions": (dict,), "floor_counts": (tuple,)}
+    for one in dataclasses.fields(result):
+        if one.name in ("value", "standard_error", "floor"):
+            continue
+        given, wanted = getattr(result, one.name), kinds.get(one.name, (str,))
+        if not isinstance(given, wanted) or isinstance(given, bool):
+            raise TypeError(f"{one.name} is {type(given).__name__}")
+    if not all(isinstance(each, int) and not isinstance(each, bool) for each in result.floor_counts):
+        raise TypeError("floor_counts are no counts")
 
 
 def _written(value: Any) -> Any:

@@ -149,9 +149,14 @@ def test_classes_are_matched_by_name_where_both_have_names():
     network = NETWORK._replace(classes=tuple(map(str, range(11))))
     folders = tuple(sorted(network.classes))  # "0", "1", "10", "2", ...
     np.testing.assert_array_equal(figures.class_order(network, folders), [0, 1, *range(3, 11), 2])
-    named = tuple("abcdefghijk")
+    named = ("zero", *"abcdefghij")  # in the order of their labels
     for one, other in ((network, named), (network._replace(classes=named), network.classes)):
         np.testing.assert_array_equal(figures.class_order(one, other), np.arange(11))
+    words = ("eight", "five", "four", "nine", "one", "seven", "six", "three", "two", "zero", "zoo")
+    with pytest.raises(ValueError, match=r"tells 0, 1, 2, .* apart, not the data's eight, five, "):
+        figures.class_order(network, words)  # folders, in the order of the alphabet
+    turned = figures.class_order(network._replace(classes=words[::-1]), words)
+    np.testing.assert_array_equal(turned, np.arange(11)[::-1])
     with pytest.raises(ValueError, match="tells no classes that have names apart"):
         figures.class_order(network._replace(classes=()), named)
 

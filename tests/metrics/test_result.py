@@ -29,7 +29,18 @@ def test_lines_of_json_come_back_as_they_were():
         assert back.value == value or (math.isnan(back.value) and math.isnan(value))
 
 
-@pytest.mark.parametrize("line", ["", "[]", "7", '{"value": 3}', '{"metric": "fid", "value": "much"}'])
+def changed(**fields):
+    return json.dumps({**json.loads(ONE.to_json()), **fields})
+
+
+OTHERS = [{"real": "many"}, {"seed": True}, {"network": 3}, {"floor_counts": ["a"]}, {"floor_counts": 3}, {"versions": []}, {"value": 10**400}, {"split": None}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "[]", "7", '{"value": 3}', '{"metric": "fid", "value": "much"}', "[" * 100_000, *(changed(**fields) for fields in OTHERS)],
+    ids=lambda line: line[:10] + line[-20:],
+)
 def test_other_lines_are_refused(line):
     with pytest.raises(ValueError, match="is no result of an evaluation"):
         Result.from_json(line)
