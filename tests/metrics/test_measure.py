@@ -319,6 +319,7 @@ def test_each_target_domain_is_judged_and_true_inks_are_known():
             assert one.value == 0
         if one.metric == "attribute_accuracy":
             assert one.value == one.floor == 1
+            assert one.fitted == f"149 of {digits.fingerprint}"  # half of the real images
         if one.metric == "fid":
             assert (one.real, one.generated) == (99, 198)
             assert one.value < 0.05
