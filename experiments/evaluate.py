@@ -98,7 +98,7 @@ def of_files(options: argparse.Namespace) -> list[Any]:
         return [_open(data, name, channels, options) for name in options.images]
 
     real, fake = _alike(opened) if options.channels is None else opened(options.channels)
-    return evaluate_files(fake, real, names(options.metrics), network=options.network)
+    return evaluate_files(fake, real, names(options.metrics), network=options.network, seed=options.seed)
 
 
 def _alike(opened: Callable[[int | None], list[Any]]) -> list[Any]:
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="newest", help="newest, best, or the number of one (default: newest)")
     parser.add_argument("--data", help="spec of the real images (default: what the run was trained on)")
     parser.add_argument("--split", help="of the real images (default: test, val or train, the first there is)")
-    parser.add_argument("--seed", type=seed, default=0, help="decides the generated images (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="decides the generated images, and the halves of real ones that are compared (default: 0)")
     parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean")
     parser.add_argument("--channels", type=int, choices=(1, 3, 4), help="of --images: compare as grey, RGB or RGBA (default: RGB where they differ)")
     parser.add_argument("--resize", choices=RESIZES, help="how real images come to the model's size (default: as in training; of other --data: cover)")

@@ -54,8 +54,9 @@ class Material:
 
     network: a `FeatureNetwork`. fake, real: `Known`, of generated and real images. other: of training images, where the real ones are held out from them.
     Each is None where there is none. errors: by metric, one value for each image. confusions: [2, K, K], of label maps as read off generated and real
-    images. read: bool [n], whether a judge sees the attribute asked for in each of the real images that have it. floors: what was measured of real images
-    alone, kept from state to state. shared: what several figures of this state have in common.
+    images; mapped: how many images those are of, as maps without a known pixel do not count. read: bool [n], whether a judge sees the attribute asked for
+    in each of the real images that have it. floors: what was measured of real images alone, kept from state to state. shared: what several figures of
+    this state have in common.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Material:
     seed: int
     floors: dict[Any, Any] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)
+    mapped: int = 0
 
     def like(self) -> Material:
         """With those real images that generated ones should be like: of a target domain, those that show it. Of training images no more than are generated,
@@ -175,7 +177,10 @@ def _probabilities(known: Known) -> np.ndarray:
 
 
 def intra_fid(material: Material) -> Iterator[Figure]:
-    """The mean over classes of the Frechet distances within each (Miyato & Koyama 2018), then each; classes with fewer than two images do not count."""
+    """The mean over classes of the Frechet distances within each (Miyato & Koyama 2018), then each; classes with fewer than two images do not count.
+
+    Nor are those images among the numbers of the mean.
+    """
     found = []
     for number, name in enumerate(material.classes):
         parts = [_of_class(known, number) for known in (material.real, material.fake)]
@@ -188,7 +193,8 @@ def intra_fid(material: Material) -> Iterator[Figure]:
         counts = () if floor is None else (len(other[0]), len(other[1]))
         found.append(Figure(_distance(*parts), (len(parts[0]), len(parts[1])), None, floor, f"class {name}", counts))
     floors = [one.floor for one in found if one.floor is not None]
-    yield Figure(float(np.mean([one.value for one in found])), material.sizes, None, float(np.mean(floors)) if floors else None)
+    counts = (sum(one.counts[0] for one in found), sum(one.counts[1] for one in found))
+    yield Figure(float(np.mean([one.value for one in found])), counts, None, float(np.mean(floors)) if floors else None)
     yield from found
 
 
@@ -284,7 +290,7 @@ def _mean(name: str) -> Callable[[Material], Iterator[Figure]]:
 def _segmented(function: Callable[[np.ndarray], float]) -> Callable[[Material], Iterator[Figure]]:
     def measure(material: Material) -> Iterator[Figure]:
         generated, real = material.confusions
-        yield Figure(function(generated), (material.task.count, material.task.count), None, function(real))
+        yield Figure(function(generated), (material.mapped, material.mapped), None, function(real))
 
     return measure
 

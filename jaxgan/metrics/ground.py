@@ -56,14 +56,14 @@ class Ground:
         return Rows(images, images.shape[1:3] if self.whole else size)
 
     def known(self, array: str, size: tuple[int, int], training: bool = False) -> Known | None:
-        """Features of the real images in an array; `training`: of at most `samples` training images, evenly spread, None where the real ones are those."""
+        """Features of the real images in an array; `training`: of at most `samples` training images, drawn at random, None where the real ones are those."""
         source = self.train if training else self.dataset
         if source is None or array not in source.arrays:
             return None
         if (array, training) not in self._known:
             rows = self.rows(array, size, training)
-            rows = rows.some(self.samples) if training else rows
-            name = f"{array} {rows.size[0]}x{rows.size[1]} {len(rows)} of {len(source.arrays[array])}"
+            rows = rows.some(self.samples, self.seed) if training else rows
+            name = f"{array} {rows.size[0]}x{rows.size[1]} {rows.told()}"
             found = cached(self.network, name, source.fingerprint, lambda: extract(self.network, rows.blocks()))
             index = slice(None) if rows.index is None else rows.index
             labels, told_by = (None if each not in source.arrays else source.arrays[each][index] for each in ("label", "attributes"))
@@ -97,7 +97,7 @@ class Ground:
     def small_train(self, size: tuple[int, int]) -> np.ndarray:
         """Training images as `looks.small` makes them."""
         if size not in self._small:
-            rows = self.rows("image", size, training=True).some(looks.TRAIN)
+            rows = self.rows("image", size, training=True).some(looks.TRAIN, self.seed)
             self._small[size] = np.concatenate([looks.small(block) for block in rows.blocks()])
         return self._small[size]
 
@@ -111,8 +111,9 @@ class Watch:
         self.errors: dict[str, list[np.ndarray]] = {}
         self.colours: list[np.ndarray] = []
         self.kept: list[np.ndarray] = []
-        self._chosen = real.drawn(task.count, looks.KEPT)
+        self._chosen = real.drawn(task.count, looks.KEPT, ground.seed)
         self.confusions: Any = None
+        self.mapped = 0
 
     def __call__(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         first = 0
@@ -138,15 +139,17 @@ class Watch:
             both = [ground.segmenter(images) for images in (part, task.target.take(first, len(part)))]
             new = np.stack([segmentation.confusion(true, found, count, unknown=count) for found in both])
             self.confusions = new if self.confusions is None else self.confusions + new
+            self.mapped += int((true != count).any((1, 2)).sum())
 
     def looks(self) -> Iterator[tuple[str, figures.Figure]]:
         """The figures of `looks`, of the images kept."""
         task, ground, fake = self.task, self.ground, np.concatenate(self.kept)
-        own = replace(ground.rows(task.array, self.size), index=task.index).some(looks.KEPT)
+        own = replace(ground.rows(task.array, self.size), index=task.index).some(looks.KEPT, ground.seed)
         alike, small = looks.small(own.take(0, len(own))), looks.small(fake)
         yield "diversity", looks.diversity(small, alike)
         if ground.copies:
             yield "memorisation", looks.memorisation(small, alike, ground.small_train(self.size))
         if task.source is not None:
-            target = None if task.target is None else task.target.some(looks.KEPT).take(0, len(fake))
-            yield "colour_correlation", looks.colour_correlation(task.source.some(looks.KEPT).take(0, len(fake)), fake, target)
+            source = task.source.some(looks.KEPT, ground.seed).take(0, len(fake))
+            target = None if task.target is None else task.target.some(looks.KEPT, ground.seed).take(0, len(fake))
+            yield "colour_correlation", looks.colour_correlation(source, fake, target)

@@ -62,13 +62,14 @@ def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
 def colour_correlation(source: np.ndarray, fake: np.ndarray, target: np.ndarray | None) -> Figure:
     """Mean correlation, over the pixels of an image, of the brightness of translations and of what was given, uint8 [N, H, W, C] each; the floor is that of
     true translations where they are known. About -1: dark is turned to light. Images of one brightness all over do not count."""
-    value = _correlation(source, fake)
-    return Figure(value, (len(source), len(fake)), None, None if target is None else _correlation(source, target))
+    value, count = _correlation(source, fake)
+    return Figure(value, (count, count), None, None if target is None else _correlation(source, target)[0])
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
+    """The mean, and of how many images it is; 0 of none."""
     planes = [images.mean(-1).reshape(len(images), -1) for images in (a, b)]
     x, y = (plane - plane.mean(1, keepdims=True) for plane in planes)
     scale = np.sqrt(np.square(x).sum(1) * np.square(y).sum(1))
     varied = scale > 1e-6
-    return float(((x * y).sum(1)[varied] / scale[varied]).mean()) if varied.any() else 0.0
+    return float(((x * y).sum(1)[varied] / scale[varied]).mean()) if varied.any() else 0.0, int(varied.sum())

@@ -64,7 +64,7 @@ def evaluate(
       metrics: names of `table.METRICS`; () for those that are usual.
       network: a feature network, or what `open_network` takes; None: that of the data, where it comes with the package.
       samples: images to make, at most; translators make one for each real image.
-      seed: decides the images.
+      seed: decides the images, and which real ones are drawn where not all are taken.
       split: of the real images: recorded, and opened where `dataset` is a spec. None: "test", "val" or "train", whichever is there.
       train: training images, where the real ones were not trained on: for floors, and to look for copies.
       truncation: of the styles, for families that know it.
@@ -127,21 +127,29 @@ def evaluator(
 
 
 def evaluate_files(
-    images: Dataset, reference: Dataset, metrics: Sequence[str] = (), *, network: FeatureNetwork | str | None = None, looks: bool = True
+    images: Dataset,
+    reference: Dataset,
+    metrics: Sequence[str] = (),
+    *,
+    network: FeatureNetwork | str | None = None,
+    looks: bool = True,
+    seed: int = 0,
 ) -> list[Result]:
     """Figures of images that are there already, against others: both have an array "image", of any two sizes that the network takes.
+
+    seed: of the halves that floors are measured between, and of all else that is drawn of the images.
 
     Raises ValueError as `evaluate`, and where either set has no single array of images.
     """
     for one in (images, reference):
         require("image" in one.arrays, f"{one.name} does not hold images of one kind: name a folder, an archive or another set of single images")
-    chosen = table.chosen(tuple(metrics), table.FEATURES, "files", "images from files")
+    seed, chosen = require_seed(seed), table.chosen(tuple(metrics), table.FEATURES, "files", "images from files")
     opened = _network(network, chosen, reference)
     task = file_task(images.arrays["image"])
     _require_enough(chosen, [task], reference, opened, None)
     looks = looks and (images.image_size, images.channels) == (reference.image_size, reference.channels)
-    ground = Ground(reference, None, opened, chosen, images.size, None, looks, copies=False, seed=0, whole=True)
-    common = {"data": f"{images.name} against {reference.name}", "fingerprint": reference.fingerprint}
+    ground = Ground(reference, None, opened, chosen, images.size, None, looks, copies=False, seed=seed, whole=True)
+    common = {"seed": seed, "data": f"{images.name} against {reference.name}", "fingerprint": reference.fingerprint}
     return list(measured(task, None, ground, **common))
 
 
@@ -223,7 +231,8 @@ def measured(task: Task, state: Any, ground: Ground, **common: Any) -> Iterator[
         made = Known(fake, task.labels, None, np.concatenate(watch.colours) if ground.coloured else None)
     read = ground.judged(task, watch.size) if "attribute_accuracy" in errors else None
     floors = ground.floors.setdefault(task.subject, {})
-    material = Material(task, ground.network, ground.dataset.classes, made, real_known, other, errors, watch.confusions, read, ground.seed, floors)
+    known, seen = (made, real_known, other), (errors, watch.confusions, read)
+    material = Material(task, ground.network, ground.dataset.classes, *known, *seen, ground.seed, floors, mapped=watch.mapped)
     like, network = material.like(), _described(ground.network)
     for name in ground.metrics:
         if name == "ppl" or (name == "reconstruction_l1" and name not in errors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from types import ModuleType
 from typing import Any
 
@@ -50,11 +51,16 @@ class Rows:
         for first in range(0, len(self), count):
             yield self.take(first, count)
 
-    def some(self, count: int) -> Rows:
-        """At most `count` of these rows, drawn at random: sets are often sorted, or periodic."""
+    def told(self) -> str:
+        """Which rows these are, in a few words that differ wherever the rows do."""
+        which = "" if self.index is None else f", {blake2b(self.index.astype(np.int64).tobytes(), digest_size=8).hexdigest()}"
+        return f"{len(self)} of {len(self.array)}{which}"
+
+    def some(self, count: int, seed: int = 0) -> Rows:
+        """Take at most `count` of these rows, drawn at random: sets are often sorted, or periodic."""
         if count >= len(self):
             return self
-        index = drawn(len(self), count)
+        index = drawn(len(self), count, seed)
         return replace(self, index=index if self.index is None else self.index[index])
 
 

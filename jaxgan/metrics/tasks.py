@@ -127,7 +127,7 @@ def _from_noise(family: ModuleType, config: Any, dataset: Dataset, samples: int,
     make = partial(in_parts, program, rows=[] if labels is None else [labels], count=samples, part=part)
     back = None
     if hasattr(family, "reconstruct"):
-        origin = images.some(samples)
+        origin = images.some(samples, seed)
         again = compiled(lambda state, first, given: family.reconstruct(config, state, given))
         back = partial(in_parts, again, rows=[origin], count=len(origin), part=part)
         return [Task("", samples, make, "image", labels=labels, back=back, origin=origin)]
@@ -161,7 +161,7 @@ def _between_domains(family: ModuleType, config: Any, dataset: Dataset, samples:
     tasks = []
     for direction in ways:
         start, end = direction[0], direction[-1]
-        source = Rows(dataset.arrays[start], image_size(family, config, start)).some(samples)
+        source = Rows(dataset.arrays[start], image_size(family, config, start)).some(samples, seed)
         count = len(source)
         part = part_size(source.size, count)
 
@@ -181,7 +181,7 @@ def _between_domains(family: ModuleType, config: Any, dataset: Dataset, samples:
 def _of_maps(family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any]) -> list[Task]:
     spec, draws = family.batch_spec(config, 1), _drawing(family, seed)
     names = [name for name in ("layout", "instance") if name in spec]
-    rows = {name: Rows(dataset.arrays[name], image_size(family, config, name)).some(samples) for name in ("image", *names)}
+    rows = {name: Rows(dataset.arrays[name], image_size(family, config, name)).some(samples, seed) for name in ("image", *names)}
     count = len(rows["image"])
     part = part_size(rows["image"].size, count)
 
