@@ -36,6 +36,7 @@ from jaxgan.config_io import to_dict
 from jaxgan.data import Augment
 from jaxgan.errors import DataError, require
 from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.metrics.real import drawn as drawn_rows
 
 if TYPE_CHECKING:
     from benchmarks.torch_models.learning import Options
@@ -128,7 +129,8 @@ def generated(family: str, game: Any, config: Any, held_out: Any, count: int, de
             for module in network.modules():
                 if isinstance(module, torch.nn.Dropout):
                     module.train(config.translation_dropout)
-            source = np.asarray(held_out.arrays[way[0]][:count])
+            source = np.asarray(held_out.arrays[way[0]])
+            source = source[drawn_rows(len(source), count)]  # the images that the evaluation compares with
             top = np.iinfo(source.dtype).max
             made[way] = np.concatenate([_pixels(network(tensor((2 * image[None].astype(np.float32) - top) / top, device))) for image in source])
         return made

@@ -77,7 +77,8 @@ def drawn(size: int, count: int, seed: int = 0) -> np.ndarray:
     At random by (seed, size), not by a stride: of images in a periodic order, such as digits in three
     inks in turn, a stride picks those of one kind.
     """
-    return np.sort(np.random.default_rng([seed, size]).permutation(size)[:count])
+    random = np.random.default_rng([seed, size])
+    return np.sort(random.choice(size, min(count, size), replace=False, shuffle=False))
 
 
 def halves(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
