@@ -59,14 +59,15 @@ SUITES = {
 }  # fmt: skip
 
 
-def config_of(family: str, size: int, dtype: str = "float32") -> Any:
+def config_of(family: str, size: int, dtype: Any = "float32") -> Any:
     """The settings that both sides play by: each family's own recipe at this size; SPADE smaller, with a quarter of the feature maps and 32 classes."""
     sides = (size, size)
     if family == "cgan":
-        adam, mlp = Optimizer(), {"architecture": "mlp", "generator_hidden": (128, 256, 512, 1024), "discriminator_hidden": (512, 512, 512)}
-        return cgan.Config(sides, **mlp, dropout=0.4, generator_optimizer=adam, discriminator_optimizer=adam, dtype=dtype)  # type: ignore[arg-type]
+        adam = Optimizer()
+        mlp: dict[str, Any] = {"architecture": "mlp", "generator_hidden": (128, 256, 512, 1024), "discriminator_hidden": (512, 512, 512)}
+        return cgan.Config(sides, **mlp, dropout=0.4, generator_optimizer=adam, discriminator_optimizer=adam, dtype=dtype)
     if family == "spade":
-        return spade.Config(sides, classes=32, generator_width=16, norm_width=32, discriminator_width=32, dtype=dtype)  # type: ignore[arg-type]
+        return spade.Config(sides, classes=32, generator_width=16, norm_width=32, discriminator_width=32, dtype=dtype)
     if family == "stylegan":
         recipe = stylegan.auto(sides)
         return type(recipe)(**{**vars(recipe), "dtype": dtype})

@@ -67,14 +67,20 @@ def cache_hits() -> Iterator[list[str]]:
         listening[0] = False  # JAX has no public way to take a listener away
 
 
+def lowered(case: cases.Case, inputs: Any) -> Any:
+    """The step of a case, traced and lowered."""
+    step: Any = parallel.jit_step(case.family, case.config)
+    return step.lower(*inputs)
+
+
 def measure(case: cases.Case, kept: Path | None = None) -> dict[str, Any]:
     """trace_s, compile_s, and cached_s, to read it from the cache: of the step of a case, donated as training does. The program is kept in `kept`."""
     inputs = cases.arguments(case)
     with nullcontext(kept) if kept is not None else tempfile.TemporaryDirectory() as folder, cache(folder):
-        traced, trace_seconds = clocked(lambda: parallel.jit_step(case.family, case.config).lower(*inputs))  # type: ignore[attr-defined]
+        traced, trace_seconds = clocked(lambda: lowered(case, inputs))
         _, compile_seconds = clocked(traced.compile)
         jax.clear_caches()
-        again = parallel.jit_step(case.family, case.config).lower(*inputs)  # type: ignore[attr-defined]
+        again = lowered(case, inputs)
         with cache_hits() as hits:
             _, cached_seconds = clocked(again.compile)
     seconds = {"trace_s": trace_seconds, "compile_s": compile_seconds, "cached_s": cached_seconds}

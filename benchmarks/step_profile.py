@@ -15,6 +15,7 @@ import argparse
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def profile(case: Case, repetitions: int) -> tuple[dict[str, Any], list[dict[str
     seen, alone, watched = [], 0.0, 0.0
     for kind, weight in of:
         share = weight / total
-        alone += share * min(timing.repeat(lambda kind=kind: call(kind), repetitions))  # type: ignore[misc]
-        intervals, seconds = min((kernels.kernel_times(lambda kind=kind: call(kind), names) for _ in range(repetitions)), key=lambda run: run[1])  # type: ignore[misc]
+        alone += share * min(timing.repeat(partial(call, kind), repetitions))
+        intervals, seconds = min((kernels.kernel_times(partial(call, kind), names) for _ in range(repetitions)), key=lambda run: run[1])
         watched += share * seconds
         seen.append((share, intervals))
     place = {"name": case.name, "family": case.family, "image_size": [case.size, case.size]}
@@ -62,7 +63,8 @@ def _step(family: Any, config: Any, batch_size: int) -> tuple[Callable[[int | No
 
     held = [initial_state(family, config)]
     batch, key = random_batch(Preset("", family, config, batch_size, 1)), jax.random.key(1)
-    compiled = parallel.jit_step(family, config).lower(held[0], batch, key).compile()  # type: ignore[attr-defined]
+    step: Any = parallel.jit_step(family, config)
+    compiled = step.lower(held[0], batch, key).compile()
 
     def call(kind: int | None) -> Any:
         state = held[0] if kind is None else held[0].replace(step=jnp.int32(kind))

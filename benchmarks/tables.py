@@ -7,6 +7,7 @@ table has no figure for is named below it.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,11 +270,15 @@ WAITS = Table(
 TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, LAYERS, PROFILE, KERNELS, CANDIDATES, SOURCES, WAITS, CONV)
 
 
+def _plain_field(field: str, line: Line) -> str:
+    return _plain(line.get(field))
+
+
 def generic(name: str, lines: list[Line]) -> Table:
     """A table of every plain field, in the order in which they occur, for a file that has none of its own."""
     fields = list(dict.fromkeys(field for line in lines for field, value in line.items() if not isinstance(value, dict)))
     words = tuple(field for field in fields if not any(isinstance(line.get(field), float) for line in lines))
-    columns = tuple(Column(field, lambda line, field=field: _plain(line.get(field))) for field in fields)  # type: ignore[misc]
+    columns = tuple(Column(field, partial(_plain_field, field)) for field in fields)
     return Table(name, name.replace("_", " ").capitalize(), "", (f"python -m benchmarks.{name}",), words, columns)
 
 

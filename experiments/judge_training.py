@@ -106,9 +106,9 @@ def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: in
     network = judges.build(meta)
     key = stream_key(jax.random.key(seed), "init")
     params = jax.jit(network.init)(key, jnp.zeros((1, *recipe.image_size, train.channels)))["params"]
-    settings = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": seed}
+    settings: dict[str, Any] = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": seed}
     padded = dataclasses.replace(train, arrays={name: _padded(array, recipe.augment.crop // 2) for name, array in _needed(kind, train).items()})
-    params = fit(_loss(kind, network, train), params, padded, **settings, augment=recipe.augment, say=say)  # type: ignore[arg-type]
+    params = fit(_loss(kind, network, train), params, padded, **settings, augment=recipe.augment, say=say)
     right = accuracy(Judge(kind, "", network, judges.stored(params), meta), held_out)
     counts = {"counts": _told(held_out)} if held_out.known and kind == "attributes" else {}
     meta |= {

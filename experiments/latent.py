@@ -199,8 +199,8 @@ def write(out: Path, grid: np.ndarray) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    formats = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser(prog="python -m experiments.latent", description=__doc__, **formats)  # type: ignore[arg-type]
+    formats: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(prog="python -m experiments.latent", description=__doc__, **formats)
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
     runs.add_family(parser)
     actions = parser.add_subparsers(dest="action", required=True)

@@ -153,8 +153,8 @@ def load(path: Path, state: Any) -> tuple[np.ndarray, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    formats = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser(prog="python -m experiments.project", description=__doc__, **formats)  # type: ignore[arg-type]
+    formats: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(prog="python -m experiments.project", description=__doc__, **formats)
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of stylegan")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="images, or folders of them; scaled and cut to the run's size")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")

@@ -40,7 +40,8 @@ _FEW_MODES = (
     "more data."
 )
 _POOR_IMAGES = (
-    "Precision {precision:.2f} and recall {recall:.2f}{which}: much variety, but many images are unlike any real one. Train longer, or sample with truncation."
+    "Precision {precision:.2f} and recall {recall:.2f}{which}: much variety, but many images are unlike any real one. "
+    "Train longer, or sample with truncation."
 )
 _AT_THE_FLOOR = "{metric}{which} is {value:.3g}, that of real images {floor:.3g}: what is left is mostly chance. Use more images to tell models apart."
 

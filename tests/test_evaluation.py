@@ -139,7 +139,11 @@ def test_values_that_were_measured_in_another_way_are_not_what_is_best(tmp_path,
     def plan(*arguments, **options):
         made = PLAN(*arguments, **options)
         values = {40: 2.0, 80: 5.0, 120: 4.0, 160: 6.0}
-        measure = lambda state: [Result("fid", values[int(state.images)], checkpoint=int(state.images), generated=options["samples"])]  # noqa: E731
+
+        def measure(state):
+            images = int(state.images)
+            return [Result("fid", values[images], checkpoint=images, generated=options["samples"])]
+
         return made._replace(measure=measure)
 
     monkeypatch.setattr(evaluation, "plan", plan)

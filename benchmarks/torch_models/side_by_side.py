@@ -46,7 +46,11 @@ def compare(name: str, config: Any, batch_size: int, rounds: int = 3, options: O
             state, metrics = step(state, batch, draws)
         ours.append(jax.device_get(metrics))
     shared = ours[0].keys() & theirs[0].keys()
-    return {metric: tuple(np.array([one[metric] for one in side], np.float64) for side in (ours, theirs)) for metric in sorted(shared)}  # type: ignore[misc]
+
+    def column(side: list[Any], metric: str) -> np.ndarray:
+        return np.array([one[metric] for one in side], np.float64)
+
+    return {metric: (column(ours, metric), column(theirs, metric)) for metric in sorted(shared)}
 
 
 def largest_difference(compared: Mapping[str, Pair]) -> float:

@@ -162,7 +162,10 @@ def affine(image: jax.Array, angle: jax.Array, factor: jax.Array) -> jax.Array:
     source_columns = cos * columns - sin * rows + (width - 1) / 2
     if jnp.issubdtype(image.dtype, jnp.integer):
         return image[_nearest(source_rows, height), _nearest(source_columns, width)]
-    one = lambda plane: map_coordinates(plane, [source_rows, source_columns], order=1, mode="mirror")  # noqa: E731
+
+    def one(plane: jax.Array) -> jax.Array:
+        return map_coordinates(plane, [source_rows, source_columns], order=1, mode="mirror")
+
     return jax.vmap(one, in_axes=2, out_axes=2)(image)
 
 

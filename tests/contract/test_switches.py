@@ -173,7 +173,10 @@ def test_numbers_of_64_bits_as_labels_and_first():
     """What `jnp.array([0, 1])` and `jnp.array(5)` are under x64."""
     config = dataclasses.replace(CASES["cgan"].config, stabilisers=Stabilisers())
     state = jax.eval_shape(functools.partial(cgan.init, config), KEY)
-    sample = lambda state, labels, first: cgan.sample(config, state, KEY, 2, labels, first=first)  # noqa: E731
+
+    def sample(state, labels, first):
+        return cgan.sample(config, state, KEY, 2, labels, first=first)
+
     with switched():
         made = jax.eval_shape(sample, state, jnp.array([0, 1]), jnp.array(5))
         later = cgan.latents(config, KEY, 2, first=jnp.array(5))
@@ -193,7 +196,10 @@ def test_projection_under_the_switches():
 
 def test_moved_labels_under_the_switches():
     for settings in (EVERYTHING, Augmentation("diffaugment")):
-        moved = lambda labels, settings=settings: augment.move_labels(settings, augment.draw(settings, KEYS, (8, 12, 3), 0.5), labels)  # noqa: E731
+
+        def moved(labels, settings=settings):
+            return augment.move_labels(settings, augment.draw(settings, KEYS, (8, 12, 3), 0.5), labels)
+
         labels = jax.ShapeDtypeStruct((4, 8, 12), jnp.int32)
         assert_unchanged(moved, (labels,), labels)
 

@@ -49,7 +49,10 @@ def test_ends_and_length_of_great_circles():
 
 def test_place_on_the_way_and_rows():
     """x^2 moves at 2 x: at the start by `end`, anywhere by `full`; a factor looked up by row reaches both points."""
-    squares = lambda variables, latents, rows: (latents**2 * rows[:, None].astype(np.float32)).reshape(-1, 1, 1, 1)  # noqa: E731
+
+    def squares(variables, latents, rows):
+        return (latents**2 * rows[:, None].astype(np.float32)).reshape(-1, 1, 1, 1)
+
     zeros, ones = np.zeros((250, 1), np.float32), np.ones((250, 1), np.float32)
     at_start = path_length(PIXELS, squares, None, zeros, ones, key=KEY, sampling="end", epsilon=1e-2)
     np.testing.assert_allclose(at_start, _trimmed((np.arange(250) * 1e-2) ** 2), rtol=1e-3)
