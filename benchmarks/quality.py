@@ -89,7 +89,7 @@ def measured(name: str, row: Row, data_folder: Path, work: Path, seconds: float,
     """Train a row, and every figure of it as a line."""
     from benchmarks import quality_scores
     from jaxgan.metrics import judges, table, tasks
-    from jaxgan.metrics.features import open_network
+    from jaxgan.metrics.feature_networks import open_network
     from jaxgan.metrics.measure import default_network
 
     if "{work}/utkface.zip" in row.data:

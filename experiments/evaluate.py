@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def of_run(options: argparse.Namespace) -> list[Any]:
     """The results of the model in a run directory."""
-    from jaxgan import data, naming
+    from jaxgan import data
+    from jaxgan.data.naming import matched
     from jaxgan.metrics import real
     from jaxgan.metrics.measure import evaluator
     from jaxgan.rundir import read_json
@@ -61,10 +62,10 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     if not options.data and not options.resize:
         form = as_trained(options.run, spec, known.get("fingerprint"), form)
     dataset, split = real.open_real(spec, options.split, **form)
-    dataset = naming.matched(dataset, named, str(options.run))
+    dataset = matched(dataset, named, str(options.run))
     data.check(dataset, family.batch_spec(config, 1), classes=getattr(config, "classes", None) or None, crop=crop, **_told(config))
     train = data.open(spec, split="train", **form) if split not in ("train", "all") and real.has_split(spec, "train") else None
-    train = None if train is None else naming.matched(train, named, str(options.run))
+    train = None if train is None else matched(train, named, str(options.run))
     settings = {name: getattr(options, name) for name in ("network", "samples", "seed", "truncation", "judge")}
     return evaluator(family, config, dataset, names(options.metrics), split=split, train=train, **settings)(state)
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.dataset import Dataset
+from jaxgan.data.naming import matched
 from jaxgan.errors import RunError, require
-from jaxgan.naming import Names, listed, matched
+from jaxgan.naming import Names, listed
 
 FAMILY_HELP = "module of the run's family where it is not the library's: FILE.py or my.module; it is run, so name one you trust"
 NUMBER = "number:"

@@ -6,9 +6,8 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxgan.data import Dataset
 from jaxgan.images import write_whole
 
 DATA_FILE = "data.json"
@@ -19,17 +18,28 @@ MOST_NAMES = 2_000_000
 """Of larger sets only the counts are kept."""
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """Spec, fingerprint and number of images of each array of images."""
-    counts = {name: len(array) for name, array in dataset.images.items()}
-    return {"data": dataset.name, "fingerprint": dataset.fingerprint, "images": counts}
+class DataRecord(NamedTuple):
+    """What tells one data set from another.
+
+    data: its spec. fingerprint: of its content. images: number of images in each array of images.
+    files: names of its files.
+    """
+
+    data: str
+    fingerprint: str
+    images: dict[str, int]
+    files: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the files, JSON-able."""
+        return {"data": self.data, "fingerprint": self.fingerprint, "images": self.images}
 
 
-def write(run_dir: Path, dataset: Dataset, changes: Sequence[dict[str, Any]]) -> None:
+def write(run_dir: Path, record: DataRecord, changes: Sequence[dict[str, Any]]) -> None:
     """Record the data set, and the changes so far, in a run directory."""
-    content = {**describe(dataset), "changes": list(changes)}
+    content = {**record.to_dict(), "changes": list(changes)}
     write_whole(run_dir / DATA_FILE, (json.dumps(content, indent=2) + "\n").encode())
-    names = list(dataset.files) if len(dataset.files) <= MOST_NAMES else []
+    names = list(record.files) if len(record.files) <= MOST_NAMES else []
     write_whole(run_dir / NAMES_FILE, gzip.compress(json.dumps(names).encode(), mtime=0))
 
 
@@ -39,16 +49,16 @@ def changes(run_dir: Path) -> list[dict[str, Any]]:
     return [change for change in found if isinstance(change, dict)] if isinstance(found, list) else []
 
 
-def change(run_dir: Path, dataset: Dataset, fingerprint: str, images: int | None = None) -> dict[str, Any]:
+def change(run_dir: Path, record: DataRecord, fingerprint: str, images: int | None = None) -> dict[str, Any]:
     """What changed since the data set was recorded; `in_words` says it.
 
     Args:
       fingerprint: the stored one.
       images: count at which the run goes on.
     """
-    stored, now = _read(run_dir / DATA_FILE), describe(dataset)
+    stored, now = _read(run_dir / DATA_FILE), record.to_dict()
     before = {name: stored.get(name) for name in now} if stored.get("fingerprint") == fingerprint else {"fingerprint": fingerprint}
-    old, new = _names(run_dir) if before.get("images") else [], list(dataset.files)
+    old, new = _names(run_dir) if before.get("images") else [], list(record.files)
     known, there = set(old), set(new)
     added = [name for name in new if name not in known] if old else []
     removed = [name for name in old if name not in there] if new else []

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxgan.curves import escape
-from jaxgan.evaluation import SECONDS
-from jaxgan.metrics.result import Result
+from jaxgan.metrics.result import SECONDS, Result
 
 LITTLE_VARIETY, MUCH_VARIETY, COPIES, INVERTED = 0.6, 1.4, 0.6, -0.3
 """Bars: generated images' unlikeness and distance to training images, relative to those of real ones; correlation of brightness."""

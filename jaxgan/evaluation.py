@@ -26,13 +26,11 @@ from jaxgan.images import write_whole
 from jaxgan.log import Log, read_metrics
 from jaxgan.metrics import real, table
 from jaxgan.metrics.measure import Evaluator, evaluator, versions
-from jaxgan.metrics.result import COMPARED, RESULTS_FILE, Result, append_results, read_results
+from jaxgan.metrics.result import COMPARED, RESULTS_FILE, SECONDS, Result, append_results, read_results
 from jaxgan.state import State
 
 SAMPLES = 2_000
 """Images made at each evaluation, where nothing is said."""
-SECONDS = "evaluation_seconds"
-"""Name of the result that says how long an evaluation took."""
 
 
 class Plan(NamedTuple):

@@ -20,6 +20,7 @@ from jax.experimental import multihost_utils
 from jaxgan import checkpoint, compiling, data, integrity, naming, parallel, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
+from jaxgan.data.naming import names_of
 from jaxgan.errors import JaxganError, NonFiniteError, RunError
 from jaxgan.evaluation import Evaluation
 from jaxgan.evaluation import Plan as EvaluationPlan
@@ -67,7 +68,7 @@ class Session(NamedTuple):
     @property
     def names(self) -> Names:
         """What the numbers of the classes and attributes that are learnt mean."""
-        return naming.names_of(self.dataset, self.spec)
+        return names_of(self.dataset, self.spec)
 
     @property
     def mesh(self) -> Any:

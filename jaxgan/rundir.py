@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from jaxgan import checkpoint, data_record, naming
 from jaxgan.config_io import completed, differences
-from jaxgan.data import Dataset
+from jaxgan.data_record import DataRecord
 from jaxgan.errors import RunError
 from jaxgan.images import write_whole
 
@@ -56,7 +56,7 @@ class RunDir:
         self._lock: Any = None
         self._pending: dict[str, Any] | None = None
         self._change: dict[str, Any] | None = None
-        self._dataset: Dataset | None = None
+        self._record: DataRecord | None = None
         self.data_changes: list[dict[str, Any]] = []
         if jax.process_index() > 0:
             return
@@ -80,7 +80,7 @@ class RunDir:
             self._lock.close()  # and with it the lock goes
 
     def settle_config(
-        self, config: dict[str, Any], kind: type | None = None, dataset: Dataset | None = None, data_changed: bool = False
+        self, config: dict[str, Any], kind: type | None = None, record: DataRecord | None = None, data_changed: bool = False
     ) -> None:
         """Compare with config.json; raise `RunError` that lists what differs. `commit` writes what is new.
 
@@ -88,10 +88,10 @@ class RunDir:
         `kind`, has gained since are at their defaults. A run that has not trained a step takes other settings.
 
         Args:
-          dataset: recorded, so that its changes can be told later.
+          record: of the data set, kept so that its changes can be told later.
           data_changed: go on with a data set of other content, and record the change.
         """
-        config, self._dataset = json.loads(json.dumps({"format": FORMAT, **config})), dataset
+        config, self._record = json.loads(json.dumps({"format": FORMAT, **config})), record
         self.data_changes = data_record.changes(self.path)
         stored = read_json(self.path / "config.json")
         if stored is None:
@@ -111,8 +111,8 @@ class RunDir:
         new_names = {} if naming.KEY in stored else {naming.KEY: wanted.pop(naming.KEY, None)}
         if stored.get("fingerprint") == config["fingerprint"]:
             wanted["data"] = stored.get("data")
-        elif dataset is not None:
-            change = data_record.change(self.path, dataset, str(stored.get("fingerprint")))
+        elif record is not None:
+            change = data_record.change(self.path, record, str(stored.get("fingerprint")))
             wanted |= {name: stored.get(name) for name in ("data", "fingerprint")}
         if "init_from" not in stored or checkpoint.same_origin(stored["init_from"], config.get("init_from")):
             wanted["init_from"] = stored.get("init_from")
@@ -140,8 +140,8 @@ class RunDir:
             self._change["images"] = images
         if jax.process_index() == 0:
             recorded = (self.path / data_record.DATA_FILE).exists() and self._pending is None
-            if self._dataset is not None and not recorded:
-                data_record.write(self.path, self._dataset, self.data_changes)
+            if self._record is not None and not recorded:
+                data_record.write(self.path, self._record, self.data_changes)
             if self._pending is not None:
                 self._write("config.json", self._pending)
         said = None if self._change is None else data_record.in_words(self._change)

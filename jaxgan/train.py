@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 from jaxgan import checkpoint, compiling, data, evaluation, naming
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
+from jaxgan.data import naming as data_naming
 from jaxgan.errors import DataError, NonFiniteError, RunError, require, require_choice, require_seed
 from jaxgan.log import Log
 from jaxgan.loop import Loop, Plan, Session, say
@@ -121,13 +122,13 @@ def run(
     dataset = _as_named(_open(dataset, spec, augment.crop), spec, Path(run_dir), init_from)
     held_out = evaluation.held_out_of(dataset) if every and named and held_out is None else held_out
     if held_out is not None:
-        held_out = naming.matched(held_out[0], naming.names_of(dataset, spec), "the training data"), held_out[1]
+        held_out = data_naming.matched(held_out[0], data_naming.names_of(dataset, spec), "the training data"), held_out[1]
     paired = getattr(family, "PAIRED", None)
     told = {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
     data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True, **told)
     for remark in data.remarks(dataset, spec):
         say(remark)
-    if unused := naming.unused_classes(dataset, family.__name__.rpartition(".")[2], config, spec):
+    if unused := data_naming.unused_classes(dataset, family.__name__.rpartition(".")[2], config, spec):
         say(unused)
     if paired is False:
         dataset = dataclasses.replace(dataset, independent=True)
@@ -140,7 +141,7 @@ def run(
         say(f"note: {note}")
     with RunDir(run_dir) as directory:
         settings = {**_run_config(session, batch_size), "init_from": checkpoint.origin(init_from)}
-        directory.settle_config(settings, type(config), dataset, data_changed)
+        directory.settle_config(settings, type(config), dataset.record, data_changed)
         budget, rolled_back = int(rollback), False
         if budget and directory.failed():
             budget, rolled_back = budget - 1, True
@@ -167,10 +168,10 @@ def _run_config(session: Session, batch_size: int) -> dict[str, Any]:
 def _as_named(dataset: data.Dataset, spec: dict[str, jax.ShapeDtypeStruct], run_dir: Path, init_from: str | Path | None) -> data.Dataset:
     """The data set, its classes and attributes numbered as by the run that training starts from, or goes on with."""
     if init_from is not None:
-        dataset = naming.matched(dataset, naming.asked(checkpoint.names(init_from), spec), str(init_from))
+        dataset = data_naming.matched(dataset, naming.asked(checkpoint.names(init_from), spec), str(init_from))
     own = naming.from_dict((read_json(run_dir / "config.json") or {}).get(naming.KEY))
     with contextlib.suppress(DataError):  # what differs is said with all other settings
-        dataset = naming.matched(dataset, naming.asked(own, spec), str(run_dir))
+        dataset = data_naming.matched(dataset, naming.asked(own, spec), str(run_dir))
     return dataset
 
 

@@ -12,7 +12,7 @@ import pytest
 from jaxgan import checkpoint, data, evaluation, train
 from jaxgan.errors import CheckpointError
 from jaxgan.log import Log
-from jaxgan.metrics.result import Result, read_results
+from jaxgan.metrics.result import SECONDS, Result, read_results
 from tests import tiny_family, tiny_network
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (90, 4, 4, 1)).astype(np.uint8)
@@ -45,7 +45,7 @@ def assert_same_state(a, b):
 def lines(directory):
     """metrics.jsonl and evaluations.jsonl without the times."""
     read = [json.loads(line) for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()]
-    results = [one for one in read_results(Path(directory) / "evaluations.jsonl") if one.metric != evaluation.SECONDS]
+    results = [one for one in read_results(Path(directory) / "evaluations.jsonl") if one.metric != SECONDS]
     return [{**line, "seconds": None} for line in read], results
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from experiments import runs
 from jaxgan import cgan, checkpoint, data, naming, stylegan, train
 from jaxgan.data.dataset import Dataset
+from jaxgan.data.naming import matched, unused_classes
 from jaxgan.errors import DataError, RunError
-from jaxgan.naming import Names, matched
+from jaxgan.naming import Names
 from tests.families_under_test import CASES
 
 ANIMALS = ("cat", "dog", "eel")
@@ -74,13 +75,13 @@ def test_names_from_files_are_names_or_none():
 
 def test_a_model_without_classes_says_that_it_ignores_them():
     config = CASES["stylegan"].config
-    said = naming.unused_classes(labelled(ANIMALS, [0, 1, 2]), "stylegan", config, stylegan.batch_spec(config, 4))
+    said = unused_classes(labelled(ANIMALS, [0, 1, 2]), "stylegan", config, stylegan.batch_spec(config, 4))
     assert said == (
         "animals has 3 classes (cat, dog, eel), which this stylegan ignores: "
         "set classes=3 (--config.classes 3) to learn them"
     )
     config = CASES["cgan"].config
-    assert naming.unused_classes(labelled(ANIMALS, [0, 1, 2]), "cgan", config, cgan.batch_spec(config, 4)) == ""
+    assert unused_classes(labelled(ANIMALS, [0, 1, 2]), "cgan", config, cgan.batch_spec(config, 4)) == ""
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ To add a kind of source, see `sources.SCHEMES`.
 
 from jaxgan.data.check import check, remarks
 from jaxgan.data.combining import combine
-from jaxgan.data.dataset import Dataset, from_arrays, from_domains, from_layouts, open, with_attributes
+from jaxgan.data.dataset import Dataset, from_arrays, from_domains, from_layouts, with_attributes
 from jaxgan.data.loader import batch, prefetch
+from jaxgan.data.opening import open
 from jaxgan.data.order import order
 from jaxgan.data.prepare import Augment, normalise, prepare
 

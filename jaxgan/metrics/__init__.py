@@ -19,7 +19,8 @@ The mathematics is pure functions of arrays: `frechet`, `kernel`, `inception_sco
 and `jaxgan.evaluation` does it while a run trains.
 """
 
-from jaxgan.metrics.features import FeatureNetwork, Features, Outputs, cached, extract, open_network
+from jaxgan.metrics.feature_networks import open_network
+from jaxgan.metrics.features import FeatureNetwork, Features, Outputs, cached, extract
 from jaxgan.metrics.measure import evaluate
 from jaxgan.metrics.result import Result, compare
 

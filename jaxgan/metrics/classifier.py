@@ -16,10 +16,12 @@ import jax
 
 from jaxgan.errors import require_choice
 from jaxgan.metrics import judges
-from jaxgan.metrics.features import SHIPPED, FeatureNetwork, Outputs
+from jaxgan.metrics.features import FeatureNetwork, Outputs
 from jaxgan.metrics.judges import Judge
 from jaxgan.state import PyTree
 
+SHIPPED = ("digits", "mnist", "fashion_mnist")
+"""Classifiers that come with the package."""
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKSUM_DIGITS = 16
 

@@ -22,7 +22,8 @@ import numpy as np
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require, require_seed
 from jaxgan.metrics import figures, paired, path_length, real, table
-from jaxgan.metrics.features import FeatureNetwork, extract, open_network
+from jaxgan.metrics.feature_networks import open_network
+from jaxgan.metrics.features import FeatureNetwork, extract
 from jaxgan.metrics.figures import Known, Material
 from jaxgan.metrics.ground import Ground, Watch
 from jaxgan.metrics.judges import Judge, open_judge

@@ -13,8 +13,10 @@ from typing import Any
 from jaxgan.errors import RunError
 from jaxgan.log import RESULTS_FILE
 
-__all__ = ["COMPARED", "RESULTS_FILE", "Result", "append_results", "compare", "read_results"]
+__all__ = ["COMPARED", "RESULTS_FILE", "SECONDS", "Result", "append_results", "compare", "read_results"]
 
+SECONDS = "evaluation_seconds"
+"""Name of the result that says how long an evaluation took."""
 COMPARED = ("metric", "network", "checksum", "resize", "real", "generated", "split", "seed", "truncation", "fingerprint", "fitted")
 """Fields that must be equal before a difference of two values says anything."""
 

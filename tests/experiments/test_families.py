@@ -27,7 +27,7 @@ def load(name):
 def fake_open(spec, *, image_size=None, channels=None, split="train", resize="cover", skip_bad=False, stream=False):
     """The real digits, or twenty images, or pairs, of the right size and ten classes."""
     if "digits" in spec:
-        return data.dataset.open(spec, image_size=image_size, channels=channels, split=split, resize=resize)
+        return data.opening.open(spec, image_size=image_size, channels=channels, split=split, resize=resize)
     if spec.startswith(("paired:", "tfds:cycle_gan/")):
         one = np.zeros((20, *image_size, 3), np.uint8)
         return data.from_domains(spec, one, one[:13] if spec.startswith("tfds:") else one, independent=spec.startswith("tfds:"))

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 from jaxgan.data import from_arrays
 from jaxgan.data import open as open_data
 from jaxgan.metrics import figures, looks, paired
-from jaxgan.metrics.features import Features, open_network
+from jaxgan.metrics.feature_networks import open_network
+from jaxgan.metrics.features import Features
 from jaxgan.metrics.figures import Known, Material
 from jaxgan.metrics.frechet import distance, moments
 from jaxgan.metrics.ground import Ground, Watch

@@ -15,8 +15,8 @@ import pytest
 from jaxgan import data
 from jaxgan.errors import DataError
 from jaxgan.metrics import judges
-from jaxgan.metrics.classifier import WEIGHTS, feature_network, open_classifier, shipped
-from jaxgan.metrics.features import SHIPPED, extract
+from jaxgan.metrics.classifier import SHIPPED, WEIGHTS, feature_network, open_classifier, shipped
+from jaxgan.metrics.features import extract
 from jaxgan.metrics.judges import Judge
 from jaxgan.networks.judge import Classifier, Segmenter
 
