@@ -77,7 +77,7 @@ def config_of(family: str, size: int, dtype: Any = "float32") -> Any:
 
 def kinds(config: Any) -> list[tuple[int | None, int]]:
     """(a value of `State.step`, how many rounds of a period are of its kind) of each kind of round."""
-    intervals = [getattr(config, name, 1) for name in ("r1_interval", "path_length_interval")]
+    intervals = [vars(config).get(name, 1) for name in ("r1_interval", "path_length_interval")]
     found: dict[tuple[bool, ...], list[int]] = {}
     for step in range(lcm(*intervals)):
         found.setdefault(tuple(step % interval == 0 for interval in intervals), []).append(step)

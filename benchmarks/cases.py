@@ -118,7 +118,7 @@ def lazy_penalties(config: Any) -> list[tuple[int, Any]]:
     found = []
     if plain.stabilisers != config.stabilisers:
         found.append((config.r1_interval, dataclasses.replace(plain, stabilisers=config.stabilisers)))
-    if getattr(plain, "path_length_weight", 0.0) != getattr(config, "path_length_weight", 0.0):
+    if vars(plain).get("path_length_weight") != vars(config).get("path_length_weight"):
         found.append((config.path_length_interval, dataclasses.replace(plain, path_length_weight=config.path_length_weight)))
     return found
 
@@ -126,9 +126,9 @@ def lazy_penalties(config: Any) -> list[tuple[int, Any]]:
 def _without_lazy_penalties(config: Any) -> Any:
     """A penalty of every step stays."""
     changes: dict[str, Any] = {}
-    if getattr(config, "r1_interval", 1) > 1 and config.stabilisers.r1:
+    if vars(config).get("r1_interval", 1) > 1 and config.stabilisers.r1:
         changes["stabilisers"] = dataclasses.replace(config.stabilisers, r1=0.0)
-    if getattr(config, "path_length_interval", 1) > 1:
+    if vars(config).get("path_length_interval", 1) > 1:
         changes["path_length_weight"] = 0.0
     return dataclasses.replace(config, **changes)
 

@@ -111,7 +111,7 @@ def different(families: list[str], presets: list[str], dtype: str = "") -> list[
 
 def without_schedules(config: Any) -> Any:
     """A config whose optimisers decay over the same images."""
-    optimizers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if isinstance(getattr(config, field.name), optim.Optimizer)}
+    optimizers = {name: value for name, value in vars(config).items() if isinstance(value, optim.Optimizer)}
     change = functools.partial(dataclasses.replace, constant_images=0)
     return dataclasses.replace(
         config, **{name: change(each, decay_images=min(each.decay_images, 1)) if each.decay_images else each for name, each in optimizers.items()}

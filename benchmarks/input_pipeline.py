@@ -35,6 +35,7 @@ from jaxgan import data, feed
 from jaxgan.data import images, streaming
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require
+from jaxgan.family import conditioning
 
 NAME = "input_pipeline"
 TARGET = 0.03
@@ -134,7 +135,7 @@ def synthetic(case: cases.Case, margin: int, source: str, place: Path) -> Datase
                 mapped[i] = distinct[i % DISTINCT]
             mapped.flush()
             arrays[name] = mapped
-    return Dataset("synthetic", arrays, independent=getattr(case.family, "PAIRED", None) is False)
+    return Dataset("synthetic", arrays, independent="a" in case.family.batch_spec(case.config, 1) and not conditioning(case.family, case.config).paired)
 
 
 def _decoder(files: list[bytes]) -> Callable[[int], tuple[np.ndarray, ...]]:

@@ -63,7 +63,7 @@ def provenance(config: Any = None, *, seed: int = 0, dtype: str | None = None, b
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "command": command(),
         "seed": seed,
-        "dtype": dtype or getattr(config, "dtype", "float32"),
+        "dtype": dtype or (vars(config) if config is not None else {}).get("dtype", "float32"),
         "batch": batch,
         "config": None if config is None else config_hash(config),
     }

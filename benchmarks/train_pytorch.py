@@ -50,11 +50,11 @@ def check_settings(family: str, config: Any, augment: Augment) -> None:
     plain = Stabilisers(pool_size=config.stabilisers.pool_size if family == "cyclegan" else 0)
     require(config.stabilisers == plain, "the games in PyTorch have no stabilisers (but CycleGAN's replay pool): choose a preset without, or turn them off")
     require(family != "dcgan" or (config.architecture == "dcgan" and not config.classes), "the DCGAN in PyTorch has no residual networks and no classes")
-    require(family == "dcgan" or config.generator in ("unet", "resnet"), f"there is no {getattr(config, 'generator', '')} generator in PyTorch")
+    require(family == "dcgan" or config.generator in ("unet", "resnet"), "PyTorch has the generators unet and resnet")
     require(family == "dcgan" or (config.upsampling, config.discriminator) == ("transposed", "patch"), "translators in PyTorch are transposed, critics patch")
     require(family != "cyclegan" or not (config.cycle_critic or config.cycle_critic_features or config.feature_cycle), "there are no cycle critics in PyTorch")
     for player in ("generator_optimizer", "discriminator_optimizer"):
-        settings = getattr(config, player)
+        settings = vars(config)[player]
         require((settings.name, settings.half_life, settings.clip_norm) == ("adam", 0, 0), f"{player} must be plain Adam of constant or linearly falling rate")
     require(augment == Augment(flip=augment.flip, crop=augment.crop), "images are cropped and mirrored here, but neither turned nor zoomed")
 
@@ -71,7 +71,7 @@ def batch_of(dataset: Any, config: Any, augment: Augment, options: Any, step: in
     """Examples of a step, in the order of a run of jaxgan's with this seed: float32 [B, H, W, C] in [-1, 1], cropped and mirrored at random."""
     count, seed = options.batch_size, options.seed
     names = ("image",) if "image" in dataset.arrays else ("a", "b")
-    aligned = not hasattr(config, "cycle_weight") and not dataset.independent
+    aligned = "cycle_weight" not in vars(config) and not dataset.independent
     rows = {name: data.order(len(dataset.arrays[name]), count, seed if aligned else (seed, 1 + i), step) for i, name in enumerate(names)}
     size, drawn = config.image_size, None
     batch = {}

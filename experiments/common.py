@@ -18,6 +18,7 @@ from typing import Any, Literal
 from experiments import memory, runs
 from jaxgan.data import Augment
 from jaxgan.errors import JaxganError, require, require_seed
+from jaxgan.family import conditioning
 
 Resize = Literal["cover", "stretch", "width", "none"]
 PLAIN = Augment()
@@ -154,7 +155,7 @@ def main(
         if options.preset == "digits" and "digits" not in options.data:
             print("note: all settings not given are the preset digits', small networks for small images; --preset offers others", file=sys.stderr)
         options, config, dataset = prepare(preset, options, config, arguments)
-        if hasattr(config, "attributes") and dataset.attributes:
+        if conditioning(family, config).kind == "attributes" and dataset.attributes:
             from experiments import data_check
 
             print("\n".join(data_check.balance(dataset)), flush=True)
@@ -252,13 +253,14 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
     inner = (height - crop, width - crop)
     image_size = inner if opened or inner == known else known if chosen else (height, width)
     found = {"image_size": image_size, **_found_channels(config, dataset)}
-    if getattr(config, "classes", 0) and dataset.classes and not given(arguments, "config.classes"):
+    settings = vars(config)
+    if settings.get("classes") and dataset.classes and not given(arguments, "config.classes"):
         found["classes"] = len(dataset.classes)
-    if hasattr(config, "attributes") and dataset.attributes:
+    if "attributes" in settings and dataset.attributes:
         found |= {name: getattr(dataset, name) for name in ("attributes", "groups", "known")}
-    if hasattr(config, "unknown") and "layout" in dataset.arrays:
+    if "unknown" in settings and "layout" in dataset.arrays:
         found |= _found_maps(dataset, arguments)
-    config = dataclasses.replace(config, **{name: value for name, value in found.items() if hasattr(config, name)})
+    config = dataclasses.replace(config, **{name: value for name, value in found.items() if name in settings})
     if preset.rule is not None:
         config = _changed(config, preset.config, preset.rule(config, options.batch_size), arguments)
     return whole_calls(options, config, arguments), config, dataset
@@ -284,7 +286,7 @@ def augmentation(options: Options) -> Augment:
 
 def _given_channels(config: Any, arguments: Sequence[str]) -> int | tuple[int, int] | None:
     """What to open the data with; None keeps its channels. Of two sides, to give one fixes both."""
-    if hasattr(config, "channels_a"):
+    if "channels_a" in vars(config):
         fixed = given(arguments, "config.channels-a") or given(arguments, "config.channels-b")
         return (config.channels_a, config.channels_b) if fixed else None
     return config.channels if given(arguments, "config.channels") else None
@@ -292,7 +294,7 @@ def _given_channels(config: Any, arguments: Sequence[str]) -> int | tuple[int, i
 
 def _found_channels(config: Any, dataset: Any) -> dict[str, int]:
     """The config's fields that the data decides; where an array is missing, `jaxgan.data.check` tells."""
-    if hasattr(config, "channels_a"):
+    if "channels_a" in vars(config):
         return {f"channels_{name}": dataset.arrays[name].shape[3] for name in ("a", "b") if name in dataset.arrays}
     return {"channels": dataset.channels}
 
@@ -311,7 +313,9 @@ def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Opti
     """
     require(options.batch_size > 0 and options.steps_per_call > 0, "--batch-size and --steps-per-call must be at least 1")
     require(options.images > 0, "--images must be at least 1")
-    call = options.steps_per_call * options.batch_size * getattr(getattr(config, "stabilisers", None), "critic_steps", 1)
+    stabilisers = vars(config).get("stabilisers")
+    turns = 1 if stabilisers is None else stabilisers.critic_steps
+    call = options.steps_per_call * options.batch_size * turns
     images = options.images if given(arguments, "images") else _round_up(options.images, call)
     shares = {"log_every": (500, 10_000), "sample_every": (20, 100_000), "checkpoint_every": (10, 200_000)}
     cadences: dict[str, Any] = {name: getattr(options, name) or _round_up(min(images // share, most), call) for name, (share, most) in shares.items()}

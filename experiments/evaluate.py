@@ -22,6 +22,7 @@ from typing import Any
 from experiments import runs
 from experiments.common import names, one_sentence_errors, seed
 from jaxgan.errors import DataError, RunError, require
+from jaxgan.family import conditioning
 
 RESIZES = ("cover", "stretch", "width")
 
@@ -63,7 +64,7 @@ def of_run(options: argparse.Namespace) -> list[Any]:
         form = as_trained(options.run, spec, known.get("fingerprint"), form)
     dataset, split = real.open_real(spec, options.split, **form)
     dataset = matched(dataset, named, str(options.run))
-    data.check(dataset, family.batch_spec(config, 1), classes=getattr(config, "classes", None) or None, crop=crop, **_told(config))
+    data.check(dataset, family.batch_spec(config, 1), conditioning(family, config), crop=crop)
     train = data.open(spec, split="train", **form) if split not in ("train", "all") and real.has_split(spec, "train") else None
     train = None if train is None else matched(train, named, str(options.run))
     settings = {name: getattr(options, name) for name in ("network", "samples", "seed", "truncation", "judge")}
@@ -84,10 +85,6 @@ def as_trained(run: Path, spec: str, fingerprint: str | None, form: dict[str, An
                 return each
     data.open(spec, split="train", **form)  # where it cannot be opened at all, says why
     raise DataError(f"{spec} does not hold what {run} was trained on: name real images by --data, or say by --resize how to bring these to its size")
-
-
-def _told(config: Any) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
 
 
 def of_files(options: argparse.Namespace) -> list[Any]:

@@ -29,6 +29,7 @@ from experiments.latent_codes import Model
 from experiments.sample import chosen_labels
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require
+from jaxgan.family import Encodes, conditioning
 from jaxgan.images import save_png, tile, write_whole
 
 ENDINGS = (".png", ".npy", *animation.KINDS)
@@ -46,12 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         require(options.n >= 1, f"--n must be at least 1, got {options.n}")
         family, config, state = runs.load(options.run, family=options.family)
         if not walks:
-            encodes = hasattr(family, "encode") and hasattr(family, "decode")
-            require(encodes, f"{short_name(family)} cannot encode images, so attributes cannot be added to them: give a run of vaegan")
+            require(isinstance(family, Encodes), f"{short_name(family)} cannot encode images, so attributes cannot be added to them: give a run of vaegan")
             print(write(options.out, move(latent_codes.prepare(family, config, state), options)))
             return
         model = latent_codes.prepare(family, config, state, options.space, options.truncation)
-        labels = chosen_labels(options.labels, config, runs.names(options.run).classes if options.labels else ())
+        labels = chosen_labels(options.labels, conditioning(family, config).classes, runs.names(options.run).classes if options.labels else ())
         if suffix in animation.KINDS:
             print(animation.write(options.out, tour(model, options, labels), options.frames_per_second))
         else:

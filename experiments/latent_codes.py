@@ -18,6 +18,7 @@ from experiments import image_files, project
 from experiments.common import short_name
 from jaxgan.data.images import quiet
 from jaxgan.errors import DataError, require
+from jaxgan.family import Encodes, Generates, Styled, conditioning
 
 CHUNK = 64
 """Images encoded or decoded at once: bounds memory, changes nothing."""
@@ -52,23 +53,23 @@ def prepare(family: ModuleType, config: Any, state: Any, space: str | None = Non
     """
     import jax
 
-    name, styled = short_name(family), hasattr(family, "synthesise")
-    require(hasattr(family, "latents"), f"{name} changes given images and has no codes to mix or move: give a run that draws images from noise")
+    name, styled = short_name(family), isinstance(family, Styled)
+    require(isinstance(family, Generates), f"{name} changes given images and has no codes to mix or move: give a run that draws images from noise")
     for flag, value in (("--space", space), ("--truncation", truncation)):
         require(styled or value is None, f"{name} has no styles: leave out {flag}, which is for stylegan")
     shape = {"image_size": tuple(config.image_size), "channels": config.channels}
     if styled and space != "z":
         return _styles(family, config, state, 1.0 if truncation is None else truncation, shape)
     options: dict[str, Any] = {"truncation": 1.0 if truncation is None else truncation, "noise": "constant"} if styled else {}
-    decode = jax.jit(partial(family.generate if hasattr(family, "generate") else family.decode, config, **options))
-    encode = jax.jit(lambda state, images: family.encode(config, state, images)[0]) if hasattr(family, "encode") else None
+    decode = jax.jit(partial(family.generate, config, **options))
+    encode = jax.jit(lambda state, images: family.encode(config, state, images)[0]) if isinstance(family, Encodes) else None
     encoder = None if encode is None else lambda images: in_chunks(partial(encode, state), images)
     return Model(
         lambda seed, n, labels: np.asarray(family.latents(config, jax.random.key(seed), n)),
         lambda codes, labels: in_chunks(partial(decode, state), codes, *(() if labels is None else (labels,))),
         partial(_encoded, name, encoder, **shape),
         encoder,
-        "arc" if getattr(config, "latent", "normal") == "normal" else "line",
+        "arc" if conditioning(family, config).latent_range is None else "line",
         **shape,
     )
 

@@ -29,6 +29,7 @@ from experiments import image_files, runs
 from experiments.common import one_sentence_errors, seed, short_name
 from jaxgan.data.images import quiet
 from jaxgan.errors import DataError, RunError, require
+from jaxgan.family import Styled, conditioning
 from jaxgan.images import save_png, tile, write_whole
 
 NOISE = "noise/"
@@ -85,9 +86,9 @@ def prepare(family: ModuleType, config: Any, state: Any, options: argparse.Names
 
     from jaxgan.families import projection
 
-    require(hasattr(family, "synthesise"), f"{short_name(family)} has no styles to project into: give a run of stylegan")
+    require(isinstance(family, Styled), f"{short_name(family)} has no styles to project into: give a run of stylegan")
     settings, features = projection.Settings(steps=options.steps, learning_rate=options.learning_rate), read_features(options.features)
-    classes = getattr(config, "classes", 0)
+    classes = conditioning(family, config).classes
     fits = options.label is None if not classes else options.label is not None and 0 <= options.label < classes
     require(fits, f"--label must be a class from 0 to {classes - 1}" if classes else "this run has no classes: leave out --label")
     begin = jax.jit(lambda state, key: projection.begin(config, state, key, settings, options.label))

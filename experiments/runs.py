@@ -94,8 +94,10 @@ def names(run: Path, *which: str | int) -> Names:
 def numbered(dataset: Dataset, config: Any, run: str) -> Dataset:
     """The data set, with the classes or attributes that `config` is for numbered as in a run. Raises `DataError` where they have other names."""
     found = names(Path(run))
-    classes, attributes = bool(getattr(config, "classes", 0)), hasattr(config, "attributes")
-    return matched(dataset, Names(found.classes if classes else (), found.attributes if attributes else ()), run)
+    settings = vars(config)
+    classes = found.classes if settings.get("classes") else ()
+    attributes = found.attributes if "attributes" in settings else ()
+    return matched(dataset, Names(classes, attributes), run)
 
 
 def chosen_classes(words: Sequence[str], count: int, named: Sequence[str] = (), flag: str = "--labels") -> np.ndarray:

@@ -24,6 +24,7 @@ from experiments import runs
 from experiments.common import one_sentence_errors, seed, short_name
 from jaxgan import titles
 from jaxgan.errors import require, require_seed
+from jaxgan.family import Samples, Styled, conditioning
 from jaxgan.images import save_png, tile, write_whole
 
 CHUNK = 64
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         require(out.suffix in ("", ".png", ".npy"), f"--out must be a folder or end in .png or .npy, got {out}")
         family, config, state = runs.load(options.run, family=options.family)
         named = runs.names(options.run).classes
-        choice = chosen_labels(options.labels, config, named)
+        choice = chosen_labels(options.labels, conditioning(family, config).classes, named)
         _check_styles(family, options)
         if options.mix:
             print(save_png(out, tile(mixed(family, config, state, options, choice))))
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _check_styles(family: ModuleType, options: argparse.Namespace) -> None:
     """Raise `ValueError` for options of StyleGAN given for another family, or that do not fit."""
     for name in ("truncation", "mix"):
-        if getattr(options, name) is not None and not hasattr(family, "mix"):
+        if getattr(options, name) is not None and not isinstance(family, Styled):
             raise ValueError(f"{short_name(family)} has no styles: leave out --{name}, which is for stylegan")
     require(not options.mix or options.out is None or options.out.suffix == ".png", f"--mix makes a grid: --out must end in .png, got {options.out}")
 
@@ -68,12 +69,11 @@ def mixed(family: ModuleType, config: Any, state: Any, options: argparse.Namespa
     return np.asarray(grid(state, jax.random.key(options.seed), *labels), np.float32)
 
 
-def chosen_labels(words: Sequence[str], config: Any, named: Sequence[str] = ()) -> np.ndarray | None:
-    """The classes to draw, int32; None for a family without classes. See `runs.chosen_classes`.
+def chosen_labels(words: Sequence[str], classes: int, named: Sequence[str] = ()) -> np.ndarray | None:
+    """The classes to draw, int32; None for a model without classes. See `runs.chosen_classes`.
 
     Raises `ValueError` for a class that does not exist, or any where the family has none.
     """
-    classes = getattr(config, "classes", 0)
     if not classes:
         require(not words, "this run has no classes: leave out --labels")
         return None
@@ -88,7 +88,7 @@ def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray
     import jax
     import jax.numpy as jnp
 
-    require(hasattr(family, "sample"), f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate")
+    require(isinstance(family, Samples), f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate")
     key, generate = jax.random.key(require_seed(seed)), jax.jit(partial(family.sample, config, **options), static_argnums=2)
     images = []
     for first in range(0, n, CHUNK):

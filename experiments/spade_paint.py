@@ -19,6 +19,7 @@ from experiments import runs
 from experiments.common import one_sentence_errors, short_name
 from experiments.paint_server import Server, Studio, fitted_map
 from jaxgan.errors import DataError, require
+from jaxgan.family import conditioning
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,25 +48,25 @@ def studio_of(family: ModuleType, config: Any, state: Any, run: Path, names: str
     """What the page needs of a run. Raises `ValueError` if its family does not start from label maps, or for another number of names."""
     import jax
 
-    require("layout" in family.batch_spec(config, 1), f"{short_name(family)} does not start from label maps: choose a run of spade")
+    require(conditioning(family, config).kind == "layout", f"{short_name(family)} does not start from label maps: choose a run of spade")
     told = class_names(run, config.classes, names)
-    styles = bool(getattr(config, "encoder", False))
+    told_of = conditioning(family, config)
 
     @jax.jit
     def translate(state: Any, layouts: jax.Array, style: jax.Array | None, key: jax.Array) -> jax.Array:
         # What was painted does not say where one thing ends and the next of its class begins: each class is one thing.
-        instances = {"instances": layouts} if getattr(config, "instance_edges", False) else {}
+        instances = {"instances": layouts} if told_of.instances else {}
         made: jax.Array = family.translate(config, state, layouts, style=style, key=key, **instances)
         return made
 
     encode = jax.jit(lambda state, image: family.encode_style(config, state, image))
 
     def generate(layouts: np.ndarray, *, seed: int, style: np.ndarray | None) -> np.ndarray:
-        latent = None if style is None or not styles else encode(state, style)
+        latent = None if style is None or not told_of.style_size else encode(state, style)
         return np.asarray(translate(state, layouts, latent, jax.random.key(seed)), np.float32)
 
     title = f"{run.resolve().name} at {int(state.images):,} images"
-    return Studio(generate, title, tuple(config.image_size), config.channels, told, bool(config.unknown), styles, _first_map(run))
+    return Studio(generate, title, tuple(config.image_size), config.channels, told, told_of.unknown, bool(told_of.style_size), _first_map(run))
 
 
 def class_names(run: Path, count: int, text: str = "") -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from experiments.image_files import Item, assign, find, normalise, read, write
 from jaxgan import gallery, tiles
 from jaxgan.data.images import BadImage, quiet
 from jaxgan.errors import DataError, RunError, require, require_seed
+from jaxgan.family import Translates, conditioning
 
 PAGE = "index.html"
 
@@ -205,7 +206,7 @@ def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Mo
 
 def takes_maps(family: ModuleType, config: Any) -> bool:
     """Whether the family starts from label maps."""
-    return hasattr(family, "batch_spec") and "layout" in family.batch_spec(config, 1)
+    return conditioning(family, config).kind == "layout"
 
 
 class Request(NamedTuple):
@@ -221,8 +222,8 @@ class Request(NamedTuple):
 
 def ask(family: ModuleType, config: Any, options: Options) -> Request:
     """What the options ask of this run. Raises `ValueError` if it cannot be asked that."""
-    name, own = short_name(family), getattr(config, "direction", None)
-    require(hasattr(family, "translate"), f"{name} draws images from noise and translates none: use python -m experiments.sample")
+    name, told = short_name(family), conditioning(family, config)
+    require(isinstance(family, Translates), f"{name} draws images from noise and translates none: use python -m experiments.sample")
     if takes_maps(family, config):
         unused = {"--direction": options.direction, "--attributes": options.attributes, "--grid": options.grid or None}
         for flag, value in unused.items():
@@ -230,16 +231,16 @@ def ask(family: ModuleType, config: Any, options: Options) -> Request:
         return Request(name, ("painted",), (), (config.channels, config.channels), {}, {})
     for flag, path in (("--unknown", options.unknown), ("--instances", options.instances), ("--style", options.style)):
         require(path is None, f"this {name} run starts from images, not from label maps: leave out {flag}")
-    if hasattr(config, "attributes"):
+    if told.kind == "attributes":
         require(options.direction is None, f"this {name} run translates between attributes, not between two sides: leave out --direction")
         asked = targets(config, options.attributes, options.grid)
         return Request(name, asked.titles, asked.folders if options.grid else (), (config.channels, config.channels), {}, asked.told)
     given = "--attributes" if options.attributes is not None else "--grid"
     require(options.attributes is None and not options.grid, f"this {name} run knows no attributes: leave out {given}, or name a stargan run")
-    direction = options.direction or own or "a2b"
-    require(own in (None, direction), f"this {name} run translates {own} only: leave out --direction {direction}, or train a run for it")
-    channels = (config.channels_a, config.channels_b)
-    return Request(name, (direction,), (), channels if direction == "a2b" else channels[::-1], {"direction": direction}, {})
+    direction = options.direction or told.directions[0]
+    require(direction in told.directions, f"this {name} run translates {told.directions[0]} only: leave out --direction {direction}, or train a run for it")
+    channels = told.sides if direction == "a2b" else told.sides[::-1]
+    return Request(name, (direction,), (), channels, {"direction": direction}, {})
 
 
 def translate_all(model: Model, items: Sequence[Item], options: Options, outcome: Outcome) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from experiments import evaluate, runs
 from experiments.attribute_targets import targets
 from jaxgan.errors import DataError, require
+from jaxgan.family import conditioning
 from jaxgan.metrics.real import drawn
 
 CHUNK = 16
@@ -133,11 +134,6 @@ def _of_255(images: np.ndarray) -> np.ndarray:
     return images if images.dtype == np.uint8 else images.astype(np.float32) / 257
 
 
-def directions(config: Any) -> tuple[str, ...]:
-    """The ways a model translates."""
-    return (config.direction,) if hasattr(config, "direction") else ("a2b", "b2a")
-
-
 def table(scores: dict[str, Score], direction: str, held_out: Any) -> str:
     """The errors as text, the model's L1 and RMS also as shares of each baseline's."""
     ours = scores["this model"]
@@ -159,17 +155,18 @@ def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, r
     """
     from jaxgan import data
 
-    if hasattr(config, "attributes"):
+    told = conditioning(family, config)
+    if told.kind == "attributes":
         yield from _report_inks(family, config, state, spec, split, resize)
         return
 
     def opened(part: str) -> Any:
-        return data.open(spec, image_size=tuple(config.image_size), channels=(config.channels_a, config.channels_b), split=part, resize=resize)
+        return data.open(spec, image_size=tuple(config.image_size), channels=told.sides, split=part, resize=resize)
 
     held_out, train = opened(split), opened("train")
     if held_out.independent or "a" not in held_out.arrays:
         raise DataError(f"{spec} has no pairs to compare translations with: use a paired: source")
-    for direction in directions(config):
+    for direction in told.directions:
         scores = score(family, config, state, train, held_out, direction)
         yield table(scores, direction, held_out), scores
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import require
+from jaxgan.family import Conditioning, Family, conditioning
 from jaxgan.nn.labels import rows
 from jaxgan.state import Batch, PyTree, State
 
@@ -23,26 +23,32 @@ BatchSpec = Callable[[Any, int], dict[str, jax.ShapeDtypeStruct]]
 Init = Callable[[Any, jax.Array], State]
 
 
-def begin(config: Any, state: State, batch: Batch, of: type, init: Init, batch_spec: BatchSpec) -> Batch:
+class Contract(NamedTuple):
+    """The parts of a family that its arguments are checked against."""
+
+    config: type
+    init: Init
+    batch_spec: BatchSpec
+    conditioning: Callable[[Any], Conditioning]
+
+
+def begin(contract: Contract, config: Any, state: State, batch: Batch) -> Batch:
     """Return the batch as `batch_spec` wants it, once config, state and batch are known to fit.
 
     Images of float16 and bfloat16 become float32, integers int32; keys that `batch_spec` does not name
     are left out. Labels out of range are refused where they are concrete; in a traced step they make the
     loss NaN: layouts here, through their images, all others where networks read them.
 
-    Args:
-      of: the family's Config.
-      init, batch_spec: the family's.
-
     Raises ValueError in one sentence for a config of another family, a state of another config, and a
     batch that `check_batch` refuses.
     """
-    check_config(config, of)
-    check_state(init, config, state)
-    return _poisoned(config, _checked(batch_spec, config, batch))
+    check_config(config, contract.config)
+    check_state(contract.init, config, state)
+    told = contract.conditioning(config)
+    return _poisoned(told, _checked(contract.batch_spec, config, told, batch))
 
 
-def check_batch(family: ModuleType, config: Any, batch: Batch) -> Batch:
+def check_batch(family: Family, config: Any, batch: Batch) -> Batch:
     """Return `batch` cast to the dtypes of `family.batch_spec`, without further keys, if it fits.
 
     Looks at shapes and dtypes, so takes arrays, tracers and `jax.ShapeDtypeStruct`s alike. The number
@@ -53,7 +59,7 @@ def check_batch(family: ModuleType, config: Any, batch: Batch) -> Batch:
     do not split; concrete labels out of range.
     """
     check_config(config, family.Config)
-    return _checked(family.batch_spec, config, batch)
+    return _checked(family.batch_spec, config, conditioning(family, config), batch)
 
 
 def check_config(config: Any, of: type) -> None:
@@ -69,14 +75,14 @@ def _family(cls: type) -> str:
 # ------------------------------------------------------------------------------------------ batches
 
 
-def _checked(batch_spec: BatchSpec, config: Any, batch: Batch) -> Batch:
+def _checked(batch_spec: BatchSpec, config: Any, told: Conditioning, batch: Batch) -> Batch:
     one = batch_spec(config, 1)
     require(isinstance(batch, Mapping), f"a batch must be a dict of {', '.join(one)}, got {type(batch).__name__}")
     missing = [name for name in one if name not in batch]
     require(not missing, f"the batch lacks {', '.join(missing)}: it needs {', '.join(one)}, got {', '.join(batch) or 'nothing'}")
     count = _count(one, batch)
     wanted = batch_spec(config, count // next(iter(one.values())).shape[0])
-    ranges = label_ranges(config)
+    ranges = label_ranges(told)
     return {name: _entry(name, batch[name], leaf, ranges.get(name)) for name, leaf in wanted.items()}
 
 
@@ -120,22 +126,24 @@ def _dtype(array: Any) -> Any:
     return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
 
 
-def label_ranges(config: Any) -> dict[str, int]:
+def label_ranges(told: Conditioning) -> dict[str, int]:
     """Return, for each entry of a batch that numbers things, how many there are; it counts from 0."""
     ranges = {}
-    if classes := getattr(config, "classes", 0):
-        ranges = {"label": classes, "layout": classes + 1}  # the last of a layout is unknown
-    if known := getattr(config, "known", ()):
-        ranges["set"] = len(known)
+    if told.kind == "class":
+        ranges["label"] = told.classes
+    if told.kind == "layout":
+        ranges["layout"] = told.classes + 1  # the last is unknown
+    if told.known:
+        ranges["set"] = len(told.known)
     return ranges
 
 
-def _poisoned(config: Any, batch: Batch) -> Batch:
+def _poisoned(told: Conditioning, batch: Batch) -> Batch:
     """Return the batch with NaN for the images of examples whose traced layouts are out of range."""
     layout = batch.get("layout")
     if not isinstance(layout, jax.core.Tracer):
         return batch
-    inside = ((layout >= 0) & (layout < label_ranges(config)["layout"])).all(axis=(1, 2))
+    inside = ((layout >= 0) & (layout < label_ranges(told)["layout"])).all(axis=(1, 2))
     zero_or_nan = rows(jnp.zeros(1, jnp.float32), jnp.where(inside, jnp.int32(0), jnp.int32(1)))
     return {**batch, "image": batch["image"] + zero_or_nan[:, None, None, None]}
 
@@ -209,10 +217,10 @@ def check_state(init: Init, config: Any, state: State, parts: tuple[str, ...] = 
         require(not difference, f"the state does not fit this {family}.Config ({part}{difference}): {remedy}")
 
 
-def check_sampler(config: Any, state: State, of: type, init: Init) -> None:
-    """Raise ValueError unless `config` is an `of` and the averaged networks in `state` are its own."""
-    check_config(config, of)
-    check_state(init, config, state, ("ema",))
+def check_sampler(contract: Contract, config: Any, state: State) -> None:
+    """Raise ValueError unless `config` is the family's and the averaged networks in `state` are its own."""
+    check_config(config, contract.config)
+    check_state(contract.init, config, state, ("ema",))
 
 
 @functools.lru_cache(maxsize=256)

@@ -33,6 +33,7 @@ import numpy as np
 from jaxgan import checkpoint, integrity, naming
 from jaxgan.config_io import to_dict
 from jaxgan.errors import RunError, require
+from jaxgan.family import Generates, Styled, Translates, conditioning, short_name
 from jaxgan.images import write_whole
 from jaxgan.naming import Names
 from jaxgan.state import State
@@ -73,7 +74,7 @@ def program(
 ) -> Program:
     """What a family's generator or translator computes, as a function of arrays.
 
-    A family that samples must have `generate(config, state, latents, ...)` or `decode(config, state, latents)`.
+    A family that samples must have `generate(config, state, latents, ...)`.
 
     Args:
       direction: of a translator that has two, "a2b" (None) or "b2a".
@@ -82,25 +83,24 @@ def program(
 
     Raises ValueError: an option that the family has no use for, or that does not fit.
     """
-    name = family.__name__.rsplit(".", 1)[-1]
-    if hasattr(family, "translate"):
+    name = short_name(family)
+    if isinstance(family, Translates):
         require(noise is None, f"{name} has no noise to choose: leave noise out")
         return _translator(family, config, direction, image_size or config.image_size)
-    makes = hasattr(family, "generate") or hasattr(family, "decode")
-    require(makes, f"{name} cannot be exported: its module needs generate(config, state, latents), or translate(config, state, images)")
+    require(isinstance(family, Generates), f"{name} cannot be exported: its module needs generate(config, state, latents), or translate(config, state, images)")
     require(direction is None and image_size is None, f"{name} draws images of one size from noise: leave direction and image size out")
-    styled = hasattr(family, "mix")
+    styled = isinstance(family, Styled)
     require(noise is None or styled, f"{name} has no noise to choose: leave noise out")
     return _generator(family, config, (noise or "random") if styled else None)
 
 
 def _generator(family: ModuleType, config: Any, noise: str | None) -> Program:
-    make = getattr(family, "generate", None) or family.decode
-    uniform = getattr(config, "latent", "normal") == "uniform"
-    low, high = family.UNIFORM if uniform else (None, None)
+    make, told = family.generate, conditioning(family, config)
+    uniform = told.latent_range is not None
+    low, high = told.latent_range or (None, None)
     inputs = {"latents": Input((config.latent_size,), "float32", low, high, "uniform in this range" if uniform else "standard normal")}
-    if getattr(config, "classes", 0):
-        inputs["labels"] = Input((), "int32", 0, config.classes - 1, "numbers of classes, whose names are in `names`")
+    if told.classes:
+        inputs["labels"] = Input((), "int32", 0, told.classes - 1, "numbers of classes, whose names are in `names`")
     if noise is not None:
         inputs["truncation"] = Input((), "float32", 0.0, None, "how far styles go from their mean: 1 all the way, 0.7 usual for pictures")
     if noise == "random":
@@ -121,7 +121,7 @@ def _generator(family: ModuleType, config: Any, noise: str | None) -> Program:
 def _translator(family: ModuleType, config: Any, direction: str | None, size: tuple[int, int]) -> Program:
     require(len(size) == 2 and min(size) > 0, f"image size must be (height, width), got {size}")
     inputs, fixed, names = _conditions(family, config, direction, tuple(size))
-    if getattr(config, "translation_dropout", False) and getattr(config, "dropout", 1.0):
+    if conditioning(family, config).random_translation:
         inputs["seeds"] = Input((2,), "uint32", 0, 2**32 - 1, f"{SEEDS} dropout")
 
     def one(ema: Any, arrays: Arrays) -> jax.Array:
@@ -137,25 +137,26 @@ def _translator(family: ModuleType, config: Any, direction: str | None, size: tu
 
 def _conditions(family: ModuleType, config: Any, direction: str | None, size: tuple[int, ...]) -> tuple[dict[str, Input], dict[str, Any], dict[str, str]]:
     """What is translated: the inputs; settings of `translate`; and by input, its parameter there, "" for the first."""
-    if hasattr(config, "channels_a"):
-        way = direction or getattr(config, "direction", "a2b")
-        channels = config.channels_a if way == "a2b" else config.channels_b
+    told = conditioning(family, config)
+    if told.kind == "sides":
+        way = direction or told.directions[0]
+        channels = told.sides["ab".index(way[0])]
         return {"images": _pixels((*size, channels))}, {"direction": way}, {"images": ""}
-    require(direction is None, f"{family.__name__.rsplit('.', 1)[-1]} has one way to translate: leave direction out")
-    if hasattr(config, "attributes"):
-        count, columns = len(config.attributes), ", ".join(config.attributes)
+    require(direction is None, f"{short_name(family)} has one way to translate: leave direction out")
+    if told.kind == "attributes":
+        count, columns = len(told.attributes), ", ".join(told.attributes)
         inputs = {"images": _pixels((*size, config.channels))}
         inputs["attributes"] = Input((count,), "float32", 0.0, 1.0, f"0 or 1, what the result is to show; columns {columns}")
-        if not config.known:
+        if not told.known:
             return inputs, {}, {"images": "", "attributes": "attributes"}
-        inputs["sets"] = Input((), "int32", 0, len(config.known) - 1, "the data set whose attributes are meant")
+        inputs["sets"] = Input((), "int32", 0, len(told.known) - 1, "the data set whose attributes are meant")
         return inputs, {}, {"images": "", "attributes": "attributes", "sets": "sets"}
-    last = config.classes - (not config.unknown)
-    inputs = {"layouts": Input(size, "int32", 0, last, "the class of each pixel" + f"; {last} is unknown" * bool(config.unknown))}
-    if config.instance_edges:
+    last = told.classes - (not told.unknown)
+    inputs = {"layouts": Input(size, "int32", 0, last, "the class of each pixel" + f"; {last} is unknown" * told.unknown)}
+    if told.instances:
         inputs["instances"] = Input(size, "int32", 0, None, "a number for each thing, at all of its pixels")
-    if config.encoder:
-        inputs["styles"] = Input((config.style_size,), "float32", None, None, "standard normal, or what encode_style gives")
+    if told.style_size:
+        inputs["styles"] = Input((told.style_size,), "float32", None, None, "standard normal, or what encode_style gives")
     return inputs, {}, {name: parameter for name, parameter in SPADE_PARAMETERS.items() if name in inputs}
 
 

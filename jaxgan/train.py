@@ -23,6 +23,7 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.config_io import to_dict
 from jaxgan.data import naming as data_naming
 from jaxgan.errors import DataError, NonFiniteError, RunError, require, require_choice, require_seed
+from jaxgan.family import conditioning, short_name
 from jaxgan.log import Log
 from jaxgan.loop import Loop, Plan, Session, say
 from jaxgan.notes import of_learning_rates
@@ -74,8 +75,8 @@ def run(
     (same versions, device kind and count, CPU threads: environment.json).
 
     Args:
-      family, config: a family's module, or any module with the same functions, and its Config. A module with PAIRED = True refuses data whose
-        arrays do not belong together; one with PAIRED = False takes each in an order of its own, also where they do.
+      family, config: a family's module, or any module with the same functions, and its Config. Of two sides, one whose
+        `conditioning` says `paired` refuses data whose arrays do not belong together; others take each in an order of its own.
       dataset: from `jaxgan.data.open`, or a spec for it, opened at the config's size.
       images: real images to train on, over all devices and sessions; a multiple of one call, which is steps_per_call x (images of a step).
       batch_size: images of one critic turn, over all devices.
@@ -123,14 +124,13 @@ def run(
     held_out = evaluation.held_out_of(dataset) if every and named and held_out is None else held_out
     if held_out is not None:
         held_out = data_naming.matched(held_out[0], data_naming.names_of(dataset, spec), "the training data"), held_out[1]
-    paired = getattr(family, "PAIRED", None)
-    told = {name: getattr(config, name) for name in ("attributes", "groups", "known", "unknown") if hasattr(config, name)}
-    data.check(dataset, spec, classes=getattr(config, "classes", None) or None, crop=augment.crop, paired=paired is True, **told)
+    told = conditioning(family, config)
+    data.check(dataset, spec, told, crop=augment.crop)
     for remark in data.remarks(dataset, spec):
         say(remark)
-    if unused := data_naming.unused_classes(dataset, family.__name__.rpartition(".")[2], config, spec):
+    if unused := data_naming.unused_classes(dataset, short_name(family), config, spec):
         say(unused)
-    if paired is False:
+    if told.kind == "sides" and not told.paired:  # each side in an order of its own, also where they belong together
         dataset = dataclasses.replace(dataset, independent=True)
     jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
     judged = evaluation.plan(family, config, dataset, every, samples=evaluate_samples, held_out=held_out, **options) if every else None

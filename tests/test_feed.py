@@ -13,6 +13,7 @@ import pytest
 from jaxgan import data, train
 from jaxgan.data import Augment, order
 from jaxgan.errors import DataError
+from jaxgan.family import Conditioning
 from jaxgan.feed import PREVIEW_EXAMPLES, Feed, program
 from jaxgan.parallel import data_mesh
 from jaxgan.state import State
@@ -189,14 +190,14 @@ def test_a_spec_is_opened_as_the_family_wants_it_plus_the_margin(kind):
     opened = train._open(f"{kind}:digits", two_sided_spec(), crop=2)
     assert [opened.arrays[name].shape[1:] for name in "ab"] == [(6, 6, 1), (6, 6, 3)]
     assert opened.independent == (kind == "unpaired")
-    data.check(opened, two_sided_spec(), crop=2, paired=kind == "paired")
+    data.check(opened, two_sided_spec(), Conditioning("sides", paired=kind == "paired"), crop=2)
     grey = train._open(f"{kind}:digits", two_sided_spec() | {"b": two_sided_spec()["a"]}, crop=0)
     assert [grey.arrays[name].shape[1:] for name in "ab"] == [(4, 4, 1), (4, 4, 1)]
 
 
 def test_families_of_pairs_refuse_independent_arrays(tmp_path):
     family = two_sided_family()
-    family.PAIRED = True
+    family.conditioning = lambda config: Conditioning("sides", paired=True)
     with pytest.raises(DataError, match="10 images A and 7 images B that are no pairs"):
         train.run(family, tiny_family.Config(), two_sides(), tmp_path / "run", images=8, batch_size=8, devices=1)
     assert not (tmp_path / "run").exists()

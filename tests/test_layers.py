@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.families_under_test import CASES
 
-GROUND = ("errors", "settings", "state", "update", "losses", "pool", "augment", "optim")
+GROUND = ("errors", "settings", "state", "update", "losses", "pool", "augment", "optim", "family")
 FLOORS = (*((name, 0) for name in GROUND), ("nn", 1), ("checks", 1), ("networks", 2), ("convert", 3), ("families", 4))
 TOOLS = {"experiments": 6, "benchmarks": 7}
 FILES = sorted(path for folder in ("jaxgan", *TOOLS) for path in (ROOT / folder).rglob("*.py"))

@@ -25,7 +25,7 @@ class AdversarialGame:
 
     def draw(self, count: int) -> Tensors:
         """latents [count, Z]."""
-        uniform = getattr(self.config, "latent", "normal") == "uniform"
+        uniform = vars(self.config).get("latent") == "uniform"
         return {"latents": (torch.rand if uniform else torch.randn)(count, self.config.latent_size, device=self.options.device)}
 
     def step(self, batch: Tensors, draws: Tensors | None = None) -> Tensors:

@@ -19,7 +19,7 @@ def _generator(config: Any, inputs: int, outputs: int) -> nn.Module:
     network: nn.Module
     if config.generator == "unet":
         depth = config.depth or _halvings(config.image_size)
-        dropped = range(3) if getattr(config, "dropout_layers", "paper") == "paper" else range(1, depth - 4)
+        dropped = range(3) if vars(config).get("dropout_layers", "paper") == "paper" else range(1, depth - 4)
         network = UNet(inputs, outputs, config.generator_width, depth, config.norm, config.dropout, dropped)
     else:
         blocks = config.blocks or (9 if min(config.image_size) >= 256 else 6)
@@ -46,7 +46,8 @@ class Pix2PixGame:
 
     def __init__(self, config: Any, options: Options):
         self.config, self.options = config, options
-        source, target = (getattr(config, f"channels_{domain}") for domain in (config.direction[0], config.direction[-1]))
+        channels = {"a": config.channels_a, "b": config.channels_b}
+        source, target = channels[config.direction[0]], channels[config.direction[-1]]
         self.generator = place(_generator(config, source, target), options)
         self.discriminator = place(_critic(config, source + target), options)
         self.networks = {"generator": {"g": self.generator}, "discriminator": {"d": self.discriminator}}

@@ -10,6 +10,7 @@ import numpy as np
 from jaxgan.data.dataset import Dataset
 from jaxgan.data.source import Groups
 from jaxgan.errors import DataError
+from jaxgan.family import Conditioning
 
 _NOUNS = {"image": "images", "a": "images A", "b": "images B", "layout": "label maps", "instance": "instance maps", "attributes": "attributes"}
 _REMEDIES = {
@@ -26,26 +27,18 @@ _REMEDIES = {
 def check(
     dataset: Dataset,
     spec: Mapping[str, jax.ShapeDtypeStruct],
+    told: Conditioning | None = None,
     *,
-    classes: int | None = None,
     crop: int = 0,
-    paired: bool = False,
-    attributes: tuple[str, ...] | None = None,
-    groups: Groups = (),
-    known: tuple[tuple[bool, ...], ...] = (),
-    unknown: bool | None = None,
 ) -> None:
     """Raise DataError, in one sentence with the remedy, unless `dataset` can make the batches that `spec` describes.
 
     Args:
       spec: a family's `batch_spec(config, batch_size)`; the leading axis is the batch and does not count. Images come as uint8 or uint16 and
         are normalised later.
-      classes: how many classes the family was configured with; None: labels and ids are not compared.
+      told: `conditioning(family, config)`: labels, attributes, ids and whether the two sides belong together are compared with it; None: they are not.
+        Exclusive data may well be taken for binary, not the other way.
       crop: images may be larger by this margin, to be cut (`Augment.crop`).
-      paired: row i of every array must show the same, so that independent arrays do not fit.
-      attributes: names of the attributes that the family was configured with, in order; None: attributes and sets are not compared.
-      groups, known: what the family was configured with besides, as in `Dataset`. Exclusive data may well be taken for binary, not the other way.
-      unknown: whether the family was configured for pixels of unknown class; None: not asked.
     """
     for name, wanted in spec.items():
         if name not in dataset.arrays:
@@ -63,13 +56,14 @@ def check(
             )
         elif have != want:
             raise DataError(f"{dataset.name} has {name} of shape {list(have)} per example, but the family is configured for {list(want)}")
-    if "attributes" in spec and attributes is not None:
-        _check_attributes(dataset, attributes, groups, known)
-    _check_lengths(dataset, spec, paired)
-    if "label" in spec and classes is not None:
-        _check_labels(dataset, classes)
-    if "layout" in spec and classes is not None:
-        _check_maps(dataset, classes, unknown)
+    told = told or Conditioning()
+    if "attributes" in spec and told.kind == "attributes":
+        _check_attributes(dataset, told.attributes, told.groups, told.known)
+    _check_lengths(dataset, spec, told.paired)
+    if "label" in spec and told.kind == "class":
+        _check_labels(dataset, told.classes)
+    if "layout" in spec and told.kind == "layout":
+        _check_maps(dataset, told.classes, told.unknown)
 
 
 def remarks(dataset: Dataset, wanted: Collection[str] = ("label", "attributes")) -> list[str]:
@@ -162,11 +156,11 @@ def _check_labels(dataset: Dataset, classes: int) -> None:
         )
 
 
-def _check_maps(dataset: Dataset, classes: int, unknown: bool | None) -> None:
+def _check_maps(dataset: Dataset, classes: int, unknown: bool) -> None:
     if dataset.class_count != classes:
         raise DataError(
             f"{dataset.name} has label maps of {dataset.class_count} classes, but the family is configured for {classes}: "
             f"configure it with classes={dataset.class_count}, or open the data with ?classes={classes}"
         )
-    if unknown is False and dataset.unknown:
+    if not unknown and dataset.unknown:
         raise DataError(f"{dataset.name} has pixels of unknown class, but the family is configured without: configure it with unknown=True")

@@ -24,7 +24,7 @@ def unused_classes(dataset: Dataset, family: str, config: Any, spec: Mapping[str
     if set(spec) != {"image"} or "label" not in dataset.arrays or len(dataset.classes) < 2:
         return ""
     count = len(dataset.classes)
-    remedy = f"set classes={count} (--config.classes {count}) to learn them" if hasattr(config, "classes") else "families with labels, such as cgan, learn them"
+    remedy = f"set classes={count} (--config.classes {count}) to learn them" if "classes" in vars(config) else "families with labels, such as cgan, learn them"
     return f"{dataset.name} has {count} classes ({listed(dataset.classes)}), which this {family} ignores: {remedy}"
 
 

@@ -7,6 +7,7 @@ Batches: see `batch_spec`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,11 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
-from jaxgan.families.adversarial import Draws, Game, batch_spec
+from jaxgan.families.adversarial import Draws, Game
+from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
 from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.family import Conditioning
 from jaxgan.networks.acgan import ACGANDiscriminator, ACGANGenerator, halvings_to_base
 from jaxgan.networks.dcgan import halvings
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -27,7 +30,7 @@ from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,10 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     else:
         generator = ResNetGenerator(shape, config.generator_widths[0], axis_name=axis_name, **options)
         discriminator = ResNetDiscriminator(config.discriminator_widths[0], class_head=True, spectral_norm=spectral_norm, **options)
-    return Game(generator, discriminator, *_losses(config, axis_name))
+    return Game(generator, discriminator, *_losses(config, axis_name), config.classes)
 
 
-def _losses(config: Config, axis_name: str | None):
+def _losses(config: Config, axis_name: str | None) -> tuple[Callable[..., tuple[jax.Array, Metrics]], Callable[..., tuple[jax.Array, Metrics]]]:
     """The adversarial losses plus the class losses of section 4: L_S and L_C. One softmax, in the cross-entropy."""
     adversarial_d, adversarial_g = adversarial.adversarial_losses(config, axis_name)
 
@@ -132,6 +135,11 @@ def _losses(config: Config, axis_name: str | None):
     return discriminator_loss, generator_loss
 
 
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning("class", config.classes)
+
+
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(acgan.init, static_argnums=0)`. Does not consume `key`."""
     return adversarial.init_state(game(config), config, key)
@@ -146,7 +154,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
     Source: Odena et al. 2016, section 4. Deviation: generated images have the real batch's classes, not classes drawn uniformly.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -159,7 +167,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
 
 
@@ -168,7 +176,7 @@ def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array
 
     `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.images_of(game(config), config, state, latents, labels)
 
 
@@ -179,5 +187,9 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1], a column for each of the first ten classes; the batch is not used."""
-    check_sampler(config, state, Config, init)
-    return adversarial.preview_grid(sample, config, state, key)
+    check_sampler(CONTRACT, config, state)
+    return adversarial.preview_grid(sample, config, state, key, config.classes)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

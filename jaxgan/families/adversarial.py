@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
-from jaxgan.checks import check_labels, label_ranges
+from jaxgan.checks import check_labels
 from jaxgan.errors import require, require_choice
 from jaxgan.families.stabilisers import Stabilisers, adapted, augmentation, is_on, new_strengths, noise_level, penalties, sign_metric, strengths
 from jaxgan.nn.regularise import add_noise
@@ -46,12 +46,14 @@ class Game(NamedTuple):
     discriminator: module (images, labels, keys, train=) -> `Judgement`.
     discriminator_loss: (judgement of real, judgement of fake, real labels, fake labels) -> float32 [], metrics.
     generator_loss: (judgement of fake, judgement of real or None, fake labels) -> float32 [], metrics. None unless the loss is relativistic.
+    classes: number of classes both networks are told; 0 for none.
     """
 
     generator: nn.Module
     discriminator: nn.Module
     discriminator_loss: Callable[..., tuple[jax.Array, Metrics]]
     generator_loss: Callable[..., tuple[jax.Array, Metrics]]
+    classes: int = 0
 
 
 # ------------------------------------------------------------------------------------------------------------------ settings
@@ -79,12 +81,17 @@ def image_shape(config: Any) -> tuple[int, int, int]:
 
 
 def batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`image`: float32 [n * B, H, W, C] in [-1, 1]; `label`: int32 [n * B] in [0, classes) if the family has classes. n: critic steps."""
+    """`image`: float32 [n * B, H, W, C] in [-1, 1]. n: critic steps."""
     count = config.stabilisers.critic_steps * batch_size
-    spec = {"image": jax.ShapeDtypeStruct((count, *image_shape(config)), jnp.float32)}
-    if getattr(config, "classes", 0):
-        spec["label"] = jax.ShapeDtypeStruct((count,), jnp.int32)
-    return spec
+    return {"image": jax.ShapeDtypeStruct((count, *image_shape(config)), jnp.float32)}
+
+
+def labelled_batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """`image`: float32 [n * B, H, W, C] in [-1, 1]; with classes `label`: int32 [n * B] in [0, classes). n: critic steps."""
+    images = batch_spec(config, batch_size)
+    if not config.classes:
+        return images
+    return images | {"label": jax.ShapeDtypeStruct(images["image"].shape[:1], jnp.int32)}
 
 
 # ------------------------------------------------------------------------------------------------------------------- the game
@@ -117,7 +124,8 @@ def init_state(game: Game, config: Any, key: jax.Array) -> State:
     players = {"generator": player(generator, config.generator_optimizer), "discriminator": player(discriminator, config.discriminator_optimizer)}
     extra: PyTree = new_strengths(config.stabilisers, ("d",))
     if config.stabilisers.pool_size:
-        example = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for name, leaf in batch_spec(config, 1).items()}
+        spec = labelled_batch_spec(config, 1) if game.classes else batch_spec(config, 1)
+        example = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for name, leaf in spec.items()}
         extra["pool"] = pool.create(config.stabilisers.pool_size, example)
     return State(jnp.int32(0), jnp.int32(0), players, generator, extra)
 
@@ -312,14 +320,13 @@ def images_of(game: Game, config: Any, state: State, latents: jax.Array, labels:
     """Images [B, H, W, C] in [-1, 1] of latents [B, Z] from the averaged generator. Raises ValueError for latents of another length."""
     fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
     require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
-    labels = check_labels(labels, latents.shape[0], label_ranges(config).get("label", 0))
+    labels = check_labels(labels, latents.shape[0], game.classes)
     images: Any = game.generator.apply(state.ema, latents, labels, train=False)
     return images
 
 
-def preview_grid(sample: Callable[..., jax.Array], config: Any, state: State, key: jax.Array) -> jax.Array:
+def preview_grid(sample: Callable[..., jax.Array], config: Any, state: State, key: jax.Array, classes: int) -> jax.Array:
     """Samples as a grid [8, columns, H, W, C]: eight columns, or one column for each of the first ten classes."""
-    classes = getattr(config, "classes", 0)
     columns = min(classes, 10) if classes else 8
     labels = {"labels": jnp.tile(jnp.arange(columns, dtype=jnp.int32), 8)} if classes else {}
     images = partial(sample, config, state, key, 8 * columns)(**labels)

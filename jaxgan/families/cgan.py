@@ -13,18 +13,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
-from jaxgan.families.adversarial import Draws, Game, batch_spec
+from jaxgan.families.adversarial import Draws, Game
+from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
 from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.family import Conditioning
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
 from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscriminator, MLPGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
 
 OFFICIAL_OPTIMIZER = Optimizer(
     "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=1_732_902, min_learning_rate=1e-6
@@ -104,7 +106,13 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     else:
         generator = DCGANGenerator(shape, config.width, axis_name=axis_name, **options)
         discriminator = DCGANDiscriminator(config.width, spectral_norm=spectral_norm, axis_name=axis_name, **options)
-    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name))
+    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name), config.classes)
+
+
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    uniform = UNIFORM if config.latent == "uniform" else None
+    return Conditioning("class", config.classes, latent_range=uniform)
 
 
 def init(config: Config, key: jax.Array) -> State:
@@ -121,7 +129,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
     Source: Mirza & Osindero 2014. Deviation: the generator's turn re-uses the latents of the last discriminator turn, and follows it.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
 
 
@@ -134,7 +142,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.sample_images(game(config), config, state, key, n, labels, first, _latent(config))
 
 
@@ -143,7 +151,7 @@ def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array
 
     `sample` draws the latents: image i's is of the distribution `latent` by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.images_of(game(config), config, state, latents, labels)
 
 
@@ -154,5 +162,9 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1], a column for each of the first ten classes; the batch is not used."""
-    check_sampler(config, state, Config, init)
-    return adversarial.preview_grid(sample, config, state, key)
+    check_sampler(CONTRACT, config, state)
+    return adversarial.preview_grid(sample, config, state, key, config.classes)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

@@ -20,20 +20,18 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.augment import Parts
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require, require_range
 from jaxgan.families import translation
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
+from jaxgan.family import Conditioning
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
 
-__all__ = ["PAIRED", "Config", "batch_spec", "improved", "init", "preview", "train_step", "translate"]
-
-PAIRED = False
-"""The loop takes a and b in orders of their own, even from data of pairs."""
+__all__ = ["Config", "batch_spec", "conditioning", "improved", "init", "preview", "train_step", "translate"]
 
 Images = dict[str, jax.Array]
 
@@ -135,6 +133,16 @@ def _has_cycle_critics(config: Config) -> bool:
     return is_on(config.cycle_critic) or is_on(config.cycle_critic_features)
 
 
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning(
+        "sides",
+        sides=(config.channels_a, config.channels_b),
+        directions=("a2b", "b2a"),
+        random_translation=config.translation_dropout and is_on(config.dropout),
+    )
+
+
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(cyclegan.init, static_argnums=0)`. Does not consume `key`."""
     key, channels = stream_key(key, "init"), {"a": config.channels_a, "b": config.channels_b}
@@ -166,7 +174,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     identity loss also where the paper has none, between photographs). Deviations: no bias in front of an instance norm, which would remove it;
     the learning rate reaches zero at the very end of its decay, not one epoch later.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, translation.draw(state, key, batch["a"].shape[0], axis_name), axis_name)
 
 
@@ -318,7 +326,7 @@ def translate(
     Raises:
       ValueError: an unknown direction, or images of other channels than the source domain's.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     source, _ = domains(direction)
     count = config.channels_a if source == "a" else config.channels_b
     require(images.shape[-1] == count, f"images of {count} channels are needed for {direction}, got shape {images.shape}")
@@ -331,10 +339,14 @@ def translate(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 6, H, W, C] in [-1, 1] of the batch's first examples (at most 8): A, its translation, A reconstructed; B and the same."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     columns = []
     for direction, images in zip(("a2b", "b2a"), translation.preview_batch(batch), strict=True):
         there = translate(config, state, images, direction=direction, key=stream_key(key, direction))
         back = translate(config, state, there, direction=direction[::-1], key=stream_key(key, f"{direction} back"))
         columns += [images, there, back]
     return translation.side_by_side(columns)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

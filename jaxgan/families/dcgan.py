@@ -13,18 +13,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
-from jaxgan.families.adversarial import Draws, Game, batch_spec
+from jaxgan.families.adversarial import Draws, Game
+from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
 from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.family import Conditioning
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "sngan", "train_step", "wgan_gp"]
+__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "sngan", "train_step", "wgan_gp"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,12 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     else:
         generator = ResNetGenerator(shape, config.generator_width, axis_name=axis_name, **options)
         discriminator = ResNetDiscriminator(config.discriminator_width, pool=config.pool, spectral_norm=spectral_norm, **options)
-    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name))
+    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name), config.classes)
+
+
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning("class" if config.classes else "none", config.classes)
 
 
 def init(config: Config, key: jax.Array) -> State:
@@ -117,7 +124,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Radford et al. 2015 as in pytorch/examples dcgan (real and generated images in separate passes, the generator's turn on the same
     generated images); Gulrajani et al. 2017 and Miyato et al. 2018 for "resnet". Deviation: none.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -130,7 +137,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
 
 
@@ -140,7 +147,7 @@ def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array
     `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length,
     and labels missing or out of place.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.images_of(game(config), config, state, latents, labels)
 
 
@@ -151,5 +158,9 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1]: 8 columns, or one for each of the first ten classes; the batch is not used."""
-    check_sampler(config, state, Config, init)
-    return adversarial.preview_grid(sample, config, state, key)
+    check_sampler(CONTRACT, config, state)
+    return adversarial.preview_grid(sample, config, state, key, config.classes)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

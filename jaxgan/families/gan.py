@@ -14,17 +14,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require_range
 from jaxgan.families import adversarial
 from jaxgan.families.adversarial import Draws, Game, batch_spec
 from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.family import Conditioning
 from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscriminator, MLPGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
+__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
 
 OFFICIAL_OPTIMIZER = Optimizer(
     "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=17_328_714, min_learning_rate=1e-6
@@ -94,6 +95,11 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name))
 
 
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning(latent_range=UNIFORM if config.latent == "uniform" else None)
+
+
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(gan.init, static_argnums=0)`. Does not consume `key`."""
     return adversarial.init_state(game(config), config, key)
@@ -109,7 +115,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Goodfellow et al. 2014, algorithm 1, with the non-saturating loss of its code. Deviation: the generator's turn re-uses the latents
     of the last discriminator turn, and follows it (the code steps both at once).
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
 
 
@@ -119,7 +125,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
 def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] from the averaged generator. Image i uses `fold_in(key, first + i)`, so chunks change nothing."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.sample_images(game(config), config, state, key, n, None, first, _latent(config))
 
 
@@ -128,7 +134,7 @@ def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:
 
     `sample` draws the latents: image i's is of the distribution `latent` by `fold_in(key, first + i)`. Raises ValueError for latents of another length.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     return adversarial.images_of(game(config), config, state, latents, None)
 
 
@@ -139,5 +145,9 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """An 8 x 8 grid [8, 8, H, W, C] of samples in [-1, 1]; the batch is not used."""
-    check_sampler(config, state, Config, init)
-    return adversarial.preview_grid(sample, config, state, key)
+    check_sampler(CONTRACT, config, state)
+    return adversarial.preview_grid(sample, config, state, key, 0)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

@@ -17,21 +17,19 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.augment import Parts
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require, require_range
 from jaxgan.families import translation
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws, batch_spec, domains
+from jaxgan.family import Conditioning
 from jaxgan.nn.channels import beside
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
 
-__all__ = ["PAIRED", "Config", "batch_spec", "init", "preview", "train_step", "translate"]
-
-PAIRED = True
-"""The loop refuses data whose a and b do not belong together."""
+__all__ = ["Config", "batch_spec", "conditioning", "init", "preview", "train_step", "translate"]
 
 
 @dataclass(frozen=True)
@@ -99,13 +97,24 @@ class Config:
 def _networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
     """Generator and discriminator; batch statistics are averaged over `axis_name`."""
     _, target = _channels(config)
-    return translation.generator(config, target, axis_name), translation.discriminator(config, axis_name)
+    return translation.generator(config, target, axis_name, config.dropout_layers), translation.discriminator(config, axis_name)
 
 
 def _channels(config: Config) -> tuple[int, int]:
     """Channels of the source and of the target."""
     channels = (config.channels_a, config.channels_b)
     return channels if config.direction == "a2b" else channels[::-1]
+
+
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning(
+        "sides",
+        sides=(config.channels_a, config.channels_b),
+        directions=(config.direction,),
+        paired=True,
+        random_translation=config.translation_dropout,
+    )
 
 
 def init(config: Config, key: jax.Array) -> State:
@@ -132,7 +141,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Isola et al. 2017, section 3, in the order and with the halved discriminator loss of junyanz/pytorch-CycleGAN-and-pix2pix. The
     translation is computed once: its backward pass waits until the discriminator has moved. Deviation: no bias in front of a norm.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, translation.draw(state, key, batch["a"].shape[0], axis_name), axis_name)
 
 
@@ -209,7 +218,7 @@ def translate(
     Raises:
       ValueError: the other direction, or images of other channels than the source domain's.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     require(direction in (None, config.direction), f"this model translates {config.direction} only, not {direction}")
     source, _ = _channels(config)
     require(images.shape[-1] == source, f"images of {source} channels are needed, got shape {images.shape}")
@@ -222,7 +231,11 @@ def translate(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 3, H, W, C] in [-1, 1] of the batch's first examples (at most 8): what is given, the translation, the true image."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     pair = dict(zip("ab", translation.preview_batch(batch), strict=True))
     source, target = domains(config.direction)
     return translation.side_by_side([pair[source], translate(config, state, pair[source], key=key), pair[target]])
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
-from jaxgan.checks import begin, check_range, check_sampler
+from jaxgan.checks import Contract, begin, check_range, check_sampler
 from jaxgan.convert import vgg_weights
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import layouts as maps
@@ -27,6 +27,7 @@ from jaxgan.families import translation
 from jaxgan.families.spade_losses import augmented, critic_loss, feature_matching, judge, kl_divergence, mean_over_scales, perceptual
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws
+from jaxgan.family import Conditioning
 from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.networks.vgg import LEAST, VGGFeatures
 from jaxgan.optim import Optimizer
@@ -34,7 +35,7 @@ from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, uniform, update
 
-__all__ = ["Config", "batch_spec", "encode_style", "init", "preview", "train_step", "translate"]
+__all__ = ["Config", "batch_spec", "conditioning", "encode_style", "init", "preview", "train_step", "translate"]
 
 KL_EXAMPLES = 4
 """The reference sums the divergence over the batch of one GPU, which is this in its recipe; a mean times this does not depend on batch and devices."""
@@ -145,6 +146,17 @@ def _networks(config: Config, axis_name: str | None = None) -> tuple[SPADEGenera
     return generator, discriminator, StyleEncoder(config.style_size, config.generator_width, config.encoder_layers, dtype=dtype)
 
 
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning(
+        "layout",
+        config.classes,
+        unknown=config.unknown,
+        instances=config.instance_edges,
+        style_size=config.style_size if config.encoder else 0,
+    )
+
+
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(spade.init, static_argnums=0)`. Does not consume `key`.
 
@@ -186,7 +198,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
 
     Source: Park et al. 2019, section 3 and appendix A, in the order of NVlabs/SPADE. Deviation: the divergence of styles does not grow with the batch.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -297,7 +309,7 @@ def translate(
     Raises:
       ValueError: other shapes, instances missing or out of place, styles without `encoder` or of another length, a size that does not fit.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     check_range("layouts", layouts, config.classes + 1)
     layouts, instances = jnp.asarray(layouts), None if instances is None else jnp.asarray(instances)
     planes, symbols, (network, _, _) = maps.encoded(config, layouts, instances), maps.symbols(config, layouts, instances), _networks(config)
@@ -325,7 +337,7 @@ def encode_style(config: Config, state: State, images: jax.Array, *, key: jax.Ar
     Raises:
       ValueError: the config has no encoder, or images of other channels.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     require(config.encoder, "styles are encoded by a model that was trained with encoder=True")
     require(images.ndim == 4 and images.shape[-1] == config.channels, f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}")
     result: Any = _networks(config)[2].apply(translation.variables_of(state.ema, "e"), images, train=False)
@@ -340,9 +352,13 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
 
     With `encoder` the image made has the real one's style, and a fourth column, before the real one, has random styles.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     shown = {name: leaf[: translation.PREVIEW_ROWS] for name, leaf in batch.items()}
     image, layout, instance = shown["image"], shown["layout"], shown.get("instance")
     styles = [encode_style(config, state, image), None] if config.encoder else [None]
     made = [translate(config, state, layout, instances=instance if config.instance_edges else None, style=style, key=key) for style in styles]
     return jnp.stack([maps.coloured(config, layout), *made, image], axis=1)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

@@ -21,20 +21,21 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
-from jaxgan.checks import begin, check_range, check_sampler, check_unit
+from jaxgan.checks import Contract, begin, check_range, check_sampler, check_unit
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import attributes as vectors
 from jaxgan.families import translation
 from jaxgan.families.attributes import target_domains
 from jaxgan.families.stabilisers import Stabilisers, augmentation, is_on, new_strengths, penalties, sign_metric, strengths
 from jaxgan.families.translation import Draws
+from jaxgan.family import Conditioning
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_streams, gather, local_part, moving_average, stream_key, uniform, update
 
-__all__ = ["Config", "batch_spec", "init", "preview", "target_domains", "train_step", "translate"]
+__all__ = ["Config", "batch_spec", "conditioning", "init", "preview", "target_domains", "train_step", "translate"]
 
 ADAM = Optimizer(learning_rate=1e-4)
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
@@ -123,6 +124,13 @@ def _networks(config: Config) -> tuple[StarGANGenerator, StarGANDiscriminator]:
     return StarGANGenerator(config.channels, config.generator_width, config.blocks, dtype), discriminator
 
 
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning(
+        "attributes", attributes=config.attributes, groups=config.groups, known=config.known
+    )
+
+
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(stargan.init, static_argnums=0)`. Does not consume `key`."""
     generator, discriminator = _networks(config)
@@ -153,7 +161,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     reference takes a batch of each in turn; the critic judges real and translated images in one pass, which gives the same, except that
     spectral norm's vectors are renewed once a step instead of twice.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, _draw(state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -318,7 +326,7 @@ def translate(
     Raises:
       ValueError: images of other channels, attributes of other columns, `sets` missing or out of place.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     require(images.ndim == 4 and images.shape[-1] == config.channels, f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}")
     check_unit("attributes", attributes)
     attributes, count = jnp.asarray(attributes, jnp.float32), len(config.attributes)
@@ -337,7 +345,7 @@ def translate(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 1 + K, H, W, C] in [-1, 1] of the batch's first examples (at most 8): the image, and its translation to every target domain."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     image, attributes, *rest = (batch[name][: translation.PREVIEW_ROWS] for name in ("image", "attributes", "set") if name in batch)
     _, targets, meant = zip(*target_domains(config, attributes, *rest), strict=True)
 
@@ -346,3 +354,7 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
 
     translated = jax.lax.map(one, (jnp.stack(targets), jnp.stack(meant) if rest else None))
     return jnp.concatenate([image[:, None], jnp.moveaxis(translated, 0, 1)], axis=1)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

@@ -21,12 +21,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
-from jaxgan.checks import begin, check_labels, check_sampler
+from jaxgan.checks import Contract, begin, check_labels, check_sampler
 from jaxgan.errors import require, require_choice
 from jaxgan.families import adversarial, lazy, styles, translation
-from jaxgan.families.adversarial import batch_spec, image_shape
+from jaxgan.families.adversarial import image_shape
+from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
 from jaxgan.families.stabilisers import augmentation, is_on, new_strengths, noise_level, sign_metric, strengths
 from jaxgan.families.stylegan_config import Config, auto, cifar, paper256, stylegan1
+from jaxgan.family import Conditioning
 from jaxgan.networks.stylegan1 import StyleGAN1Discriminator, StyleGAN1Generator
 from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from jaxgan.nn.regularise import add_noise
@@ -35,8 +37,23 @@ from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key
 
 __all__ = [
-    "Config", "auto", "batch_spec", "cifar", "generate", "init", "latents", "mix", "networks", "paper256", "preview", "sample", "stylegan1",
-    "styles_of", "synthesise", "train_step",
+    "Config",
+    "auto",
+    "batch_spec",
+    "cifar",
+    "conditioning",
+    "generate",
+    "init",
+    "latents",
+    "mix",
+    "networks",
+    "paper256",
+    "preview",
+    "sample",
+    "stylegan1",
+    "styles_of",
+    "synthesise",
+    "train_step",
 ]  # fmt: skip
 
 Draws = dict[str, styles.Draws]
@@ -60,6 +77,11 @@ def networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
     shared["clamp"] = config.activation_clamp
     generator = StyleGAN2Generator(image_shape(config), **mapping, architecture=config.generator_architecture, **shared)
     return generator, StyleGAN2Discriminator(architecture=config.discriminator_architecture, **group, **shared)
+
+
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning("class" if config.classes else "none", config.classes)
 
 
 def init(config: Config, key: jax.Array) -> State:
@@ -100,7 +122,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Karras et al. 2020 as in NVlabs/stylegan2-ada-pytorch. Deviations: style mixing is drawn for each image, not for each batch; the batch's
     spread and the mean path length are taken over all devices; gradients that are not finite are not replaced.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -301,7 +323,7 @@ def styles_of(
     truncation_layers: int | None = None,
 ) -> jax.Array:
     """w for each layer [B, L, W] of latents [B, Z], by the averaged generator; the other arguments and errors as in `sample`."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     labels = check_labels(labels, latents.shape[0], config.classes)
     generator, _ = networks(config)
     w: Any = generator.apply(state.ema, latents, labels, method="styles")
@@ -310,7 +332,7 @@ def styles_of(
 
 def synthesise(config: Config, state: State, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "constant") -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of w [B, L, W], by the averaged generator. keys: one for each example, for random noise."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     images: Any = networks(config)[0].apply(state.ema, w, keys, noise=noise, method="synthesise")
     return jnp.clip(images, -1, 1)
 
@@ -351,5 +373,9 @@ def mix(
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [8, columns, H, W, C] of samples in [-1, 1]: 8 columns, or one for each of the first ten classes; the batch is not used."""
-    check_sampler(config, state, Config, init)
-    return adversarial.preview_grid(sample, config, state, key)
+    check_sampler(CONTRACT, config, state)
+    return adversarial.preview_grid(sample, config, state, key, config.classes)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

@@ -36,11 +36,12 @@ def check_settings(config: Any) -> None:
     require_choice("loss", config.loss, losses.LOSSES)
     require(config.statistics == "image" or config.norm == "batch", f"only batch norm has running statistics: with norm={config.norm!r} use statistics='image'")
     require(min(config.image_size) > 0, f"image_size must be (height, width), got {config.image_size}")
+    values = vars(config)
     for name in ("channels_a", "channels_b", "generator_width", "discriminator_width", "discriminator_layers"):
-        require_range(name, getattr(config, name), 1)
+        require_range(name, values[name], 1)
     require_range("dropout", config.dropout, 0, 0.99)
     for name in ("depth", "blocks"):
-        require_range(name, getattr(config, name), 0)
+        require_range(name, values[name], 0)
     _check_sizes(config)
     s: Stabilisers = config.stabilisers
     for name, off in (("critic_steps", 1), ("generator_batch", 1), ("dequantise", 0)):
@@ -75,12 +76,12 @@ def domains(direction: str) -> tuple[str, str]:
     return direction[0], direction[-1]
 
 
-def generator(config: Any, channels: int, axis_name: str | None = None) -> Any:
+def generator(config: Any, channels: int, axis_name: str | None = None, dropout_layers: str = "paper") -> Any:
     """The network that makes images of `channels` channels; batch statistics are averaged over `axis_name`."""
     shared: dict[str, Any] = {"norm": config.norm, "upsampling": config.upsampling, "axis_name": axis_name, "dtype": jnp.dtype(config.dtype)}
     if config.generator == "unet":
-        depth, layers = config.depth or _halvings(config.image_size), getattr(config, "dropout_layers", "paper")
-        return UNet(channels, config.generator_width, depth, dropout=config.dropout, dropout_layers=layers, **shared)
+        depth = config.depth or _halvings(config.image_size)
+        return UNet(channels, config.generator_width, depth, dropout=config.dropout, dropout_layers=dropout_layers, **shared)
     if config.generator == "resnet":
         blocks = config.blocks or (9 if min(config.image_size) >= 256 else 6)
         return ResNetTranslator(channels, config.generator_width, blocks, dropout=config.dropout, **shared)

@@ -21,19 +21,34 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
-from jaxgan.checks import begin, check_sampler
+from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require, require_range
 from jaxgan.families import adversarial, translation
 from jaxgan.families import vaegan_losses as terms
 from jaxgan.families.adversarial import Draws, batch_spec
 from jaxgan.families.stabilisers import Stabilisers, augmentation, is_on, new_strengths, penalties, strengths
+from jaxgan.family import Conditioning
 from jaxgan.networks.vaegan import VAEGANDecoder, VAEGANDiscriminator, VAEGANEncoder, strided_layers
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, moving_average, stream_key
 
-__all__ = ["Config", "batch_spec", "celeba", "decode", "encode", "init", "latents", "preview", "reconstruct", "sample", "train_step"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "celeba",
+    "conditioning",
+    "decode",
+    "encode",
+    "generate",
+    "init",
+    "latents",
+    "preview",
+    "reconstruct",
+    "sample",
+    "train_step",
+]
 
 RMSPROP = Optimizer("rmsprop", learning_rate=3e-4, decay=0.9)
 CROSS_ENTROPIES = ("saturating", "non-saturating")
@@ -130,6 +145,11 @@ def networks(config: Config, axis_name: str | None = None) -> Networks:
     )
 
 
+def conditioning(config: Config) -> Conditioning:
+    """What the model is told."""
+    return Conditioning()
+
+
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(vaegan.init, static_argnums=0)`. Does not consume `key`.
 
@@ -141,10 +161,19 @@ def init(config: Config, key: jax.Array) -> State:
     for name, network, example in zip(Networks._fields, networks(config), (image, code, image), strict=True):
         stats: dict[str, Any] = dict(network.init(stream_key(key, f"init {name}"), example, train=False))
         params = stats.pop("params")
-        players[name] = Player(params, stats, optim.build(getattr(config, f"{name}_optimizer")).init(params))
+        players[name] = Player(params, stats, optim.build(_optimizers(config)[name]).init(params))
     extra: PyTree = {"moved": {"generator": jnp.int32(0), "discriminator": jnp.int32(0)}} if is_on(config.margin) else {}
     extra |= new_strengths(config.stabilisers, ("d",))
     return State(jnp.int32(0), jnp.int32(0), players, jax.tree.map(jnp.copy, _averaged(players)), extra)
+
+
+def _optimizers(config: Config) -> dict[str, Optimizer]:
+    """The settings of each player's optimiser."""
+    return {
+        "encoder": config.encoder_optimizer,
+        "generator": config.generator_optimizer,
+        "discriminator": config.discriminator_optimizer,
+    }
 
 
 def _averaged(players: dict[str, Player]) -> PyTree:
@@ -168,7 +197,7 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     statistics, where the reference makes one for the reconstruction loss and one for the adversarial one; cross-entropies are of logits, without the
     reference's 0.001 inside the logarithm; the generator's loss does not include the judgement of real images.
     """
-    batch = begin(config, state, batch, Config, init, batch_spec)
+    batch = begin(CONTRACT, config, state, batch)
     return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
 
 
@@ -208,7 +237,7 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     d_gradients = jax.tree.map(jnp.add, d_gradients, penalty_gradients)
 
     def step(name: str, gradients: PyTree, stats: PyTree) -> Player:
-        optimizer = optim.build(getattr(config, f"{name}_optimizer"), images)
+        optimizer = optim.build(_optimizers(config)[name], images)
         return apply_gradients(players[name], gradients, optimizer, axis_name).replace(stats=dict(stats))
 
     encoder, generator = step("encoder", e_gradients, encoder_stats), step("generator", g_gradients, generator_stats)
@@ -324,7 +353,7 @@ def encode(config: Config, state: State, images: jax.Array) -> tuple[jax.Array, 
     Raises:
       ValueError: images of another size, other channels or integers.
     """
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     shape = adversarial.image_shape(config)
     fits = images.ndim == 4 and images.shape[1:] == shape and jnp.issubdtype(images.dtype, jnp.floating)
     wanted = f"floats [B, {', '.join(map(str, shape))}] in [-1, 1]"
@@ -335,10 +364,15 @@ def encode(config: Config, state: State, images: jax.Array) -> tuple[jax.Array, 
 
 def decode(config: Config, state: State, codes: jax.Array) -> jax.Array:
     """Codes [B, Z] -> images [B, H, W, C] in [-1, 1] by the averaged generator; each code alone. Raises ValueError for codes of another length."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     require(codes.ndim == 2 and codes.shape[1] == config.latent_size, f"codes must be [B, {config.latent_size}], got shape {codes.shape}")
     images: Any = networks(config).generator.apply(translation.variables_of(state.ema, "generator"), codes, train=False)
     return images
+
+
+def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:
+    """Images [B, H, W, C] in [-1, 1] of latents [B, Z]: `decode`, by the name it has in other families."""
+    return decode(config, state, latents)
 
 
 def reconstruct(config: Config, state: State, images: jax.Array) -> jax.Array:
@@ -358,7 +392,11 @@ def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Ar
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 8, H, W, C] in [-1, 1]: of the batch's first examples (at most 8), the image and its reconstruction; beside them 6 samples."""
-    check_sampler(config, state, Config, init)
+    check_sampler(CONTRACT, config, state)
     image = batch["image"][: translation.PREVIEW_ROWS]
     samples = sample(config, state, key, 6 * len(image)).reshape(len(image), 6, *image.shape[1:])
     return jnp.concatenate([image[:, None], reconstruct(config, state, image)[:, None], samples], axis=1)
+
+
+CONTRACT = Contract(Config, init, batch_spec, conditioning)
+"""What arguments are checked against."""

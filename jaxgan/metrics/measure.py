@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require, require_seed
+from jaxgan.family import Samples, conditioning
 from jaxgan.metrics import figures, paired, path_length, real, table
 from jaxgan.metrics.feature_networks import open_network
 from jaxgan.metrics.features import FeatureNetwork, extract
@@ -175,7 +176,7 @@ def _require_enough(metrics: tuple[str, ...], tasks: list[Task], dataset: Datase
 
 
 def _arguments(family: ModuleType) -> Any:
-    return inspect.signature(family.sample).parameters if hasattr(family, "sample") else {}
+    return inspect.signature(family.sample).parameters if isinstance(family, Samples) else {}
 
 
 def _judge(judge: Judge | str | Path | None, dataset: Dataset) -> Judge | None:
@@ -294,7 +295,7 @@ def _path_lengths(family: ModuleType, config: Any, ground: Ground) -> Callable[[
         return images
 
     def measure(state: State, common: dict[str, Any]) -> Result:
-        labels = (classes_asked(config, ground.dataset, count, ground.seed),) if getattr(config, "classes", 0) else ()
+        labels = (classes_asked(config, ground.dataset, count, ground.seed),) if conditioning(family, config).classes else ()
         drawn = (family.latents(config, stream_key(key, name), count) for name in ("starts", "ends"))
         starts, ends = (np.asarray(family.styles_of(config, state, latents, *labels)) for latents in drawn)
         value, error = path_length.path_length(ground.network, generate, state, starts, ends, key=stream_key(key, "places"), space="w")

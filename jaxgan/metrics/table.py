@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require
+from jaxgan.family import Encodes, Samples, Styled, Translates, conditioning
 from jaxgan.metrics import real
 from jaxgan.metrics.paired import WINDOW
 
@@ -61,7 +61,7 @@ def mode(family: ModuleType, config: Any, dataset: Dataset) -> str:
     Raises ValueError for a family that neither samples nor translates.
     """
     spec = family.batch_spec(config, 1)
-    require(hasattr(family, "sample") or hasattr(family, "translate"), f"{family.__name__} has neither sample nor translate: there is nothing to evaluate")
+    require(isinstance(family, (Samples, Translates)), f"{family.__name__} has neither sample nor translate: there is nothing to evaluate")
     if "attributes" in spec:
         return "domains"
     if "layout" in spec:
@@ -84,9 +84,9 @@ def offered(family: ModuleType, config: Any, dataset: Dataset, judge: Any = None
         names |= set(SEGMENTED)
     if how == "domains":
         names.add("attribute_accuracy")
-    if hasattr(family, "reconstruct") or how == "domains" or len(directions(family, config)) > 1:
+    if isinstance(family, Encodes) or how == "domains" or len(directions(family, config)) > 1:
         names.add("reconstruction_l1")
-    if hasattr(family, "styles_of") and hasattr(family, "synthesise"):
+    if isinstance(family, Styled):
         names.add("ppl")
     return tuple(name for name in METRICS if name in names)
 
@@ -113,6 +113,4 @@ def chosen(metrics: tuple[str, ...], possible: tuple[str, ...], how: str, what: 
 
 def directions(family: ModuleType, config: Any) -> tuple[str, ...]:
     """The ways a model translates between two domains; () for others."""
-    if not hasattr(family, "translate") or "direction" not in inspect.signature(family.translate).parameters:
-        return ()
-    return (config.direction,) if hasattr(config, "direction") else ("a2b", "b2a")
+    return conditioning(family, config).directions

@@ -20,6 +20,7 @@ from jaxgan.data.dataset import Dataset
 from jaxgan.data.prepare import normalise
 from jaxgan.errors import NonFiniteError, require
 from jaxgan.families.attributes import group_columns, target_domains
+from jaxgan.family import Encodes
 from jaxgan.metrics import real, table
 from jaxgan.metrics.real import Rows
 from jaxgan.state import PyTree, State
@@ -126,7 +127,7 @@ def _from_noise(family: ModuleType, config: Any, dataset: Dataset, samples: int,
     program = compiled(function)
     make = partial(in_parts, program, rows=[] if labels is None else [labels], count=samples, part=part)
     back = None
-    if hasattr(family, "reconstruct"):
+    if isinstance(family, Encodes):
         origin = images.some(samples, seed)
         again = compiled(lambda state, first, given: family.reconstruct(config, state, given))
         back = partial(in_parts, again, rows=[origin], count=len(origin), part=part)

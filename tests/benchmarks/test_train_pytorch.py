@@ -30,8 +30,8 @@ def test_examples_come_in_the_order_of_our_own_runs(family):
     for step in range(4):
         batch = train_pytorch.batch_of(dataset, config, Augment(crop=2), options, step, np.random.default_rng(step))
         rows.append({name: np.rint((array[:, 0, 0, 0] + 1) * 127.5).astype(int) for name, array in batch.items()})
-    assert all((one["b"] == one["a"] + 100).all() == family.PAIRED for one in rows)
-    aligned = family.PAIRED
+    assert all((one["b"] == one["a"] + 100).all() == family.conditioning(config).paired for one in rows)
+    aligned = family.conditioning(config).paired
     for step, one in enumerate(rows):
         seeds = {"a": 3, "b": 3} if aligned else {"a": (3, 1), "b": (3, 2)}
         for name, seed in seeds.items():

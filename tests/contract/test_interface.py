@@ -15,6 +15,7 @@ from jaxgan.state import Player, State
 from tests.contract.helpers import BATCH, EVERY, FAMILIES, KEY, LONG, STEPS, WITH_VARIANTS, default_run, initial_state, make_batch, own_buffers, setting
 
 SIGNATURES = {
+    "conditioning": ["config"],
     "batch_spec": ["config", "batch_size"],
     "init": ["config", "key"],
     "train_step": ["config", "state", "batch", "key", "*axis_name"],

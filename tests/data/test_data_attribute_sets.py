@@ -12,6 +12,7 @@ import jaxgan.data
 from experiments import data_check
 from jaxgan.data import combine, from_arrays, with_attributes
 from jaxgan.errors import DataError
+from jaxgan.family import Conditioning
 
 RNG = np.random.default_rng(5)
 
@@ -144,9 +145,9 @@ def test_the_family_is_told_what_does_not_fit():
     jaxgan.data.check(combine([a, a]), spec(2, set=(2,)))
     with pytest.raises(DataError, match=r"A has 2 attributes \(male, young\), but the family is configured for 3: configure it for 2"):
         jaxgan.data.check(a, spec(3))
-    jaxgan.data.check(a, spec(2), attributes=("male", "young"))
+    jaxgan.data.check(a, spec(2), Conditioning("attributes", attributes=("male", "young")))
     with pytest.raises(DataError, match=r"A has the attributes male, young, but the family is configured for young, male: .* \(\?select=NAME,NAME\)"):
-        jaxgan.data.check(a, spec(2), attributes=("young", "male"))
+        jaxgan.data.check(a, spec(2), Conditioning("attributes", attributes=("young", "male")))
     with pytest.raises(DataError, match="A has no sets, which this family needs: combine several sets"):
         jaxgan.data.check(a, spec(2, set=(2,)))
     with pytest.raises(DataError, match="x has no attributes, which this family needs: use data of attributes, such as attributes:DIR"):
@@ -158,15 +159,15 @@ def test_the_family_is_told_of_groups_and_sets_that_do_not_fit():
     both, wanted = combine([a, small("C", [[1]], ("old",))]), {"image": (2, 2, 2, 3), "attributes": (2, 3), "set": (2,)}
     spec = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in wanted.items()}
     one = {name: jax.ShapeDtypeStruct((2, 2, *shape.shape[2:]), jnp.float32) for name, shape in spec.items() if name != "set"}
-    jaxgan.data.check(a, one, attributes=a.attributes, groups=(("x", 2),))
+    jaxgan.data.check(a, one, Conditioning("attributes", attributes=a.attributes, groups=(("x", 2),)))
     with pytest.raises(DataError, match="B has attributes that are not exclusive, male, young of the group x, in example 0: configure"):
-        jaxgan.data.check(b, one, attributes=b.attributes, groups=(("x", 2),))
-    jaxgan.data.check(both, spec, attributes=both.attributes, known=both.known, groups=(("x", 2), ("y", 1)))
+        jaxgan.data.check(b, one, Conditioning("attributes", attributes=b.attributes, groups=(("x", 2),)))
+    jaxgan.data.check(both, spec, Conditioning("attributes", attributes=both.attributes, known=both.known, groups=(("x", 2), ("y", 1))))
     with pytest.raises(DataError, match="is 2 sets that tell 2 and 1 of the attributes, but the family is configured for 2 sets that tell 3 and 1: give"):
-        jaxgan.data.check(both, spec, attributes=both.attributes, known=((True, True, True), (False, False, True)))
+        jaxgan.data.check(both, spec, Conditioning("attributes", attributes=both.attributes, known=((True, True, True), (False, False, True))))
     del spec["set"]
     with pytest.raises(DataError, match=r"A \+ C is 2 sets that tell 2 and 1 of the attributes, but the family is configured for one set"):
-        jaxgan.data.check(both, spec, attributes=both.attributes)
+        jaxgan.data.check(both, spec, Conditioning("attributes", attributes=both.attributes))
 
 
 # ------------------------------------------------------------------------------------------------------------------ balance

@@ -10,6 +10,7 @@ import pytest
 from experiments import data_check
 from jaxgan.data import check, from_arrays
 from jaxgan.errors import DataError
+from jaxgan.family import Conditioning
 
 IMAGES = np.arange(6 * 8 * 4 * 3, dtype=np.uint8).reshape(6, 8, 4, 3)
 PLAIN = from_arrays("plain", IMAGES)
@@ -24,8 +25,8 @@ def spec(height=8, width=4, channels=3, label=False):
 def test_what_fits_passes():
     check(PLAIN, spec())
     check(LABELLED, spec())
-    check(LABELLED, spec(label=True), classes=4)
-    check(LABELLED, spec(label=True), classes=10)
+    check(LABELLED, spec(label=True), Conditioning("class", 4))
+    check(LABELLED, spec(label=True), Conditioning("class", 10))
     check(LABELLED, spec(label=True))
 
 
@@ -41,7 +42,7 @@ def test_what_fits_passes():
 )
 def test_what_does_not_fit_is_told_with_the_remedy(data, wanted, classes, told):
     with pytest.raises(DataError, match=told) as caught:
-        check(data, wanted, classes=classes)
+        check(data, wanted, classes and Conditioning("class", classes))
     assert "\n" not in str(caught.value)
 
 
@@ -51,20 +52,23 @@ def sides(a=(6, 8, 4, 3), b=(6, 8, 4, 1), independent=False):
     return types.SimpleNamespace(name="maps", arrays=arrays, independent=independent)
 
 
+PAIRS = Conditioning("sides", paired=True)
+
+
 def two(a=(8, 4, 3), b=(8, 4, 1)):
     """The spec of a family that translates."""
     return {name: jax.ShapeDtypeStruct((2, *shape), jnp.float32) for name, shape in {"a": a, "b": b}.items()}
 
 
 def test_two_sides_that_fit_pass():
-    check(sides(), two(), paired=True)
+    check(sides(), two(), PAIRS)
     check(sides(b=(9, 8, 4, 1), independent=True), two())
     check(sides(a=(6, 10, 6, 3)), two(), crop=2)
     check(PLAIN, spec(6, 2), crop=2)
 
 
 @pytest.mark.parametrize(
-    ("data", "wanted", "options", "told"),
+    ("data", "wanted", "options", "message"),
     [
         (PLAIN, two(), {}, "plain has no images A, which this family needs: use data of two sides, such as paired:DIR or unpaired:DIR"),
         (sides(), spec(), {}, "maps has no images, which this family needs: it has images A and images B"),
@@ -73,11 +77,11 @@ def test_two_sides_that_fit_pass():
         (sides(b=(6, 8, 4, 3)), two(), {}, r"images B with 3 channels, but .* for 1: open it with channels=\(3, 1\), or configure the family for 3"),
         (sides(a=(6, 8, 4, 1)), two(b=(8, 4, 3), a=(8, 4, 3)), {}, "images A with 1 channel, but .* for 3: open it with channels=3"),
         (sides(b=(7, 8, 4, 1)), two(), {}, "maps has 6 images A but 7 images B"),
-        (sides(b=(7, 8, 4, 1), independent=True), two(), {"paired": True}, "maps has 6 images A and 7 images B that are no pairs: use paired:DIR"),
+        (sides(b=(7, 8, 4, 1), independent=True), two(), {"told": PAIRS}, "maps has 6 images A and 7 images B that are no pairs: use paired:DIR"),
     ],
 )
-def test_two_sides_that_do_not_fit(data, wanted, options, told):
-    with pytest.raises(DataError, match=told) as caught:
+def test_two_sides_that_do_not_fit(data, wanted, options, message):
+    with pytest.raises(DataError, match=message) as caught:
         check(data, wanted, **options)
     assert "\n" not in str(caught.value)
 

@@ -19,6 +19,7 @@ from experiments import data_check
 from jaxgan.data import Augment, decoding, from_layouts, images, normalise, prepare
 from jaxgan.data.digit_views import STROKES, painted, stroke_maps
 from jaxgan.errors import DataError
+from jaxgan.family import Conditioning
 from jaxgan.feed import Feed
 
 RNG = np.random.default_rng(7)
@@ -468,23 +469,26 @@ def test_feed_cuts_maps_with_their_images():
     np.testing.assert_array_equal(rows["image"], rows["layout"])
 
 
+MAPS = Conditioning("layout", 3)
+
+
 def test_checks_against_a_family():
     data = load("digits")
-    jaxgan.data.check(data, spec(), classes=3, unknown=False)
-    jaxgan.data.check(data, spec((14, 14)), classes=3, crop=2)
+    jaxgan.data.check(data, spec(), MAPS)
+    jaxgan.data.check(data, spec((14, 14)), MAPS, crop=2)
     with pytest.raises(DataError, match=r"label maps of 16x16, but the family is configured for 8x8") as caught:
-        jaxgan.data.check(data, spec((16, 16)) | {"layout": jax.ShapeDtypeStruct((4, 8, 8), jnp.int32)}, classes=3)
+        jaxgan.data.check(data, spec((16, 16)) | {"layout": jax.ShapeDtypeStruct((4, 8, 8), jnp.int32)}, MAPS)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="label maps of 3 classes, but the family is configured for 5: configure it with classes=3, or open the data with"):
-        jaxgan.data.check(data, spec(), classes=5)
+        jaxgan.data.check(data, spec(), Conditioning("layout", 5))
     with pytest.raises(DataError, match="has no instance maps, which this family needs: add them in a folder instances"):
-        jaxgan.data.check(data, spec(instance=(16, 16)), classes=3)
+        jaxgan.data.check(data, spec(instance=(16, 16)), MAPS)
     with pytest.raises(DataError, match="digits has no label maps, which this family needs: use data of images and label maps, such as layout:DIR"):
         jaxgan.data.check(jaxgan.data.open("digits"), {"layout": spec()["layout"]})
     unknown = from_layouts("x", data.arrays["image"], np.where(data.arrays["layout"] == 2, 3, 0), data.classes)
-    jaxgan.data.check(unknown, spec(), classes=3, unknown=True)
+    jaxgan.data.check(unknown, spec(), Conditioning("layout", 3, unknown=True))
     with pytest.raises(DataError, match="x has pixels of unknown class, but the family is configured without: configure it with unknown=True"):
-        jaxgan.data.check(unknown, spec(), classes=3, unknown=False)
+        jaxgan.data.check(unknown, spec(), MAPS)
 
 
 def test_the_report_gives_shares(tmp_path, capsys):

@@ -17,6 +17,7 @@ from experiments import image_files
 from experiments.attribute_targets import targets
 from jaxgan import gallery, stargan
 from jaxgan.data.images import decode
+from jaxgan.family import Conditioning
 from jaxgan.images import to_uint8
 from tests.experiments.test_translate import go, noise, pixels_of, put, refused
 from tests.families_under_test import CASES
@@ -129,7 +130,8 @@ def run(monkeypatch, tmp_path):
         return images * (2 * attributes[:3] - 1).reshape(1, 1, 1, 3) * (1 if sets is None else 1 - sets)
 
     def use(config):
-        family = types.SimpleNamespace(translate=translate, shapes=shapes, __name__="jaxgan.families.stub")
+        functions = {"translate": translate, "conditioning": lambda config: Conditioning("attributes", attributes=config.attributes)}
+        family = types.SimpleNamespace(shapes=shapes, __name__="jaxgan.families.stub", **functions)
         monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, config, {}))
         return family
 
@@ -219,8 +221,8 @@ def test_what_does_not_fit_the_run(run, tmp_path, capsys, monkeypatch):
     assert "has the unknown 'pink': this run knows red, green or blue" in refused(tmp_path, capsys, "--attributes", "pink")
     both = ("--attributes", "red", "--direction", "a2b")
     assert "this stub run translates between attributes, not between two sides: leave out --direction" in refused(tmp_path, capsys, *both)
-    sides = types.SimpleNamespace(channels_a=3, channels_b=3)
-    family = types.SimpleNamespace(translate=None, __name__="jaxgan.families.cyclegan")
+    sides, told = types.SimpleNamespace(), Conditioning("sides", sides=(3, 3), directions=("a2b", "b2a"))
+    family = types.SimpleNamespace(translate=None, conditioning=lambda config: told, __name__="jaxgan.families.cyclegan")
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, sides, {}))
     assert "this cyclegan run knows no attributes: leave out --attributes, or name" in refused(tmp_path, capsys, "--attributes", "red")
     assert "this cyclegan run knows no attributes: leave out --grid, or name" in refused(tmp_path, capsys, "--grid")

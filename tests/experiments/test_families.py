@@ -43,8 +43,8 @@ def test_a_preset_fits_its_data(name, preset, monkeypatch):
     chosen, options, config = common.parse(family, experiment.PRESETS, experiment.__doc__, ["--preset", preset])
     assert config == chosen.config
     options, config, dataset = common.prepare(chosen, options, config, ["--preset", preset])
-    crop, paired = options.crop, getattr(family, "PAIRED", None) is True
-    data.check(dataset, family.batch_spec(config, options.batch_size), classes=getattr(config, "classes", 0) or None, crop=crop, paired=paired)
+    crop = options.crop
+    data.check(dataset, family.batch_spec(config, options.batch_size), family.conditioning(config), crop=crop)
     call = options.batch_size * options.steps_per_call * config.stabilisers.critic_steps
     for count in (options.images, options.log_every, options.sample_every, options.checkpoint_every):
         assert count > 0

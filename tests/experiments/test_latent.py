@@ -14,6 +14,7 @@ from experiments import latent as command
 from experiments import latent_codes, project
 from jaxgan import data
 from jaxgan.families import projection
+from jaxgan.family import Conditioning
 from tests.families.test_projection import CONFIG as STYLES
 from tests.families.test_projection import noisy_state
 from tests.families_under_test import CASES
@@ -43,7 +44,7 @@ def labelled(config, state, codes, labels):
     return decode(config, state, codes).at[:, 0, 0, 0].set(labels)
 
 
-FAMILY = types.SimpleNamespace(encode=encode, decode=decode, latents=latents, __name__="jaxgan.families.vaegan")
+FAMILY = types.SimpleNamespace(encode=encode, decode=decode, reconstruct=None, latents=latents, generate=decode, __name__="jaxgan.families.vaegan")
 CONFIG = types.SimpleNamespace(image_size=SIZE, channels=1, latent_size=12)
 
 
@@ -109,8 +110,10 @@ def test_strips_of_classes(run, monkeypatch, tmp_path):
     """Each strip is of one class, the classes in turn."""
     import jaxgan.checkpoint
 
-    family = types.SimpleNamespace(latents=latents, generate=labelled, __name__="jaxgan.families.cgan")
-    config = types.SimpleNamespace(**vars(CONFIG), classes=4, latent="uniform")
+    told = Conditioning("class", 4, latent_range=(0.0, 1.0))
+    functions = {"latents": latents, "generate": labelled, "conditioning": lambda config: told}
+    family = types.SimpleNamespace(**functions, __name__="jaxgan.families.cgan")
+    config = types.SimpleNamespace(**vars(CONFIG), classes=4)
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, config, {}))
     grid = run("interpolate", "--n", 3, "--steps", 5, "--labels", 3, 1)
     assert (grid[:, :, 0, 0, 0] == np.array([[3], [1], [3]])).all()
@@ -123,7 +126,7 @@ def test_strips_of_classes(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize("ending", ["gif", "webp", "apng"])
 def test_an_animation(run, tmp_path, monkeypatch, ending):
     """A closed tour of three samples in twelve frames, four to a leg, enlarged; frames are those of the tour."""
-    monkeypatch.setattr(FAMILY, "decode", lambda config, state, codes: 0.3 * decode(config, state, codes))
+    monkeypatch.setattr(FAMILY, "generate", lambda config, state, codes: 0.3 * decode(config, state, codes))
     out = run("interpolate", "--n", 3, "--steps", 4, "--path", "line", "--frames-per-second", 25, out=tmp_path / f"walk.{ending}")
     codes = codes_of(0, 3)
     ends = np.roll(codes, -1, axis=0)

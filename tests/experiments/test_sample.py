@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import sample as command
+from jaxgan.family import Conditioning
 from jaxgan.images import tile
 from tests import tiny_family
 
@@ -52,25 +53,25 @@ def test_labels_are_drawn_in_turn_over_chunk_borders():
 
 
 def test_chosen_labels():
-    assert command.chosen_labels([], CLASSES).tolist() == [0, 1, 2]
-    assert command.chosen_labels(["all"], CLASSES).tolist() == [0, 1, 2]
-    assert command.chosen_labels(["2", "0"], CLASSES).tolist() == [2, 0]
-    assert command.chosen_labels([], CONFIG) is None
+    assert command.chosen_labels([], 3).tolist() == [0, 1, 2]
+    assert command.chosen_labels(["all"], 3).tolist() == [0, 1, 2]
+    assert command.chosen_labels(["2", "0"], 3).tolist() == [2, 0]
+    assert command.chosen_labels([], 0) is None
     with pytest.raises(ValueError, match="numbers from 0 to 2, got '3'"):
-        command.chosen_labels(["3"], CLASSES)
+        command.chosen_labels(["3"], 3)
     with pytest.raises(ValueError, match="has no classes"):
-        command.chosen_labels(["0"], CONFIG)
+        command.chosen_labels(["0"], 0)
 
 
 def test_classes_are_chosen_by_name():
     named = ("cat", "dog", "eel")
-    assert command.chosen_labels(["dog", "0", "cat"], CLASSES, named).tolist() == [1, 0, 0]
+    assert command.chosen_labels(["dog", "0", "cat"], 3, named).tolist() == [1, 0, 0]
     with pytest.raises(ValueError, match="names of classes, which are cat, dog, eel, or numbers from 0 to 2, got 'cow'"):
-        command.chosen_labels(["cow"], CLASSES, named)
+        command.chosen_labels(["cow"], 3, named)
     years = ("1990", "2", "2010")  # names that are numbers win
-    assert command.chosen_labels(["2", "number:2"], CLASSES, years).tolist() == [1, 2]
+    assert command.chosen_labels(["2", "number:2"], 3, years).tolist() == [1, 2]
     with pytest.raises(ValueError, match="--labels 0 is no name of a class"):
-        command.chosen_labels(["0"], CLASSES, years)
+        command.chosen_labels(["0"], 3, years)
 
 
 def test_array_file_holds_the_images(run, capsys):
@@ -156,7 +157,14 @@ def test_truncation_and_mixed_styles_reach_the_family(monkeypatch, tmp_path):
         assert (n, layers, truncation, labels.shape) == (2, (1, 3), 0.5, (4,))
         return jax.numpy.zeros((n + 1, n + 1, 4, 5, 1)) + labels[1] / 10
 
-    family = types.SimpleNamespace(sample=sample, mix=mix, __name__="jaxgan.families.stylegan")
+    family = types.SimpleNamespace(
+        sample=sample,
+        mix=mix,
+        styles_of=None,
+        synthesise=None,
+        conditioning=lambda config: Conditioning("class", config.classes),
+        __name__="jaxgan.families.stylegan",
+    )
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, CLASSES, {}))
     command.main([str(tmp_path), "--n", "3", "--truncation", "0.25", "--out", str(tmp_path / "images.npy")])
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), np.full((3, 4, 4, 1), 0.25, np.float32))

@@ -24,6 +24,7 @@ from PIL import Image
 from experiments import paint_server, spade_paint
 from experiments.paint_server import HOST, Server, Studio, colours
 from jaxgan.errors import DataError, RunError
+from jaxgan.family import Conditioning
 from jaxgan.state import State
 
 SIZE = (6, 8)
@@ -307,7 +308,11 @@ def family(asked):
     def batch_spec(config, batch_size):
         return {name: jax.ShapeDtypeStruct((batch_size, 4, 4), jnp.int32) for name in ("image", "layout")}
 
-    functions = {"translate": translate, "batch_spec": batch_spec, "encode_style": lambda config, state, images: images[:, 0, 0]}
+    def conditioning(config):
+        options = {"unknown": config.unknown, "instances": config.instance_edges, "style_size": 3 if config.encoder else 0}
+        return Conditioning("layout", config.classes, **options)
+
+    functions = {"translate": translate, "batch_spec": batch_spec, "conditioning": conditioning, "encode_style": lambda config, state, images: images[:, 0, 0]}
     return types.SimpleNamespace(__name__="jaxgan.families.spade", **functions)
 
 

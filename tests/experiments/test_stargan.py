@@ -91,4 +91,4 @@ def test_several_sets_decide_attributes_and_masks(tmp_path, monkeypatch):
     options, config, dataset = common.prepare(experiment.PRESETS["digits"], *common.parse(stargan, experiment.PRESETS, "", arguments)[1:], arguments)
     assert (config.attributes, config.groups) == (("red", "green", "blue", "a", "b"), (("ink", 3), ("class", 2)))
     assert config.known == ((True, True, True, False, False), (False, False, False, True, True))
-    data.check(dataset, stargan.batch_spec(config, options.batch_size), attributes=config.attributes, groups=config.groups, known=config.known)
+    data.check(dataset, stargan.batch_spec(config, options.batch_size), stargan.conditioning(config))

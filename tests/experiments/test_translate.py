@@ -19,6 +19,7 @@ from experiments import image_files
 from experiments import translate as command
 from jaxgan import gallery
 from jaxgan.data.images import decode
+from jaxgan.family import Conditioning
 from jaxgan.images import encode_png, to_uint8, to_uint16
 from jaxgan.update import example_keys
 
@@ -35,8 +36,10 @@ def stub(function, channels_a=3, channels_b=3, **settings):
         result = jax.vmap(function)(images, keys)
         return result if direction == "a2b" else -result
 
-    config = types.SimpleNamespace(channels_a=channels_a, channels_b=channels_b, **settings)
-    return types.SimpleNamespace(translate=translate, shapes=shapes, __name__="jaxgan.families.stub"), config, {}
+    ways = (settings["direction"],) if "direction" in settings else ("a2b", "b2a")
+    told = Conditioning("sides", sides=(channels_a, channels_b), directions=ways)
+    functions = {"translate": translate, "conditioning": lambda config: told}
+    return types.SimpleNamespace(shapes=shapes, __name__="jaxgan.families.stub", **functions), types.SimpleNamespace(**settings), {}
 
 
 def curve(image, key):

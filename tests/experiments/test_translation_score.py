@@ -14,6 +14,7 @@ from experiments.translation_score import Score, baselines, measure, report
 from jaxgan import data
 from jaxgan.data import digit_views
 from jaxgan.errors import DataError
+from jaxgan.family import Conditioning
 from jaxgan.state import State
 
 
@@ -63,8 +64,12 @@ def test_the_affine_map_for_l1_is_the_median_where_that_for_rms_is_the_mean():
 
 def translator(change):
     """A family whose model is `change` of images in [-1, 1]."""
-    family = SimpleNamespace(translate=lambda config, state, images, direction: change(images, direction))
-    return family, SimpleNamespace(image_size=(16, 16), channels_a=3, channels_b=3)
+    told = Conditioning("sides", sides=(3, 3), directions=("a2b", "b2a"))
+
+    def translate(config, state, images, direction):
+        return change(images, direction)
+
+    return SimpleNamespace(translate=translate, conditioning=lambda config: told), SimpleNamespace(image_size=(16, 16))
 
 
 def test_the_true_recolouring_has_no_error():
@@ -120,7 +125,11 @@ def test_figures_are_appended_as_json(tmp_path, monkeypatch, capsys):
 def inks(change):
     """A family whose model is `change` of images in [-1, 1] and the colour that is asked for, and its config."""
     names = ("red", "green", "blue")
-    family = SimpleNamespace(translate=lambda config, state, images, attributes: change(images, names[int(attributes.argmax())]))
+
+    def translate(config, state, images, attributes):
+        return change(images, names[int(attributes.argmax())])
+
+    family = SimpleNamespace(translate=translate, conditioning=lambda config: Conditioning("attributes", attributes=names))
     return family, SimpleNamespace(image_size=(16, 16), channels=3, attributes=names, groups=(("ink", 3),), known=(), alternatives=())
 
 

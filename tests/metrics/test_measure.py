@@ -13,6 +13,7 @@ import pytest
 from jaxgan import data
 from jaxgan.data import digit_views
 from jaxgan.errors import NonFiniteError
+from jaxgan.family import Conditioning
 from jaxgan.metrics import figures, frechet, judges, kernel, manifold, real, table
 from jaxgan.metrics.features import Features, extract
 from jaxgan.metrics.measure import default_network, evaluate, evaluate_files, evaluator
@@ -203,6 +204,7 @@ def test_classes_are_asked_for_as_often_as_they_occur_and_judged_one_by_one():
 
 def test_reconstructions_are_compared_with_what_was_given():
     family = painter(image=(8, 8, 1))
+    family.encode = family.decode = None
     family.reconstruct = lambda config, state, images: jnp.clip(images + 10 / 127.5, -1, 1)
     results = by_name(evaluate(family, None, state_of(images=padded(TEST.arrays["image"])), TEST, ["reconstruction_l1"], samples=100))
     given = TEST.arrays["image"][real.drawn(297, 100)].astype(int)
@@ -235,13 +237,17 @@ def test_images_that_are_not_finite_are_refused():
 # --------------------------------------------------------------------------------------------------------------- from images
 
 
+def both_ways(config):
+    return Conditioning("sides", directions=("a2b", "b2a"))
+
+
 def translator(**shapes):
     """Inverts and adds 4 of 255 one way; inverts the other."""
 
     def translate(config, state, images, *, direction="a2b"):
         return jnp.clip(-images + (4 / 127.5 if direction == "a2b" else 0), -1, 1)
 
-    return SimpleNamespace(__name__="a.translator", batch_spec=spec_of(**shapes), translate=translate)
+    return SimpleNamespace(__name__="a.translator", batch_spec=spec_of(**shapes), translate=translate, conditioning=both_ways)
 
 
 def test_each_direction_is_judged_by_its_targets():
@@ -289,7 +295,7 @@ def test_sixteen_bits_are_given_to_a_translator_as_they_are():
         jax.debug.callback(lambda values: seen.append(np.asarray(values)), images)
         return images
 
-    family = SimpleNamespace(__name__="a.keeper", batch_spec=spec_of(a=(12, 12, 1), b=(12, 12, 1)), translate=translate)
+    family = SimpleNamespace(__name__="a.keeper", batch_spec=spec_of(a=(12, 12, 1), b=(12, 12, 1)), translate=translate, conditioning=both_ways)
     task = make_tasks(family, None, data.from_domains("fine", a, a, independent=False), 9, 0, {})[0]
     made = np.concatenate(list(task.make(state_of())))
     jax.effects_barrier()
@@ -436,7 +442,7 @@ def test_every_family_is_evaluated_by_what_applies_to_it(name):
 def test_path_lengths_are_measured_between_a_family_s_own_codes():
     family = painter(image=(8, 8, 1))
     family.latents = lambda config, key, n: jax.random.normal(key, (n, 2, 5))
-    family.styles_of = lambda config, state, latents: latents
+    family.styles_of, family.mix = lambda config, state, latents: latents, None
     traced = []
     family.synthesise = lambda config, state, w: traced.append(w.shape) or jnp.tanh(w.sum(1) @ state.ema["map"]).reshape(-1, 8, 8, 1)
     stored = {"images": padded(TEST.arrays["image"]), "map": np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)}
@@ -450,6 +456,7 @@ def test_path_lengths_are_measured_between_a_family_s_own_codes():
 
 def test_path_lengths_are_of_all_classes_of_a_sorted_set():
     family, asked = painter(image=(8, 8, 1), label=()), []
+    family.conditioning, family.mix = lambda config: Conditioning("class", 10), None
     family.latents = lambda config, key, n: jax.random.normal(key, (n, 1, 64))
     family.styles_of = lambda config, state, latents, labels: asked.append(labels) or latents
     family.synthesise = lambda config, state, w: jnp.tanh(w).reshape(-1, 8, 8, 1)
