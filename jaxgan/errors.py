@@ -10,6 +10,9 @@ from typing import Any
 class JaxganError(Exception):
     """Base of every error this library raises about a user's files, data or run. The message is one sentence that names the remedy."""
 
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(str(message)))
+
 
 class DataError(JaxganError, ValueError):
     """A data source is missing, damaged or does not fit the request."""
@@ -27,10 +30,19 @@ class NonFiniteError(JaxganError, FloatingPointError):
     """Training produced a NaN or an infinity."""
 
 
+def one_line(text: str) -> str:
+    """Return the text with every character that is not printable escaped: names that strangers gave may hold any."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
 def require(condition: Any, message: str) -> None:
     """Raise `ValueError(message)` unless `condition`. For settings: data and runs have errors of their own."""
     if not condition:
-        raise ValueError(message)
+        raise ValueError(one_line(message))
 
 
 def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
