@@ -12,9 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxgan.errors import is_number
+from jaxgan.errors import is_number, require
 from jaxgan.state import Player, PyTree
 
 # ---------------------------------------------------------------------------------------------------------------------- keys
@@ -25,7 +26,17 @@ def stream_key(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Arra
 
     Named, because `split(key)[i]` and `fold_in(key, i)` are the same key: without a name, init and the first steps would share theirs.
     """
+    require_key(key)
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
+
+
+def require_key(key: Any) -> None:
+    """Raise ValueError unless `key` is one key, typed or of the older kind, concrete or traced."""
+    shape, dtype = jnp.shape(key) if isinstance(key, (jax.Array, np.ndarray)) else None, getattr(key, "dtype", None)
+    typed = shape == () and dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    older = shape is not None and len(shape) == 1 and dtype == jnp.uint32
+    found = f"{dtype} of shape {list(shape)}" if shape is not None else repr(key)[:80]
+    require(typed or older, f"one key is needed, such as jax.random.key(0), got {found}")
 
 
 def example_keys(key: jax.Array, count: int, axis_name: str | None = None, first: int = 0) -> jax.Array:
@@ -34,6 +45,7 @@ def example_keys(key: jax.Array, count: int, axis_name: str | None = None, first
     Args:
       first: global index of the first example (for drawing in chunks).
     """
+    require_key(key)
     offset = jnp.asarray(first, jnp.int32)
     if axis_name is not None:
         offset = offset + jax.lax.axis_index(axis_name) * count

@@ -14,6 +14,7 @@ from jaxgan import acgan, cgan, dcgan, gan, losses, spade, stargan, stylegan
 from jaxgan.checks import check_batch, label_ranges
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.nn import labels as label_vectors
+from jaxgan.optim import Optimizer
 from tests.contract.helpers import VARIANTS, initial_state, make_batch
 from tests.families_under_test import CASES, PROCESSES
 
@@ -112,6 +113,26 @@ def test_the_first_difference_of_a_state_is_named():
     refused(r"extra\['pool'\].* is not of it", traced, "dcgan", spec("dcgan"), None, pooled)
     wider = dataclasses.replace(CASES["dcgan"].config, generator_width=8)
     refused(r"kernel'\] is \[.*\], not \[", traced, "dcgan", spec("dcgan"), wider)
+
+
+@pytest.mark.parametrize("key", [0, None, "key", jnp.zeros(()), jax.random.split(jax.random.key(0), 2)])
+def test_what_is_no_key_is_refused(key):
+    family, config = CASES["gan"].family, CASES["gan"].config
+    refused("one key is needed, such as jax.random.key", family.init, config, key)
+    refused("one key is needed, such as jax.random.key", family.train_step, config, fresh("gan"), spec("gan"), key)
+    refused("one key is needed, such as jax.random.key", family.sample, config, fresh("gan"), key, 1)
+
+
+def test_states_are_compared_with_configs_that_hold_tracers():
+    """Another optimiser than the state's, with a traced rate, is named and not met inside the optimiser."""
+    config, state = CASES["gan"].config, fresh("gan")
+
+    def loss(rate, name):
+        changed = dataclasses.replace(config, generator_optimizer=Optimizer(name, rate))
+        return jax.eval_shape(functools.partial(gan.train_step, changed), state, spec("gan"), KEY)[1]["g_loss"]
+
+    with pytest.raises(ValueError, match=r"the state does not fit this gan.Config \(players\['generator'\].opt"):
+        jax.jit(functools.partial(loss, name="rmsprop")).lower(1e-3)
 
 
 def ranges(case):
