@@ -41,7 +41,7 @@ def member(steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
         key = jax.random.key(seed)
 
         def step(state, i):
-            chosen = jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, 1), i), (batch_size,), 0, len(labels))
+            chosen = jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, 1), i), (batch_size,), 0, len(labels), jnp.int32)
             return cgan.train_step(config, state, {"image": images[chosen], "label": labels[chosen]}, key)
 
         state, metrics = jax.lax.scan(step, cgan.init(config, key), jnp.arange(steps))
