@@ -17,7 +17,18 @@ from jaxgan import parallel
 from jaxgan.errors import require, require_choice
 from jaxgan.families.attributes import group_columns
 
-FAMILIES = ("gan", "cgan", "dcgan", "acgan", "vaegan", "pix2pix", "cyclegan", "stargan", "spade", "stylegan")
+FAMILIES = (
+    "gan",
+    "cgan",
+    "dcgan",
+    "acgan",
+    "vaegan",
+    "pix2pix",
+    "cyclegan",
+    "stargan",
+    "spade",
+    "stylegan",
+)
 SUITES = {
     "cpu": dict.fromkeys(FAMILIES, "digits"),
     "recipes": {
@@ -49,7 +60,14 @@ def presets(family: str) -> dict[str, Any]:
     return importlib.import_module(f"experiments.{family}").PRESETS
 
 
-def case(family: str, preset: str = "digits", batch: int = 0, dtype: str = "", image_size: tuple[int, int] | None = None, augment: str = "") -> Case:
+def case(
+    family: str,
+    preset: str = "digits",
+    batch: int = 0,
+    dtype: str = "",
+    image_size: tuple[int, int] | None = None,
+    augment: str = "",
+) -> Case:
     """A preset with, where given, another batch size, dtype of the networks, size of the images, or kind of augmentation of what discriminators see.
 
     Raises `ValueError` where that is impossible.
@@ -61,10 +79,18 @@ def case(family: str, preset: str = "digits", batch: int = 0, dtype: str = "", i
     changes |= {"image_size": tuple(image_size)} if image_size else {}
     if augment:
         stabilisers = found[preset].config.stabilisers
-        changes["stabilisers"] = dataclasses.replace(stabilisers, augment=dataclasses.replace(stabilisers.augment, kind=augment))
+        changes["stabilisers"] = dataclasses.replace(
+            stabilisers, augment=dataclasses.replace(stabilisers.augment, kind=augment)
+        )
     module = importlib.import_module(f"jaxgan.families.{family}")
     config = dataclasses.replace(found[preset].config, **changes)
-    return Case(" ".join(filter(None, (family, preset, augment))), module, config, batch or found[preset].batch_size, found[preset].steps_per_call)
+    return Case(
+        " ".join(filter(None, (family, preset, augment))),
+        module,
+        config,
+        batch or found[preset].batch_size,
+        found[preset].steps_per_call,
+    )
 
 
 def random_batch(case: Case, seed: int = 0) -> dict[str, jax.Array]:
@@ -73,14 +99,22 @@ def random_batch(case: Case, seed: int = 0) -> dict[str, jax.Array]:
 
     def fill(name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
         if name == "attributes":
-            columns = [np.eye(max(2, len(group)), dtype=np.float32)[:, -len(group) :] for group in group_columns(config)]
-            return np.concatenate([each[random.integers(0, len(each), spec.shape[0])] for each in columns], axis=1)
+            columns = [
+                np.eye(max(2, len(group)), dtype=np.float32)[:, -len(group) :]
+                for group in group_columns(config)
+            ]
+            return np.concatenate(
+                [each[random.integers(0, len(each), spec.shape[0])] for each in columns], axis=1
+            )
         if jnp.issubdtype(spec.dtype, jnp.integer):
             values = len(config.known) if name == "set" else config.classes
             return random.integers(0, values, spec.shape).astype(spec.dtype)
         return random.uniform(-1, 1, spec.shape).astype(spec.dtype)
 
-    return {name: jax.device_put(fill(name, spec)) for name, spec in case.family.batch_spec(config, case.batch_size).items()}
+    return {
+        name: jax.device_put(fill(name, spec))
+        for name, spec in case.family.batch_spec(config, case.batch_size).items()
+    }
 
 
 def initial_state(family: Any, config: Any) -> Any:
@@ -98,12 +132,17 @@ def mapped(case: Case, kind: str, devices: int = 1, steps: int = 1) -> parallel.
     """The step under "jit" (over several devices: a mesh), "pmap" or "scan" of `steps` (one device). Raises `ValueError` if it does not split."""
     require_choice("parallel", kind, ("jit", "pmap", "scan"))
     chosen = jax.devices()
-    require(1 <= devices <= len(chosen), f"devices must be between 1 and {len(chosen)}, the devices there are, got {devices}")
+    require(
+        1 <= devices <= len(chosen),
+        f"devices must be between 1 and {len(chosen)}, the devices there are, got {devices}",
+    )
     require(kind != "scan" or devices == 1, "scan is measured on one device: leave devices out")
     parallel.check_divisible(case.batch_size, devices)
     if kind == "pmap":
         return parallel.pmap_step(case.family, case.config, chosen[:devices])
-    step = parallel.jit_step(case.family, case.config, parallel.data_mesh(chosen[:devices]) if devices > 1 else None)
+    step = parallel.jit_step(
+        case.family, case.config, parallel.data_mesh(chosen[:devices]) if devices > 1 else None
+    )
     return parallel.scan_steps(step, steps) if kind == "scan" else step
 
 
@@ -117,9 +156,16 @@ def lazy_penalties(config: Any) -> list[tuple[int, Any]]:
     plain = _without_lazy_penalties(config)
     found = []
     if plain.stabilisers != config.stabilisers:
-        found.append((config.r1_interval, dataclasses.replace(plain, stabilisers=config.stabilisers)))
+        found.append(
+            (config.r1_interval, dataclasses.replace(plain, stabilisers=config.stabilisers))
+        )
     if vars(plain).get("path_length_weight") != vars(config).get("path_length_weight"):
-        found.append((config.path_length_interval, dataclasses.replace(plain, path_length_weight=config.path_length_weight)))
+        found.append(
+            (
+                config.path_length_interval,
+                dataclasses.replace(plain, path_length_weight=config.path_length_weight),
+            )
+        )
     return found
 
 
@@ -136,7 +182,11 @@ def _without_lazy_penalties(config: Any) -> Any:
 def arguments(case: Case) -> tuple[Any, Any, Any]:
     """(state, batch, key) of one step as shapes only."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(lambda key: case.family.init(case.config, key), key), case.family.batch_spec(case.config, case.batch_size), key
+    return (
+        jax.eval_shape(lambda key: case.family.init(case.config, key), key),
+        case.family.batch_spec(case.config, case.batch_size),
+        key,
+    )
 
 
 def arithmetic(case: Case) -> dict[str, int]:
@@ -156,8 +206,16 @@ def arithmetic(case: Case) -> dict[str, int]:
     penalties = lazy_penalties(case.config)
     plain = count(_without_lazy_penalties(case.config))
     more = [(interval, count(config) - plain) for interval, config in penalties]
-    mean, most = plain + sum(cost // interval for interval, cost in more), plain + sum(cost for _, cost in more)
-    return {"flops": int(mean[0]), "bytes": int(mean[1]), "most_flops": int(most[0]), "most_bytes": int(most[1])}
+    mean, most = (
+        plain + sum(cost // interval for interval, cost in more),
+        plain + sum(cost for _, cost in more),
+    )
+    return {
+        "flops": int(mean[0]),
+        "bytes": int(mean[1]),
+        "most_flops": int(most[0]),
+        "most_bytes": int(most[1]),
+    }
 
 
 def _step(case: Case, config: Any) -> Any:

@@ -51,7 +51,9 @@ def digits(value: float) -> str:
 
 def text(name: str, head: str = "") -> Column:
     """A column of plain text."""
-    return Column(head or name, lambda line: "" if (value := get(line, name)) is None else str(value))
+    return Column(
+        head or name, lambda line: "" if (value := get(line, name)) is None else str(value)
+    )
 
 
 def spread(head: str = "ms (p10 to p90)", prefix: str = "") -> Column:
@@ -61,14 +63,21 @@ def spread(head: str = "ms (p10 to p90)", prefix: str = "") -> Column:
         median, *ends = (get(line, f"{prefix}{name}") for name in ("median_ms", "p10_ms", "p90_ms"))
         if median is None:
             return ""
-        return digits(median) + (" ({} to {})".format(*map(digits, ends)) if None not in ends else "")
+        return digits(median) + (
+            " ({} to {})".format(*map(digits, ends)) if None not in ends else ""
+        )
 
     return Column(head, show)
 
 
 def ratio_spread(head: str) -> Column:
     """A ratio with its spread round by round."""
-    return Column(head, lambda line: "{:.2f} ({:.2f} to {:.2f})".format(*(line[name] for name in ("ratio", "ratio_p10", "ratio_p90"))))
+    return Column(
+        head,
+        lambda line: "{:.2f} ({:.2f} to {:.2f})".format(
+            *(line[name] for name in ("ratio", "ratio_p10", "ratio_p90"))
+        ),
+    )
 
 
 def get(line: Line, name: str) -> Any:

@@ -37,7 +37,11 @@ TARGET = 60.0
 @contextmanager
 def cache(folder: str | Path) -> Iterator[None]:
     """The persistent cache in `folder`, of programs however quick to compile; afterwards as before."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
+    names = (
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    )
     before = {name: getattr(jax.config, name) for name in names}
     for name, value in zip(names, (str(folder), 0.0, -1), strict=True):
         jax.config.update(name, value)
@@ -76,7 +80,10 @@ def lowered(case: cases.Case, inputs: Any) -> Any:
 def measure(case: cases.Case, kept: Path | None = None) -> dict[str, Any]:
     """trace_s, compile_s, and cached_s, to read it from the cache: of the step of a case, donated as training does. The program is kept in `kept`."""
     inputs = cases.arguments(case)
-    with nullcontext(kept) if kept is not None else tempfile.TemporaryDirectory() as folder, cache(folder):
+    with (
+        nullcontext(kept) if kept is not None else tempfile.TemporaryDirectory() as folder,
+        cache(folder),
+    ):
         traced, trace_seconds = clocked(lambda: lowered(case, inputs))
         _, compile_seconds = clocked(traced.compile)
         jax.clear_caches()
@@ -85,7 +92,13 @@ def measure(case: cases.Case, kept: Path | None = None) -> dict[str, Any]:
             _, cached_seconds = clocked(again.compile)
     seconds = {"trace_s": trace_seconds, "compile_s": compile_seconds, "cached_s": cached_seconds}
     rounded = {name: round(value, 2) for name, value in seconds.items()}
-    return {"name": case.name, "image_size": list(case.config.image_size), "images": case.images, **rounded, "from_cache": bool(hits)}
+    return {
+        "name": case.name,
+        "image_size": list(case.config.image_size),
+        "images": case.images,
+        **rounded,
+        "from_cache": bool(hits),
+    }
 
 
 def clocked(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -111,32 +124,62 @@ def different(families: list[str], presets: list[str], dtype: str = "") -> list[
 
 def without_schedules(config: Any) -> Any:
     """A config whose optimisers decay over the same images."""
-    optimizers = {name: value for name, value in vars(config).items() if isinstance(value, optim.Optimizer)}
+    optimizers = {
+        name: value for name, value in vars(config).items() if isinstance(value, optim.Optimizer)
+    }
     change = functools.partial(dataclasses.replace, constant_images=0)
     return dataclasses.replace(
-        config, **{name: change(each, decay_images=min(each.decay_images, 1)) if each.decay_images else each for name, each in optimizers.items()}
+        config,
+        **{
+            name: change(each, decay_images=min(each.decay_images, 1))
+            if each.decay_images
+            else each
+            for name, each in optimizers.items()
+        },
     )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse options, measure, print a table, append to the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--families", nargs="+", default=list(cases.FAMILIES))
     parser.add_argument("--presets", nargs="+", default=[], help="only presets of these names")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="", help="of the networks; the presets' if left out")
-    parser.add_argument("--cache", type=Path, help="an empty or new folder that keeps the compiled programs")
-    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="",
+        help="of the networks; the presets' if left out",
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="an empty or new folder that keeps the compiled programs"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=record.RESULTS, help="folder of the results files"
+    )
     options = parser.parse_args(arguments)
     with one_sentence_errors():
         if options.cache is not None and options.cache.exists():
             empty = options.cache.is_dir() and not any(options.cache.iterdir())
-            require(empty, f"--cache {options.cache} is not an empty folder, and the times would be of reading: choose a new one")
+            require(
+                empty,
+                f"--cache {options.cache} is not an empty folder, and the times would be of reading: choose a new one",
+            )
         print(f"{'':<26}{'images':>8}{'trace s':>10}{'compile s':>11}{'from cache s':>14}")
         for case in different(options.families, options.presets, options.dtype):
-            line = record.append(NAME, measure(case, options.cache), record.provenance(case.config, batch=case.batch_size), options.out)
+            line = record.append(
+                NAME,
+                measure(case, options.cache),
+                record.provenance(case.config, batch=case.batch_size),
+                options.out,
+            )
             late = f"  more than {TARGET:.0f} s" if line["compile_s"] > TARGET else ""
             cached = f"{line['cached_s']:.2f}" if line["from_cache"] else "not cached"
-            print(f"{case.name:<26}{case.images:>8}{line['trace_s']:>10.2f}{line['compile_s']:>11.2f}{cached:>14}{late}", flush=True)
+            print(
+                f"{case.name:<26}{case.images:>8}{line['trace_s']:>10.2f}{line['compile_s']:>11.2f}{cached:>14}{late}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -51,21 +51,38 @@ class Operation(NamedTuple):
     def channels(self) -> tuple[int, int]:
         """Of the images that the convolution (of a transposed one, the mirrored convolution) sees, and of those it makes."""
         first, second = self.shapes
-        inputs, outputs = (first[3], second[3]) if self.kind == "kernel gradient" else second[2:][:: -1 if self.geometry.turned else 1]
+        inputs, outputs = (
+            (first[3], second[3])
+            if self.kind == "kernel gradient"
+            else second[2:][:: -1 if self.geometry.turned else 1]
+        )
         return inputs, outputs
 
     @property
     def flops(self) -> int:
         """Padding counted: a multiplication and an addition are two."""
-        return 2 * self.shapes[0][0] * prod(self.geometry.output_size) * prod(self.geometry.kernel_size) * prod(self.channels)
+        return (
+            2
+            * self.shapes[0][0]
+            * prod(self.geometry.output_size)
+            * prod(self.geometry.kernel_size)
+            * prod(self.channels)
+        )
 
     @property
     def what(self) -> str:
         """In words: kernel and stride, and the images that the convolution (of a transposed one, the mirrored convolution) sees and makes."""
         inputs, outputs = self.channels
-        (height, width), (rows, columns), stride = self.geometry.input_size, self.geometry.output_size, self.geometry.strides[0]
+        (height, width), (rows, columns), stride = (
+            self.geometry.input_size,
+            self.geometry.output_size,
+            self.geometry.strides[0],
+        )
         size = "x".join(map(str, self.geometry.kernel_size)) + (f"/{stride}" if stride > 1 else "")
-        return f"{size} {self.shapes[0][0]}x{height}x{width}x{inputs} > {rows}x{columns}x{outputs}" + " (transposed)" * self.geometry.turned
+        return (
+            f"{size} {self.shapes[0][0]}x{height}x{width}x{inputs} > {rows}x{columns}x{outputs}"
+            + " (transposed)" * self.geometry.turned
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------------- forms
@@ -76,17 +93,32 @@ def _folded(geometry: Geometry, x: jax.Array) -> tuple[Geometry, jax.Array]:
     (sh, sw), pads = geometry.strides, geometry.trimmed_padding()
     kernel_size = (-(-geometry.kernel_size[0] // sh), -(-geometry.kernel_size[1] // sw))
     size = [m + k - 1 for m, k in zip(geometry.output_size, kernel_size, strict=True)]
-    pads = [(low, n * s - side - low) for (low, _), n, s, side in zip(pads, size, (sh, sw), x.shape[1:3], strict=True)]
-    x = pad(x, pads).reshape(x.shape[0], size[0], sh, size[1], sw, x.shape[3]).transpose(0, 1, 3, 2, 4, 5)
-    folded = Geometry((size[0], size[1]), geometry.output_size, kernel_size, (1, 1), ((0, 0), (0, 0)))
+    pads = [
+        (low, n * s - side - low)
+        for (low, _), n, s, side in zip(pads, size, (sh, sw), x.shape[1:3], strict=True)
+    ]
+    x = (
+        pad(x, pads)
+        .reshape(x.shape[0], size[0], sh, size[1], sw, x.shape[3])
+        .transpose(0, 1, 3, 2, 4, 5)
+    )
+    folded = Geometry(
+        (size[0], size[1]), geometry.output_size, kernel_size, (1, 1), ((0, 0), (0, 0))
+    )
     return folded, x.reshape(x.shape[0], *size, -1)
 
 
 def _folded_kernel(geometry: Geometry, folded: Geometry, kernel: jax.Array) -> jax.Array:
     (sh, sw), (kh, kw) = geometry.strides, folded.kernel_size
     kernel = turn(geometry, kernel)
-    kernel = jnp.pad(kernel, ((0, kh * sh - kernel.shape[0]), (0, kw * sw - kernel.shape[1]), (0, 0), (0, 0)))
-    return kernel.reshape(kh, sh, kw, sw, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5).reshape(kh, kw, -1, kernel.shape[3])
+    kernel = jnp.pad(
+        kernel, ((0, kh * sh - kernel.shape[0]), (0, kw * sw - kernel.shape[1]), (0, 0), (0, 0))
+    )
+    return (
+        kernel.reshape(kh, sh, kw, sw, *kernel.shape[2:])
+        .transpose(0, 2, 1, 3, 4, 5)
+        .reshape(kh, kw, -1, kernel.shape[3])
+    )
 
 
 def _forward_folded(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -116,7 +148,9 @@ def _input_gradient_spread(form: Callable[[jax.Array, jax.Array], jax.Array]) ->
 
 
 def _plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def _dense(form: Callable[[jax.Array, jax.Array], jax.Array]) -> Form:
@@ -164,7 +198,9 @@ FORMS: dict[str, dict[str, Form]] = {
         "gathered": kernel_gradients._kernel_gradient_gathered,
         "few outputs": kernel_gradients._kernel_gradient_few,
         "folded taps": _kernel_gradient_folded(kernel_gradients._kernel_gradient_taps),
-        "folded convolution": _kernel_gradient_folded(kernel_gradients._kernel_gradient_convolution),
+        "folded convolution": _kernel_gradient_folded(
+            kernel_gradients._kernel_gradient_convolution
+        ),
         "winograd": winograd.winograd_kernel_gradient,
     },
 }
@@ -183,7 +219,9 @@ def forms_for(operation: Operation) -> dict[str, Form]:
     left_out = set() if folds else {"folded", "folded taps", "folded convolution"}
     if strided and operation.kind != "input gradient":  # which is made dense first
         left_out |= {"few outputs", "column"}
-    if not strided or any(k < s for k, s in zip(geometry.kernel_size, geometry.strides, strict=True)):
+    if not strided or any(
+        k < s for k, s in zip(geometry.kernel_size, geometry.strides, strict=True)
+    ):
         left_out |= {"phases", "phases apart"}
     if not winograd.fits(geometry):
         left_out.add("winograd")
@@ -195,7 +233,10 @@ def forms_for(operation: Operation) -> dict[str, Form]:
         left_out |= {"taps", "gathered", "folded taps"}
     forms = {name: form for name, form in FORMS[operation.kind].items() if name not in left_out}
     if jax.default_backend() != "cpu":  # where jaxgan leaves to XLA what is not for these
-        forms["for a CPU"], forms["jaxgan"] = forms["jaxgan"], forms.pop("columns" if "columns" in forms else "lax")
+        forms["for a CPU"], forms["jaxgan"] = (
+            forms["jaxgan"],
+            forms.pop("columns" if "columns" in forms else "lax"),
+        )
     return forms
 
 
@@ -207,7 +248,15 @@ def operations_of(family: Any, config: Any, batch_size: int) -> Counter[Operatio
     marks: dict[str, tuple[str, Geometry]] = {}
     kinds = {forms["jaxgan"]: kind for kind, forms in FORMS.items()}
 
-    def marked(cpu: Form, gpu: Form, plain: Form, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    def marked(
+        cpu: Form,
+        gpu: Form,
+        plain: Form,
+        batch_is_first: bool,
+        geometry: Geometry,
+        a: jax.Array,
+        b: jax.Array,
+    ) -> jax.Array:
         def operation(a: jax.Array, b: jax.Array) -> jax.Array:
             return plain(geometry, a, b)
 
@@ -217,7 +266,9 @@ def operations_of(family: Any, config: Any, batch_size: int) -> Counter[Operatio
 
     with mock.patch.object(conv, "_by_platform", marked):
         inputs = cases.arguments(cases.Case("", family, config, batch_size, 1))
-        jaxpr = flops.trace(lambda state, batch, key: family.train_step(config, state, batch, key), *inputs)
+        jaxpr = flops.trace(
+            lambda state, batch, key: family.train_step(config, state, batch, key), *inputs
+        )
     return _marked_in(jaxpr, marks)
 
 
@@ -232,16 +283,26 @@ def _marked_in(jaxpr: Any, marks: Mapping[str, tuple[str, Geometry]]) -> Counter
                 found[Operation(*marks[equation.params["name"]], (first, second))] += 1
             continue
         times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        inner = _branches(equation) if equation.primitive.name == "cond" else flops._inner(equation.params)
+        inner = (
+            _branches(equation)
+            if equation.primitive.name == "cond"
+            else flops._inner(equation.params)
+        )
         for one in inner:
-            found += Counter({operation: times * count for operation, count in _marked_in(one, marks).items()})
+            found += Counter(
+                {operation: times * count for operation, count in _marked_in(one, marks).items()}
+            )
     return found
 
 
 def _branches(equation: Any) -> list[Any]:
     """All of them, or where the platform decides, as for layouts, which a CPU looks up, this platform's."""
     platforms = equation.params.get("branches_platforms") or [None]
-    chosen = [branch for branch, names in zip(equation.params["branches"], platforms, strict=False) if names and jax.default_backend() in names]
+    chosen = [
+        branch
+        for branch, names in zip(equation.params["branches"], platforms, strict=False)
+        if names and jax.default_backend() in names
+    ]
     return [branch.jaxpr for branch in (chosen or equation.params["branches"])]
 
 
@@ -250,25 +311,51 @@ def compiled(operation: Operation, dtype: str) -> dict[str, Callable[..., jax.Ar
     operands = [jax.ShapeDtypeStruct(shape, dtype) for shape in operation.shapes]
     forms = forms_for(operation)
     with ThreadPoolExecutor() as pool:
-        programs = [pool.submit(jax.jit(partial(form, operation.geometry)).lower(*operands).compile) for form in forms.values()]
+        programs = [
+            pool.submit(jax.jit(partial(form, operation.geometry)).lower(*operands).compile)
+            for form in forms.values()
+        ]
         return {name: program.result() for name, program in zip(forms, programs, strict=True)}
 
 
-def measure(operation: Operation, count: int, repetitions: int, dtype: str = "float32") -> dict[str, Any]:
+def measure(
+    operation: Operation, count: int, repetitions: int, dtype: str = "float32"
+) -> dict[str, Any]:
     """What the results file holds of an operation: milliseconds by form, and the rate of jaxgan's."""
-    first, second = (jax.random.normal(jax.random.key(i), shape, dtype) for i, shape in enumerate(operation.shapes))
+    first, second = (
+        jax.random.normal(jax.random.key(i), shape, dtype)
+        for i, shape in enumerate(operation.shapes)
+    )
     calls = 1 if jax.default_backend() == "cpu" else CALLS
 
     def several(program: Callable[..., jax.Array]) -> list[jax.Array]:
         return [program(first, second) for _ in range(calls)][-1:]
 
     programs = compiled(operation, dtype)
-    seconds_of = timing.interleave({name: partial(several, program) for name, program in programs.items()}, repetitions, warm_up=2)
+    seconds_of = timing.interleave(
+        {name: partial(several, program) for name, program in programs.items()},
+        repetitions,
+        warm_up=2,
+    )
     times = {name: [seconds / calls for seconds in own] for name, own in seconds_of.items()}
     least = {name: min(own) for name, own in times.items()}
-    others = {name: round(1e3 * seconds, 3) for name, seconds in sorted(least.items(), key=lambda pair: pair[1]) if name != "jaxgan"}
-    line: dict[str, Any] = {"operation": operation.kind, "what": operation.what, "count": count, "flops": operation.flops, "ms": 1e3 * least["jaxgan"]}
-    line |= {"flops_per_s": operation.flops / least["jaxgan"], "others_ms": others, "best_other": min(others.values()) / (1e3 * least["jaxgan"])}
+    others = {
+        name: round(1e3 * seconds, 3)
+        for name, seconds in sorted(least.items(), key=lambda pair: pair[1])
+        if name != "jaxgan"
+    }
+    line: dict[str, Any] = {
+        "operation": operation.kind,
+        "what": operation.what,
+        "count": count,
+        "flops": operation.flops,
+        "ms": 1e3 * least["jaxgan"],
+    }
+    line |= {
+        "flops_per_s": operation.flops / least["jaxgan"],
+        "others_ms": others,
+        "best_other": min(others.values()) / (1e3 * least["jaxgan"]),
+    }
     return line
 
 
@@ -282,8 +369,15 @@ def row(line: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse options, measure, print, append to the results."""
     parser = case_options(__doc__, 7)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of images and kernels")
-    parser.add_argument("--least", type=float, default=0.01, help="share of the operations of a step's convolutions from which on a kind is timed")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of images and kernels"
+    )
+    parser.add_argument(
+        "--least",
+        type=float,
+        default=0.01,
+        help="share of the operations of a step's convolutions from which on a kind is timed",
+    )
     options = parser.parse_args(arguments)
     with one_sentence_errors():
         cases_to_time = chosen(options)
@@ -293,11 +387,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config = config_of(case.family, case.size, options.dtype)
             found = operations_of(FAMILIES[case.family], config, case.batch)
             total = sum(count * operation.flops for operation, count in found.items())
-            print(f"{case.name}: count, jaxgan's form, fastest other / jaxgan, others in ms", flush=True)
-            for operation, count in sorted(found.items(), key=lambda pair: -pair[1] * pair[0].flops):
+            print(
+                f"{case.name}: count, jaxgan's form, fastest other / jaxgan, others in ms",
+                flush=True,
+            )
+            for operation, count in sorted(
+                found.items(), key=lambda pair: -pair[1] * pair[0].flops
+            ):
                 if count * operation.flops >= options.least * total:
-                    line = {"name": case.name, **measure(operation, count, options.repetitions, options.dtype), "share": count * operation.flops / total}
-                    record.append(NAME, line, record.provenance(config, batch=case.batch), options.out)
+                    line = {
+                        "name": case.name,
+                        **measure(operation, count, options.repetitions, options.dtype),
+                        "share": count * operation.flops / total,
+                    }
+                    record.append(
+                        NAME, line, record.provenance(config, batch=case.batch), options.out
+                    )
                     print(row(line), flush=True)
 
 

@@ -34,7 +34,11 @@ def device_intervals(planes: Any) -> Iterator[Interval]:
             for line in plane.lines:
                 for event in line.events if line.name.startswith("Stream") else ():
                     name = dict(event.stats).get("hlo_op") or event.name
-                    yield Interval(re.sub(r"(\.\d+)+$", "", str(name)), event.start_ns, event.start_ns + event.duration_ns)
+                    yield Interval(
+                        re.sub(r"(\.\d+)+$", "", str(name)),
+                        event.start_ns,
+                        event.start_ns + event.duration_ns,
+                    )
 
 
 def table(intervals: Sequence[Interval], steps: int) -> str:
@@ -46,23 +50,42 @@ def table(intervals: Sequence[Interval], steps: int) -> str:
     longest = sorted(time.items(), key=lambda pair: -pair[1])[:SHOWN]
     span = max(one.end for one in intervals) - min(one.begin for one in intervals)
     head = f"{1e-6 * covered(intervals) / steps:.3f} ms of kernels in {1e-6 * span / steps:.3f} ms a step, {len(intervals) / steps:g} of them"
-    return "\n".join([head, *(f"{1e-6 * own / steps:9.3f} ms {count[name] / steps:7g}  {name}" for name, own in longest)])
+    return "\n".join(
+        [
+            head,
+            *(
+                f"{1e-6 * own / steps:9.3f} ms {count[name] / steps:7g}  {name}"
+                for name, own in longest
+            ),
+        ]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse options, read, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="of one game's trace")
-    parser.add_argument("--steps", type=int, default=1, help="how many were traced: one of each kind, of which StyleGAN2 has three")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=1,
+        help="how many were traced: one of each kind, of which StyleGAN2 has three",
+    )
     options = parser.parse_args(arguments)
     with one_sentence_errors():
         require(options.steps > 0, "--steps must be above 0")
         files = sorted(options.folder.glob("**/*.xplane.pb"))
         if not files:
-            raise DataError(f"{options.folder} holds no *.xplane.pb of JAX's profiler: trace steps first, by --trace of benchmarks.against_pytorch")
+            raise DataError(
+                f"{options.folder} holds no *.xplane.pb of JAX's profiler: trace steps first, by --trace of benchmarks.against_pytorch"
+            )
         found = list(device_intervals(jax.profiler.ProfileData.from_file(str(files[-1])).planes))
         if not found:
-            raise DataError(f"{files[-1]} shows no accelerator at work: python -m benchmarks.step_profile tells where a step on a CPU goes")
+            raise DataError(
+                f"{files[-1]} shows no accelerator at work: python -m benchmarks.step_profile tells where a step on a CPU goes"
+            )
         print(table(found, options.steps))
 
 

@@ -57,10 +57,14 @@ def _of_equation(cost: Cost, equation: Any) -> int:
         return params["length"] * _of_jaxpr(cost, params["jaxpr"].jaxpr)
     if name == "cond":
         if _chosen_by_platform(equation):
-            return _of_jaxpr(cost, params["branches"][-1].jaxpr)  # the default; see `jax.lax.platform_dependent`
+            return _of_jaxpr(
+                cost, params["branches"][-1].jaxpr
+            )  # the default; see `jax.lax.platform_dependent`
         return max(_of_jaxpr(cost, branch.jaxpr) for branch in params["branches"])
     if name == "while" and _of_jaxpr(cost, params["body_jaxpr"].jaxpr):
-        raise ValueError("convolutions in a while loop, whose trip count is not known, cannot be counted")
+        raise ValueError(
+            "convolutions in a while loop, whose trip count is not known, cannot be counted"
+        )
     return sum(_of_jaxpr(cost, inner) for inner in _inner(params))
 
 
@@ -69,11 +73,18 @@ def _operations(equation: Any) -> int:
         return _convolution(equation)
     (contracted, _), _ = equation.params["dimension_numbers"]
     shape = equation.invars[0].aval.shape
-    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+    return (
+        2
+        * math.prod(equation.outvars[0].aval.shape)
+        * math.prod(shape[axis] for axis in contracted)
+    )
 
 
 def _bytes(equation: Any) -> int:
-    return sum(variable.aval.size * variable.aval.dtype.itemsize for variable in (*equation.invars, *equation.outvars))
+    return sum(
+        variable.aval.size * variable.aval.dtype.itemsize
+        for variable in (*equation.invars, *equation.outvars)
+    )
 
 
 def _chosen_by_platform(equation: Any) -> bool:
@@ -92,12 +103,30 @@ def _inner(params: dict[str, Any]) -> list[Any]:
 def _convolution(equation: Any) -> int:
     """2 x batch x input channels of a group x output channels x, for rows and for columns, the pairs of output and tap that meet a real pixel."""
     params, (image, kernel) = equation.params, (variable.aval.shape for variable in equation.invars)
-    numbers, groups = params["dimension_numbers"], params["feature_group_count"] * params["batch_group_count"]
-    channels = image[numbers.lhs_spec[0]] * image[numbers.lhs_spec[1]] * kernel[numbers.rhs_spec[0]] // groups
+    numbers, groups = (
+        params["dimension_numbers"],
+        params["feature_group_count"] * params["batch_group_count"],
+    )
+    channels = (
+        image[numbers.lhs_spec[0]]
+        * image[numbers.lhs_spec[1]]
+        * kernel[numbers.rhs_spec[0]]
+        // groups
+    )
     pairs = 1
     for i, (low, _) in enumerate(params["padding"]):
-        sizes = (image[numbers.lhs_spec[2 + i]], kernel[numbers.rhs_spec[2 + i]], equation.outvars[0].aval.shape[numbers.out_spec[2 + i]])
-        pairs *= _pairs(sizes, low, params["window_strides"][i], params["lhs_dilation"][i], params["rhs_dilation"][i])
+        sizes = (
+            image[numbers.lhs_spec[2 + i]],
+            kernel[numbers.rhs_spec[2 + i]],
+            equation.outvars[0].aval.shape[numbers.out_spec[2 + i]],
+        )
+        pairs *= _pairs(
+            sizes,
+            low,
+            params["window_strides"][i],
+            params["lhs_dilation"][i],
+            params["rhs_dilation"][i],
+        )
     return 2 * channels * pairs
 
 

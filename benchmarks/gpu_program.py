@@ -47,11 +47,20 @@ def compiled(case: cases.Case) -> str:
 
     jax.devices()  # finds the plug-ins
     try:
-        found = topologies.get_topology_desc(platform="cuda", topology_name="h200", target_config=H200, topology="1x1x1").devices[0]
+        found = topologies.get_topology_desc(
+            platform="cuda", topology_name="h200", target_config=H200, topology="1x1x1"
+        ).devices[0]
     except Exception as error:  # whatever the plug-in says
-        raise JaxganError(f'JAX cannot compile for GPUs here ({error}): pip install "jax[cuda13]", and set JAX_PLATFORMS=cpu') from None
+        raise JaxganError(
+            f'JAX cannot compile for GPUs here ({error}): pip install "jax[cuda13]", and set JAX_PLATFORMS=cpu'
+        ) from None
     there = jax.sharding.SingleDeviceSharding(found)
-    step = jax.jit(partial(case.family.train_step, case.config), donate_argnums=0, in_shardings=there, out_shardings=there)
+    step = jax.jit(
+        partial(case.family.train_step, case.config),
+        donate_argnums=0,
+        in_shardings=there,
+        out_shardings=there,
+    )
     return step.lower(*cases.arguments(case)).compile().as_text() or ""
 
 
@@ -65,7 +74,10 @@ def instructions(program: str) -> list[tuple[str, int]]:
             continue
         types[name], operation, operands = match.groups()
         if operation not in FREE:
-            arrays = [types[name], *(types.get(operand, "") for operand in re.findall(r"%([\w.\-]+)", operands))]
+            arrays = [
+                types[name],
+                *(types.get(operand, "") for operand in re.findall(r"%([\w.\-]+)", operands)),
+            ]
             found.append((re.sub(r"(\.\d+)+$", "", name), sum(map(_bytes, arrays))))
     return found
 
@@ -86,18 +98,40 @@ def table(found: Sequence[tuple[str, int]]) -> str:
     for kind, size in found:
         total[kind] += size
     head = f"{1e-9 * sum(total.values()):.2f} GB in {len(found)} instructions"
-    return "\n".join([head, *(f"{1e-9 * size:9.3f} GB {count[kind]:6d}  {kind}" for kind, size in total.most_common(SHOWN))])
+    return "\n".join(
+        [
+            head,
+            *(
+                f"{1e-9 * size:9.3f} GB {count[kind]:6d}  {kind}"
+                for kind, size in total.most_common(SHOWN)
+            ),
+        ]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse options, compile, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.set_defaults(suite="gpu")
     parser.add_argument("--families", nargs="+", default=[], help="only these")
-    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="only games whose names contain one of these, as stylegan-256")
-    parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
-    parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of the networks")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="only games whose names contain one of these, as stylegan-256",
+    )
+    parser.add_argument(
+        "--size", type=int, default=0, help="side of the images, instead of the suite's"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=0, help="images of a step, instead of the suite's"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of the networks"
+    )
     options = parser.parse_args(arguments)
     with one_sentence_errors():
         for case in chosen(options):

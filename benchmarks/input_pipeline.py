@@ -49,22 +49,34 @@ def pictures(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Smooth random images, uint8 [count, H, W, C], which a JPEG makes about as small as it makes photographs."""
     random, (height, width, channels) = np.random.default_rng(seed), shape
     made = np.empty((count, *shape), np.uint8)
-    for i, coarse in enumerate(random.integers(0, 256, (count, max(2, height // 8), max(2, width // 8), channels)).astype(np.uint8)):
-        made[i] = images.resize(coarse, (height, width), "stretch") if channels in images.CHANNELS else random.integers(0, 256, shape)
+    for i, coarse in enumerate(
+        random.integers(0, 256, (count, max(2, height // 8), max(2, width // 8), channels)).astype(
+            np.uint8
+        )
+    ):
+        made[i] = (
+            images.resize(coarse, (height, width), "stretch")
+            if channels in images.CHANNELS
+            else random.integers(0, 256, shape)
+        )
     return made
 
 
 def encoded(image: np.ndarray) -> bytes:
     """An image [H, W, 1 or 3] as a JPEG file of quality 90."""
     buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=90)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(
+        buffer, "JPEG", quality=90
+    )
     return buffer.getvalue()
 
 
 # -------------------------------------------------------------------------------------------------------------------- sources
 
 
-def sources(count: int, size: tuple[int, int], batch: int, seconds: float) -> Iterator[dict[str, Any]]:
+def sources(
+    count: int, size: tuple[int, int], batch: int, seconds: float
+) -> Iterator[dict[str, Any]]:
     """Measure a folder of `count` JPEG files: its first use, which decodes it into the cache, and batches of it, ready for a step, in each way to hold it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "images"
@@ -72,16 +84,37 @@ def sources(count: int, size: tuple[int, int], batch: int, seconds: float) -> It
         files = [encoded(image) for image in pictures(min(DISTINCT, count), (*size, 3))]
         for i in range(count):
             (folder / f"{i:06d}.jpg").write_bytes(files[i % len(files)])
-        open_set = functools.partial(data.open, f"folder:{folder}", cache_dir=Path(place) / "cache", progress=False)
+        open_set = functools.partial(
+            data.open, f"folder:{folder}", cache_dir=Path(place) / "cache", progress=False
+        )
         begin = time.perf_counter()
         kept = open_set()
         passed = time.perf_counter() - begin
-        about = {"name": "folder of JPEG files", "image_size": list(size), "set": count, "file_bytes": int(np.mean([len(file) for file in files]))}
-        yield {**about, "source": "first use", "images": count, "shown": count, "seconds": round(passed, 3), "images_per_s": round(count / passed, 1)}
+        about = {
+            "name": "folder of JPEG files",
+            "image_size": list(size),
+            "set": count,
+            "file_bytes": int(np.mean([len(file) for file in files])),
+        }
+        yield {
+            **about,
+            "source": "first use",
+            "images": count,
+            "shown": count,
+            "seconds": round(passed, 3),
+            "images_per_s": round(count / passed, 1),
+        }
         for source in SOURCES:
             dataset = open_set(stream=True) if source == "stream" else kept
             done, passed = _batches(dataset, batch, source == "resident", seconds)
-            yield {**about, "source": source, "images": batch, "shown": done, "seconds": round(passed, 3), "images_per_s": round(done / passed, 1)}
+            yield {
+                **about,
+                "source": source,
+                "images": batch,
+                "shown": done,
+                "seconds": round(passed, 3),
+                "images_per_s": round(done / passed, 1),
+            }
 
 
 def _batches(dataset: Dataset, batch: int, resident: bool, seconds: float) -> tuple[int, float]:
@@ -124,10 +157,19 @@ def synthetic(case: cases.Case, margin: int, source: str, place: Path) -> Datase
         if len(shape) >= 2:
             shape = (shape[0] + margin, shape[1] + margin, *shape[2:])
         if len(shape) != 3:
-            top, kind = (case.config.classes, np.uint8) if len(shape) == 2 else (2, np.uint8 if name == "attributes" else np.int32)
+            top, kind = (
+                (case.config.classes, np.uint8)
+                if len(shape) == 2
+                else (2, np.uint8 if name == "attributes" else np.int32)
+            )
             arrays[name] = random.integers(0, top, (count, *shape)).astype(kind)
         elif source == "stream" and shape[2] in (1, 3):
-            arrays[name] = streaming.Streamed(_decoder([encoded(image) for image in pictures(DISTINCT, shape)]), 0, (count, *shape), np.dtype(np.uint8))
+            arrays[name] = streaming.Streamed(
+                _decoder([encoded(image) for image in pictures(DISTINCT, shape)]),
+                0,
+                (count, *shape),
+                np.dtype(np.uint8),
+            )
         else:
             distinct = pictures(DISTINCT, shape)
             mapped = np.memmap(place / f"{name}.raw", np.uint8, "w+", shape=(count, *shape))
@@ -135,7 +177,12 @@ def synthetic(case: cases.Case, margin: int, source: str, place: Path) -> Datase
                 mapped[i] = distinct[i % DISTINCT]
             mapped.flush()
             arrays[name] = mapped
-    return Dataset("synthetic", arrays, independent="a" in case.family.batch_spec(case.config, 1) and not conditioning(case.family, case.config).paired)
+    return Dataset(
+        "synthetic",
+        arrays,
+        independent="a" in case.family.batch_spec(case.config, 1)
+        and not conditioning(case.family, case.config).paired,
+    )
 
 
 def _decoder(files: list[bytes]) -> Callable[[int], tuple[np.ndarray, ...]]:
@@ -151,7 +198,9 @@ def waits(case: cases.Case, augment: data.Augment, source: str, seconds: float) 
         state, key = cases.initial_state(case.family, case.config), jax.random.key(0)
         arrays, calls = given.arrays(), given.calls(0)
         inputs = next(calls)
-        prepare = functools.partial(data.prepare, augment=augment, sizes=given.sizes, aligned=given.aligned)
+        prepare = functools.partial(
+            data.prepare, augment=augment, sizes=given.sizes, aligned=given.aligned
+        )
         pure = functools.partial(feed.program, case.family, case.config, given.resident, prepare)
         compiled = feed.compile_program(pure, None, None, (state, arrays, inputs, key))
         done, waited, begin, before = -2, 0.0, 0.0, None
@@ -163,15 +212,32 @@ def waits(case: cases.Case, augment: data.Augment, source: str, seconds: float) 
             waited += time.perf_counter() - asked
             done += 1
             if done == 0:
-                jax.block_until_ready(state)  # or the step in flight would count as one of those that follow
+                jax.block_until_ready(
+                    state
+                )  # or the step in flight would count as one of those that follow
                 begin, waited = time.perf_counter(), 0.0
         jax.block_until_ready(state)
         passed = time.perf_counter() - begin
         calls.close()
     shown = done * case.steps * case.images
-    times = {"calls": done, "steps_per_call": case.steps, "ms_per_step": round(1e3 * passed / done / case.steps, 3), "images_per_s": round(shown / passed, 1)}
-    about = {"name": case.name, "source": source, "image_size": list(case.config.image_size), "images": case.images}
-    return {**about, **times, "wait_share": round(waited / passed, 5), "wait_ms_per_step": round(1e3 * waited / done / case.steps, 4)}
+    times = {
+        "calls": done,
+        "steps_per_call": case.steps,
+        "ms_per_step": round(1e3 * passed / done / case.steps, 3),
+        "images_per_s": round(shown / passed, 1),
+    }
+    about = {
+        "name": case.name,
+        "source": source,
+        "image_size": list(case.config.image_size),
+        "images": case.images,
+    }
+    return {
+        **about,
+        **times,
+        "wait_share": round(waited / passed, 5),
+        "wait_ms_per_step": round(1e3 * waited / done / case.steps, 4),
+    }
 
 
 def wanted(options: argparse.Namespace) -> Iterator[tuple[cases.Case, data.Augment]]:
@@ -186,26 +252,58 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[cases.Case, data.Augme
                 print(f"{family} {preset} left out: {error}")
                 continue
             if getattr(case.config, "features", "none") != "none":
-                print(f"{family} {preset} without its perceptual loss, whose weights are in a file: steps are shorter, so that waits weigh more")
+                print(
+                    f"{family} {preset} without its perceptual loss, whose weights are in a file: steps are shorter, so that waits weigh more"
+                )
                 case = case._replace(config=dataclasses.replace(case.config, features="none"))
             yield case, found[preset].augment
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse options, measure, print, append to the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", nargs="?", choices=("sources", "waits", "both"), default="both")
     parser.add_argument("--images", type=int, default=2000, help="sources: files in the folder")
-    parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="sources: default 256 256; waits: instead of the preset's")
-    parser.add_argument("--batch", type=int, default=0, help="images of a batch; sources: default 32; waits: instead of the preset's")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure each, compiling aside")
-    parser.add_argument("--family", nargs="+", default=[], choices=cases.FAMILIES, help="waits: only these")
-    parser.add_argument("--preset", default="digits", help="waits: this preset of each family, or all")
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=["resident", "mapped"], help="waits: where the set is")
-    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
+    parser.add_argument(
+        "--image-size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="sources: default 256 256; waits: instead of the preset's",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=0,
+        help="images of a batch; sources: default 32; waits: instead of the preset's",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="how long to measure each, compiling aside"
+    )
+    parser.add_argument(
+        "--family", nargs="+", default=[], choices=cases.FAMILIES, help="waits: only these"
+    )
+    parser.add_argument(
+        "--preset", default="digits", help="waits: this preset of each family, or all"
+    )
+    parser.add_argument(
+        "--source",
+        nargs="+",
+        choices=SOURCES,
+        default=["resident", "mapped"],
+        help="waits: where the set is",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=record.RESULTS, help="folder of the results files"
+    )
     options = parser.parse_args(arguments)
     with one_sentence_errors():
-        require(min(options.images, options.seconds) > 0 and options.batch >= 0, "--images, --seconds and --batch must be positive")
+        require(
+            min(options.images, options.seconds) > 0 and options.batch >= 0,
+            "--images, --seconds and --batch must be positive",
+        )
         keep_freed()  # as the experiments do
         if options.what != "waits":
             report_sources(options)
@@ -216,7 +314,9 @@ def main(arguments: list[str] | None = None) -> None:
 def report_sources(options: argparse.Namespace) -> None:
     """Measure, print and record `sources`."""
     batch = options.batch or 32
-    for found in sources(options.images, tuple(options.image_size or (256, 256)), batch, options.seconds):
+    for found in sources(
+        options.images, tuple(options.image_size or (256, 256)), batch, options.seconds
+    ):
         print(f"{found['source']:<18} {found['images_per_s']:>12,.0f} images/s", flush=True)
         record.append(NAME, found, record.provenance(batch=batch, dtype="uint8"), options.out)
 
@@ -228,8 +328,13 @@ def report_waits(options: argparse.Namespace) -> None:
             found = waits(case, augment, source, options.seconds)
             verdict = "" if found["wait_share"] < TARGET else f"   more than {TARGET:.0%}"
             rate = f"{found['ms_per_step']:>10.2f} ms a step {digits(found['images_per_s']):>10} images/s"
-            print(f"{case.name:<24}{source:<9}{rate}   waits {found['wait_share']:.2%}{verdict}", flush=True)
-            record.append(NAME, found, record.provenance(case.config, batch=case.batch_size), options.out)
+            print(
+                f"{case.name:<24}{source:<9}{rate}   waits {found['wait_share']:.2%}{verdict}",
+                flush=True,
+            )
+            record.append(
+                NAME, found, record.provenance(case.config, batch=case.batch_size), options.out
+            )
         jax.clear_caches()
 
 

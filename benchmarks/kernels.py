@@ -48,14 +48,28 @@ class _Line(NamedTuple):
 
 def scoped(program: str, scope: str) -> set[str]:
     """Names of the instructions that were traced under `jax.named_scope(scope)`, fused ones by what they end with."""
-    return {found[1] for text in program.splitlines() if f"/{scope}/" in text and (found := _INSTRUCTION.match(text))}
+    return {
+        found[1]
+        for text in program.splitlines()
+        if f"/{scope}/" in text and (found := _INSTRUCTION.match(text))
+    }
 
 
 def products(program: str) -> tuple[set[str], dict[str, Product]]:
     """(names of all kernels, those that are or contain a convolution or matrix product) of a program's text. What runs within a kernel is not one itself."""
     computations, kernels, found = _computations(program), set(), {}
-    inside = {name: made for name, lines in computations.items() if (made := [product for line in lines if (product := _product(line, lines))])}
-    fused = {called for lines in computations.values() for line in lines if line.opcode == "fusion" for called in _CALLED.findall(line.rest)}
+    inside = {
+        name: made
+        for name, lines in computations.items()
+        if (made := [product for line in lines if (product := _product(line, lines))])
+    }
+    fused = {
+        called
+        for lines in computations.values()
+        for line in lines
+        if line.opcode == "fusion"
+        for called in _CALLED.findall(line.rest)
+    }
     for name, lines in computations.items():
         if name in fused:
             continue
@@ -63,9 +77,17 @@ def products(program: str) -> tuple[set[str], dict[str, Product]]:
             if line.opcode in _CONTAINERS:
                 continue
             kernels.add(line.name)
-            made = [product] if (product := _product(line, lines)) else [one for called in _CALLED.findall(line.rest) for one in inside.get(called, [])]
+            made = (
+                [product]
+                if (product := _product(line, lines))
+                else [
+                    one for called in _CALLED.findall(line.rest) for one in inside.get(called, [])
+                ]
+            )
             if made:
-                found[line.name] = Product(", ".join(one.what for one in made), sum(one.flops for one in made))
+                found[line.name] = Product(
+                    ", ".join(one.what for one in made), sum(one.flops for one in made)
+                )
     return kernels, found
 
 
@@ -90,19 +112,33 @@ def _product(line: _Line, lines: Sequence[_Line]) -> Product | None:
     if line.opcode not in ("convolution", "dot"):
         return None
     shapes = {one.name: one.shape for one in lines}
-    names = [re.split(r"\s", part.strip())[-1].lstrip("%") for part in line.rest.split(")")[0].split(",")]
+    names = [
+        re.split(r"\s", part.strip())[-1].lstrip("%") for part in line.rest.split(")")[0].split(",")
+    ]
     first, second = (shapes.get(name, ()) for name in names[:2])
     sizes = [_by(first), _by(second), _by(line.shape)]
     if line.opcode == "dot":
         contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest)
-        depth = prod(first[int(axis)] for axis in contracted[1].split(",") if axis) if contracted else 1
+        depth = (
+            prod(first[int(axis)] for axis in contracted[1].split(",") if axis) if contracted else 1
+        )
         return Product(f"product {sizes[0]} {sizes[1]} > {sizes[2]}", 2 * prod(line.shape) * depth)
-    window, labels = re.search(r"window=\{([^}]*)\}", line.rest), re.search(r"dim_labels=\w+_(\w+)->", line.rest)
+    window, labels = (
+        re.search(r"window=\{([^}]*)\}", line.rest),
+        re.search(r"dim_labels=\w+_(\w+)->", line.rest),
+    )
     options = dict(part.split("=") for part in window[1].split()) if window else {}
-    spread = "".join(f"{sign}{options[name].split('x')[0]}" for name, sign in (("stride", "/"), ("rhs_dilate", "~"), ("lhs_dilate", "^")) if name in options)
+    spread = "".join(
+        f"{sign}{options[name].split('x')[0]}"
+        for name, sign in (("stride", "/"), ("rhs_dilate", "~"), ("lhs_dilate", "^"))
+        if name in options
+    )
     size = options.get("size", "1x1")
     inputs = second[labels[1].index("i")] if labels and second else 1
-    return Product(f"conv {size}{spread} {sizes[0]} > {sizes[2]}", 2 * prod(line.shape) * inputs * prod(int(side) for side in size.split("x")))
+    return Product(
+        f"conv {size}{spread} {sizes[0]} > {sizes[2]}",
+        2 * prod(line.shape) * inputs * prod(int(side) for side in size.split("x")),
+    )
 
 
 def _by(shape: Sequence[int]) -> str:
@@ -118,8 +154,17 @@ def kernel_times(call: Callable[[], Any], kernels: set[str]) -> tuple[list[Inter
             seconds = time.perf_counter() - begin
         (path,) = Path(folder).glob("**/*.xplane.pb")
         data = jax.profiler.ProfileData.from_file(str(path))
-        events = [event for plane in data.planes for line in plane.lines for event in line.events if event.name in kernels]
-        return [Interval(event.name, event.start_ns, event.start_ns + event.duration_ns) for event in events], seconds
+        events = [
+            event
+            for plane in data.planes
+            for line in plane.lines
+            for event in line.events
+            if event.name in kernels
+        ]
+        return [
+            Interval(event.name, event.start_ns, event.start_ns + event.duration_ns)
+            for event in events
+        ], seconds
 
 
 def covered(intervals: Sequence[Interval]) -> float:

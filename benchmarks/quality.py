@@ -68,10 +68,14 @@ def run(
     chosen = {name: ROWS[name] for name in rows or ROWS}
     if list:
         for name, row in chosen.items():
-            print(f"{name:<24} {shlex.join(quality_training.command(name, row, data_folder, work, seed))}")
+            print(
+                f"{name:<24} {shlex.join(quality_training.command(name, row, data_folder, work, seed))}"
+            )
         return
     for name, row in {} if tables else chosen.items():
-        there = [line for line in quality_tables.read(results) if line["which"] in quality_tables.SCORED]  # baselines have no seed
+        there = [
+            line for line in quality_tables.read(results) if line["which"] in quality_tables.SCORED
+        ]  # baselines have no seed
         if not again and any(line["row"] == name and line["seed"] == seed for line in there):
             print(f"{name}: measured already (--again measures it once more)", flush=True)
             continue
@@ -85,7 +89,17 @@ def run(
 # -------------------------------------------------------------------------------------------------------------------- scoring
 
 
-def measured(name: str, row: Row, data_folder: Path, work: Path, seconds: float, network: str, looks: int, results: Path, seed: int) -> list[dict[str, Any]]:
+def measured(
+    name: str,
+    row: Row,
+    data_folder: Path,
+    work: Path,
+    seconds: float,
+    network: str,
+    looks: int,
+    results: Path,
+    seed: int,
+) -> list[dict[str, Any]]:
     """Train a row, and every figure of it as a line."""
     from benchmarks import quality_scores
     from jaxgan.metrics import judges, table, tasks
@@ -94,21 +108,47 @@ def measured(name: str, row: Row, data_folder: Path, work: Path, seconds: float,
 
     if "{work}/utkface.zip" in row.data:
         quality_training.split_faces(data_folder / "utkface.zip", work / "utkface.zip")
-    judge = judges.open_judge(quality_training.judge_file(row.judge, data_folder, work)) if row.judge else None
-    model = quality_training.trained(name, row, data_folder, work, seconds, seed, quality_tables.read(results))
+    judge = (
+        judges.open_judge(quality_training.judge_file(row.judge, data_folder, work))
+        if row.judge
+        else None
+    )
+    model = quality_training.trained(
+        name, row, data_folder, work, seconds, seed, quality_tables.read(results)
+    )
     family, config, numbers = model.family, model.config, spread(model.numbers, looks)
     own = quality_scores.network_of(judge, row.judge) if judge is not None else None
-    place = {"row": name, "table": row.table, "command": shlex.join(model.told), "seconds": model.seconds, **device()}
+    place = {
+        "row": name,
+        "table": row.table,
+        "command": shlex.join(model.told),
+        "seconds": model.seconds,
+        **device(),
+    }
     found: dict[int, Any] = {}
-    real, train_set = opened(family, config, row, quality_training.spec(row.data, data_folder, work))
+    real, train_set = opened(
+        family, config, row, quality_training.spec(row.data, data_folder, work)
+    )
     own = own or open_network(network or default_network(row.data))
-    score = quality_scores.scorer(row, family, config, real, train_set, own, judge, seed, model.made)
+    score = quality_scores.scorer(
+        row, family, config, real, train_set, own, judge, seed, model.made
+    )
     for number in numbers:
         print(f"{name}: scoring the checkpoint at {number} images", flush=True)
         found[number] = score(model.state(number))
     first = quality_scores.measurable(row, own)[0]
-    best = quality_tables.best({number: [one.value for one in results if one.metric == first] for number, results in found.items()}, table.METRICS[first].lower)
-    lines = [line(place, which, one) for which, number in (("last", numbers[-1]), ("best", best)) for one in found[number]]
+    best = quality_tables.best(
+        {
+            number: [one.value for one in results if one.metric == first]
+            for number, results in found.items()
+        },
+        table.METRICS[first].lower,
+    )
+    lines = [
+        line(place, which, one)
+        for which, number in (("last", numbers[-1]), ("best", best))
+        for one in found[number]
+    ]
     if row.size != (0, 0) and not row.rival:
         ways = tuple(task.subject for task in tasks.make_tasks(family, config, real, 2, seed, {}))
         plain = {**place, "command": "", "seconds": 0.0}
@@ -135,14 +175,21 @@ def opened(family: Any, config: Any, row: Row, data: str) -> tuple[Any, Any]:
 def spread(numbers: list[int], count: int) -> list[int]:
     """At most `count` of the checkpoints, evenly, the last always."""
     count = min(count, len(numbers))
-    return sorted({numbers[-1 - (i * (len(numbers) - 1)) // max(1, count - 1)] for i in range(count)})
+    return sorted(
+        {numbers[-1 - (i * (len(numbers) - 1)) // max(1, count - 1)] for i in range(count)}
+    )
 
 
 def device() -> dict[str, Any]:
     """What it ran on."""
     import jax
 
-    return {"device": jax.devices()[0].device_kind, "cpu": record.cpu_model(), "cores": record.cores(), "python": platform.python_version()}
+    return {
+        "device": jax.devices()[0].device_kind,
+        "cpu": record.cpu_model(),
+        "cores": record.cores(),
+        "python": platform.python_version(),
+    }
 
 
 if __name__ == "__main__":
@@ -150,7 +197,9 @@ if __name__ == "__main__":
 
     from experiments.common import check_seed, one_sentence_errors
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that the command under way is stopped too
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # as an exception, so that the command under way is stopped too
     with one_sentence_errors():
         check_seed()
         tyro.cli(run, prog="python -m benchmarks.quality", description=__doc__)

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 FASHION, MNIST, MAPS = "idx:{data}/fashion-mnist", "idx:{data}/mnist", "paired:{data}/maps"
 CAMVID = "layout:{data}/camvid?unknown=11"
-FACE_ATTRIBUTES = "names={age}_{gender}_{race}_*&age=0-19,20-39,40-200&gender=male:0,female:1&select=age,gender"
+FACE_ATTRIBUTES = (
+    "names={age}_{gender}_{race}_*&age=0-19,20-39,40-200&gender=male:0,female:1&select=age,gender"
+)
 FACES = f"attributes:{{work}}/utkface.zip?{FACE_ATTRIBUTES}"
 PLAIN_FACES = "zip:{work}/utkface.zip"
 
@@ -45,7 +47,11 @@ def _translator(family: str, images: int, extra: str) -> str:
     """Maps at 128x128 with networks of half the paper's width: the schedule ends at `images`."""
     half = images // 2
     flags = f"--preset maps --images {images} --config.image-size 128 128 --crop 15 --config.generator-width 32 --config.discriminator-width 32"
-    rates = [f"--config.{player}-optimizer.{span}-images {half}" for player in ("generator", "discriminator") for span in ("constant", "decay")]
+    rates = [
+        f"--config.{player}-optimizer.{span}-images {half}"
+        for player in ("generator", "discriminator")
+        for span in ("constant", "decay")
+    ]
     return " ".join([family, flags, *rates, extra])
 
 
@@ -75,22 +81,71 @@ ROWS: dict[str, Row] = {
     "gan-fashion": Row("gan --preset fashion_mnist", FASHION, 320_000, UNCONDITIONAL, "fashion"),
     "dcgan-fashion": Row("dcgan --preset fashion_mnist", FASHION, 64_000, UNCONDITIONAL, "fashion"),
     "dcgan-wgan-gp-fashion": Row(WGAN_GP, FASHION, 64_000, UNCONDITIONAL, "fashion"),
-    "vaegan-fashion": Row("vaegan --preset fashion_mnist", FASHION, 32_000, UNCONDITIONAL, "fashion"),
+    "vaegan-fashion": Row(
+        "vaegan --preset fashion_mnist", FASHION, 32_000, UNCONDITIONAL, "fashion"
+    ),
     "stylegan2-fashion": Row(SMALL_STYLES, FASHION, 32_000, UNCONDITIONAL, "fashion"),
     "cgan-mnist": Row("cgan --preset mnist", MNIST, 320_000, BY_CLASS, "classes"),
     "cgan-fashion": Row("cgan --preset fashion_mnist", FASHION, 320_000, BY_CLASS, "classes"),
     "acgan-mnist": Row("acgan --preset mnist", MNIST, 20_000, BY_CLASS, "classes"),
     "acgan-fashion": Row("acgan --preset fashion_mnist", FASHION, 20_000, BY_CLASS, "classes"),
-    "pix2pix-a2b": Row(_translator("pix2pix", 13_152, "--batch-size 4"), MAPS, 2_192, PAIRS, "maps", "val", "maps", (128, 128)),
-    "pix2pix-b2a": Row(
-        _translator("pix2pix", 13_152, "--batch-size 4 --config.direction b2a --config.l1-weight 500"), MAPS, 2_192, PAIRS, "maps", "val", "maps", (128, 128)
+    "pix2pix-a2b": Row(
+        _translator("pix2pix", 13_152, "--batch-size 4"),
+        MAPS,
+        2_192,
+        PAIRS,
+        "maps",
+        "val",
+        "maps",
+        (128, 128),
     ),
-    "cyclegan": Row(_translator("cyclegan", 2_192, "--batch-size 1"), MAPS, 548, PAIRS, "maps", "val", "maps", (128, 128)),
-    "stargan-faces": Row(STARGAN, FACES, 8_000, ("attribute_accuracy", "reconstruction_l1", "kid"), "attributes", judge="faces"),
-    "spade-camvid": Row(SPADE, CAMVID, 1_472, ("miou", "pixel_accuracy", "kid"), "layouts", judge="camvid"),
-    "stylegan2-ada-faces": Row(FACE_STYLES, PLAIN_FACES, 8_000, ("kid", "fid", "precision", "recall"), "faces", judge="faces", samples=2_000),
+    "pix2pix-b2a": Row(
+        _translator(
+            "pix2pix", 13_152, "--batch-size 4 --config.direction b2a --config.l1-weight 500"
+        ),
+        MAPS,
+        2_192,
+        PAIRS,
+        "maps",
+        "val",
+        "maps",
+        (128, 128),
+    ),
+    "cyclegan": Row(
+        _translator("cyclegan", 2_192, "--batch-size 1"),
+        MAPS,
+        548,
+        PAIRS,
+        "maps",
+        "val",
+        "maps",
+        (128, 128),
+    ),
+    "stargan-faces": Row(
+        STARGAN,
+        FACES,
+        8_000,
+        ("attribute_accuracy", "reconstruction_l1", "kid"),
+        "attributes",
+        judge="faces",
+    ),
+    "spade-camvid": Row(
+        SPADE, CAMVID, 1_472, ("miou", "pixel_accuracy", "kid"), "layouts", judge="camvid"
+    ),
+    "stylegan2-ada-faces": Row(
+        FACE_STYLES,
+        PLAIN_FACES,
+        8_000,
+        ("kid", "fid", "precision", "recall"),
+        "faces",
+        judge="faces",
+        samples=2_000,
+    ),
 }
-ROWS |= {f"{name}-pytorch": ROWS[name]._replace(rival=name) for name in ("dcgan-fashion", "pix2pix-a2b", "pix2pix-b2a", "cyclegan")}
+ROWS |= {
+    f"{name}-pytorch": ROWS[name]._replace(rival=name)
+    for name in ("dcgan-fashion", "pix2pix-a2b", "pix2pix-b2a", "cyclegan")
+}
 
 JUDGES = {
     "faces": ("train_attributes --image-size 64 64 --epochs 12", FACES),

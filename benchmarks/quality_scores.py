@@ -25,12 +25,35 @@ PAIRED = {"l1": paired.l1, "ssim": paired.ssim, "accuracy": paired.accuracy}
 
 
 def scorer(
-    row: Row, family: ModuleType, config: Any, real: Dataset, train: Dataset, network: Any, judge: Judge | None, seed: int, made: dict | None = None
+    row: Row,
+    family: ModuleType,
+    config: Any,
+    real: Dataset,
+    train: Dataset,
+    network: Any,
+    judge: Judge | None,
+    seed: int,
+    made: dict | None = None,
 ) -> Evaluator:
     """A function of states of a row's model: every figure of it. `real` are the held-out images, `train` those it was trained on; made: see `evaluator`."""
     own = judge if set(row.metrics) & JUDGED else None
-    options: dict[str, Any] = {"network": network, "samples": row.samples, "seed": seed, "split": row.split}
-    usual = evaluator(family, config, real, measurable(row, network), **options, train=train, judge=own, looks=False, made=made)
+    options: dict[str, Any] = {
+        "network": network,
+        "samples": row.samples,
+        "seed": seed,
+        "split": row.split,
+    }
+    usual = evaluator(
+        family,
+        config,
+        real,
+        measurable(row, network),
+        **options,
+        train=train,
+        judge=own,
+        looks=False,
+        made=made,
+    )
     if judge is None or row.table != "maps":
         return usual
     tasks = make_tasks(family, config, real, row.samples, seed, {}, made)
@@ -44,7 +67,9 @@ def scorer(
 
 def measurable(row: Row, network: Any) -> tuple[str, ...]:
     """The row's figures, without those that need a network where there is none."""
-    return tuple(name for name in row.metrics if network is not None or not table.METRICS[name].needs)
+    return tuple(
+        name for name in row.metrics if network is not None or not table.METRICS[name].needs
+    )
 
 
 def network_of(judge: Judge, name: str) -> Any:
@@ -55,7 +80,11 @@ def network_of(judge: Judge, name: str) -> Any:
 def network_fields(judge: Judge) -> dict[str, Any]:
     """What a result says of a judge that reads images."""
     height, width = judge.meta["image_size"]
-    return {"network": "judge", "checksum": judge.checksum[:16], "resize": f"cubic, antialiased to {height}x{width}"}
+    return {
+        "network": "judge",
+        "checksum": judge.checksum[:16],
+        "resize": f"cubic, antialiased to {height}x{width}",
+    }
 
 
 def map_accuracy(judge: Judge, task: Task, state: Any, like: Result) -> Iterator[Result]:
@@ -68,10 +97,24 @@ def map_accuracy(judge: Judge, task: Task, state: Any, like: Result) -> Iterator
     rows: Any = {task.subject[0]: task.source, task.subject[-1]: task.target}
     ids = colour_layouts.read(rows["b"].take(0, len(made)), tuple(judge.meta["outputs"]))
     target = rows[task.subject[-1]].take(0, len(made))
-    counts = [segmentation.confusion(ids, judges.segment(judge, images), len(judge.meta["outputs"])) for images in (made, target)]
-    for name, measure in (("pixel_accuracy", segmentation.pixel_accuracy), ("miou", segmentation.mean_iou)):
+    counts = [
+        segmentation.confusion(ids, judges.segment(judge, images), len(judge.meta["outputs"]))
+        for images in (made, target)
+    ]
+    for name, measure in (
+        ("pixel_accuracy", segmentation.pixel_accuracy),
+        ("miou", segmentation.mean_iou),
+    ):
         value, floor = (measure(one) for one in counts)
-        yield dataclasses.replace(common, metric=name, value=value, subject=task.subject, floor=floor, real=len(made), generated=len(made))
+        yield dataclasses.replace(
+            common,
+            metric=name,
+            value=value,
+            subject=task.subject,
+            floor=floor,
+            real=len(made),
+            generated=len(made),
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ without a model
@@ -80,7 +123,11 @@ def map_accuracy(judge: Judge, task: Task, state: Any, like: Result) -> Iterator
 def predictions(train: Dataset, real: Dataset, direction: str) -> Iterator[tuple[str, np.ndarray]]:
     """(how, uint8 [N, H, W, C]): answers to the held-out sources of a translation that anyone could give who has the training pairs."""
     start, end = direction[0], direction[-1]
-    source, known, answers = np.asarray(real.arrays[start]), np.asarray(train.arrays[start]), np.asarray(train.arrays[end])
+    source, known, answers = (
+        np.asarray(real.arrays[start]),
+        np.asarray(train.arrays[start]),
+        np.asarray(train.arrays[end]),
+    )
     if source.shape == real.arrays[end].shape:
         yield "copying the input", source
     mean = np.rint(answers.mean(axis=0, dtype=np.float64)).astype(np.uint8)
@@ -94,20 +141,45 @@ def nearest(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     return (np.square(y).sum(1)[None] - 2 * x @ y.T).argmin(1)
 
 
-def baselines(row: Row, train: Dataset, real: Dataset, network: Any, directions: tuple[str, ...]) -> Iterator[tuple[str, Result]]:
+def baselines(
+    row: Row, train: Dataset, real: Dataset, network: Any, directions: tuple[str, ...]
+) -> Iterator[tuple[str, Result]]:
     """(how, result) of every answer that needs no model, by the row's figures."""
     for direction in directions:
         target = np.asarray(real.arrays[direction[-1]])
         true = extract(network, target).features if network is not None else None
         for how, images in predictions(train, real, direction):
-            common = Result("", 0.0, subject=direction, real=len(target), generated=len(images), split=row.split, data=real.name, fingerprint=real.fingerprint)
+            common = Result(
+                "",
+                0.0,
+                subject=direction,
+                real=len(target),
+                generated=len(images),
+                split=row.split,
+                data=real.name,
+                fingerprint=real.fingerprint,
+            )
             common = dataclasses.replace(common, versions=versions())
             for name in row.metrics:
                 if name in PAIRED:
                     values = PAIRED[name](images, target)
                     error = float(values.std(ddof=1) / np.sqrt(len(values)))
-                    yield how, dataclasses.replace(common, metric=name, value=float(values.mean()), standard_error=error)
+                    yield (
+                        how,
+                        dataclasses.replace(
+                            common, metric=name, value=float(values.mean()), standard_error=error
+                        ),
+                    )
                 elif name == "kid" and true is not None:
                     value, error = kernel.kid(true, extract(network, images).features)
-                    told = {"network": network.name, "checksum": network.checksum, "resize": network.resize}
-                    yield how, dataclasses.replace(common, metric=name, value=value, standard_error=error, **told)
+                    told = {
+                        "network": network.name,
+                        "checksum": network.checksum,
+                        "resize": network.resize,
+                    }
+                    yield (
+                        how,
+                        dataclasses.replace(
+                            common, metric=name, value=value, standard_error=error, **told
+                        ),
+                    )

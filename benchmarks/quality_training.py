@@ -55,7 +55,17 @@ def command(name: str, row: Row, data_folder: Path, work: Path, seed: int) -> li
         return rival_command(name, row, data_folder, work, seed)
     family, *flags = row.command.split()
     cadence = ["--checkpoint-every", str(row.checkpoint), "--keep", str(KEEP), "--seed", str(seed)]
-    return ["python", "-m", f"experiments.{family}", *flags, "--data", spec(row.data, data_folder, work), "--run", str(run_of(name, work, seed)), *cadence]
+    return [
+        "python",
+        "-m",
+        f"experiments.{family}",
+        *flags,
+        "--data",
+        spec(row.data, data_folder, work),
+        "--run",
+        str(run_of(name, work, seed)),
+        *cadence,
+    ]
 
 
 def spec(text: str, data_folder: Path, work: Path) -> str:
@@ -68,11 +78,28 @@ def run_of(name: str, work: Path, seed: int) -> Path:
     return work / (name if seed == 0 else f"{name}-seed{seed}")
 
 
-def rival_command(name: str, row: Row, data_folder: Path, work: Path, seed: int, images: str = "IMAGES") -> list[str]:
+def rival_command(
+    name: str, row: Row, data_folder: Path, work: Path, seed: int, images: str = "IMAGES"
+) -> list[str]:
     """The same training in PyTorch: python -m benchmarks.train_pytorch FAMILY and its flags. images: how many it sees."""
     family, *flags = row.command.split()
-    flags = [flag for flag, before in zip(flags, ["", *flags], strict=False) if "--images" not in (flag, before)]
-    ends = ["--seconds", "1e6", "--images", images, "--seed", str(seed), "--split", row.split, "--samples", str(row.samples)]
+    flags = [
+        flag
+        for flag, before in zip(flags, ["", *flags], strict=False)
+        if "--images" not in (flag, before)
+    ]
+    ends = [
+        "--seconds",
+        "1e6",
+        "--images",
+        images,
+        "--seed",
+        str(seed),
+        "--split",
+        row.split,
+        "--samples",
+        str(row.samples),
+    ]
     places = ["--data", spec(row.data, data_folder, work), "--out", str(run_of(name, work, seed))]
     return ["python", "-m", "benchmarks.train_pytorch", family, *flags, *places, *ends]
 
@@ -80,26 +107,54 @@ def rival_command(name: str, row: Row, data_folder: Path, work: Path, seed: int,
 # ------------------------------------------------------------------------------------------------------------------- training
 
 
-def trained(name: str, row: Row, data_folder: Path, work: Path, seconds: float, seed: int, lines: list[dict[str, Any]]) -> Trained:
+def trained(
+    name: str,
+    row: Row,
+    data_folder: Path,
+    work: Path,
+    seconds: float,
+    seed: int,
+    lines: list[dict[str, Any]],
+) -> Trained:
     """Train a row, or go on, or find it trained. lines: what is measured already, where a rival finds how many images its model saw."""
     if row.rival:
         return _by_pytorch(name, row, data_folder, work, seed, lines)
     taken, directory = train(name, row, data_folder, work, seconds, seed), run_of(name, work, seed)
-    numbers = [number for number in checkpoint.Checkpoints(directory / "checkpoints").steps if number > 0]
+    numbers = [
+        number for number in checkpoint.Checkpoints(directory / "checkpoints").steps if number > 0
+    ]
     if not numbers:
-        raise RunError("the run was stopped before its first step, which is compiled first: give it more --seconds")
+        raise RunError(
+            "the run was stopped before its first step, which is compiled first: give it more --seconds"
+        )
     family, config, _ = checkpoint.load(directory, numbers[-1])
     told = command(name, row, Path("DIR"), Path("WORK"), seed)
-    return Trained(told, taken, family, config, numbers, lambda number: checkpoint.load(directory, number)[2])
+    return Trained(
+        told, taken, family, config, numbers, lambda number: checkpoint.load(directory, number)[2]
+    )
 
 
-def _by_pytorch(name: str, row: Row, data_folder: Path, work: Path, seed: int, lines: list[dict[str, Any]]) -> Trained:
+def _by_pytorch(
+    name: str, row: Row, data_folder: Path, work: Path, seed: int, lines: list[dict[str, Any]]
+) -> Trained:
     """A row trained by PyTorch until it has seen the images of its rival's last checkpoint. Raises RunError where that is not measured."""
-    seen = [line["checkpoint"] for line in lines if (line["row"], line["which"], line["seed"]) == (row.rival, "last", seed)]
+    seen = [
+        line["checkpoint"]
+        for line in lines
+        if (line["row"], line["which"], line["seed"]) == (row.rival, "last", seed)
+    ]
     if not seen:
-        raise RunError(f"{name} is to see as many images as {row.rival} of seed {seed}, which is not measured yet: measure it first")
-    told, out = rival_command(name, row, data_folder, work, seed, str(seen[-1])), run_of(name, work, seed)
-    if not (out / "run.json").exists() or json.loads((out / "run.json").read_text())["images"] != seen[-1]:
+        raise RunError(
+            f"{name} is to see as many images as {row.rival} of seed {seed}, which is not measured yet: measure it first"
+        )
+    told, out = (
+        rival_command(name, row, data_folder, work, seed, str(seen[-1])),
+        run_of(name, work, seed),
+    )
+    if (
+        not (out / "run.json").exists()
+        or json.loads((out / "run.json").read_text())["images"] != seen[-1]
+    ):
         work.mkdir(parents=True, exist_ok=True)
         print(f"{name}: {shlex.join(told)}", flush=True)
         call(told, None)
@@ -109,7 +164,15 @@ def _by_pytorch(name: str, row: Row, data_folder: Path, work: Path, seed: int, l
         made = {"" if subject == "image" else subject: file[subject] for subject in file}
     state = State(jnp.int32(report["steps"]), jnp.int32(report["images"]), {}, {}, {})
     shown = rival_command(name, row, Path("DIR"), Path("WORK"), seed, str(seen[-1]))
-    return Trained(shown, report["seconds"], family, from_dict(family.Config, report["config"]), [report["images"]], lambda number: state, made)
+    return Trained(
+        shown,
+        report["seconds"],
+        family,
+        from_dict(family.Config, report["config"]),
+        [report["images"]],
+        lambda number: state,
+        made,
+    )
 
 
 def train(name: str, row: Row, data_folder: Path, work: Path, seconds: float, seed: int) -> float:
@@ -132,7 +195,9 @@ def train(name: str, row: Row, data_folder: Path, work: Path, seconds: float, se
 
 def call(told: list[str], seconds: float | None) -> bool:
     """Run a command for so long at most (None: to its end), then SIGTERM it; whether it ended by itself. Raises RunError if it fails or will not leave."""
-    process = subprocess.Popen([sys.executable, *told[1:]], cwd=os.getcwd(), env={**os.environ, "PYTHONPATH": _path()})
+    process = subprocess.Popen(
+        [sys.executable, *told[1:]], cwd=os.getcwd(), env={**os.environ, "PYTHONPATH": _path()}
+    )
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(None if seconds is None else max(1.0, seconds))
@@ -141,13 +206,19 @@ def call(told: list[str], seconds: float | None) -> bool:
             process.send_signal(signal.SIGTERM)
             process.wait(GRACE)
     except subprocess.TimeoutExpired:
-        raise RunError(f"{shlex.join(told)} did not stop within {GRACE} s: see what it is doing") from None
+        raise RunError(
+            f"{shlex.join(told)} did not stop within {GRACE} s: see what it is doing"
+        ) from None
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(GRACE)
-    if process.returncode != 0 and (by_itself or process.returncode != -signal.SIGTERM):  # a run that has not begun yet just dies of it
-        raise RunError(f"{shlex.join(told)} failed with status {process.returncode}: see what it wrote above")
+    if process.returncode != 0 and (
+        by_itself or process.returncode != -signal.SIGTERM
+    ):  # a run that has not begun yet just dies of it
+        raise RunError(
+            f"{shlex.join(told)} failed with status {process.returncode}: see what it wrote above"
+        )
     return by_itself
 
 
@@ -164,9 +235,14 @@ def split_faces(archive: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(partial, "w") as target:
-        names = sorted(name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png")))
+        names = sorted(
+            name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png"))
+        )
         for i, name in enumerate(names):
-            target.writestr(f"{'test' if i % HELD_OUT == HELD_OUT - 1 else 'train'}/{Path(name).name}", source.read(name))
+            target.writestr(
+                f"{'test' if i % HELD_OUT == HELD_OUT - 1 else 'train'}/{Path(name).name}",
+                source.read(name),
+            )
     partial.rename(out)
 
 
@@ -177,5 +253,17 @@ def judge_file(name: str, data_folder: Path, work: Path) -> Path:
         tool, data = JUDGES[name]
         module, *flags = tool.split()
         work.mkdir(parents=True, exist_ok=True)
-        call(["python", "-m", f"experiments.{module}", *flags, "--data", spec(data, data_folder, work), "--out", str(out)], None)
+        call(
+            [
+                "python",
+                "-m",
+                f"experiments.{module}",
+                *flags,
+                "--data",
+                spec(data, data_folder, work),
+                "--out",
+                str(out),
+            ],
+            None,
+        )
     return out

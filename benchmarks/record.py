@@ -37,7 +37,14 @@ LOAD_AT_START = load_average()
 """Of the moment this module was imported: later values hold the benchmark's own load."""
 
 
-def provenance(config: Any = None, *, seed: int = 0, dtype: str | None = None, batch: int | None = None, devices: int = 1) -> dict[str, Any]:
+def provenance(
+    config: Any = None,
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    batch: int | None = None,
+    devices: int = 1,
+) -> dict[str, Any]:
     """Where, when and of what a measurement was made, JSON-able.
 
     Args:
@@ -57,7 +64,9 @@ def provenance(config: Any = None, *, seed: int = 0, dtype: str | None = None, b
         "cpu": cpu_model(),
         "cores": cores(),
         "load": LOAD_AT_START,
-        "matmul_precision": str(getattr(jax.config, "jax_default_matmul_precision", None) or "default"),
+        "matmul_precision": str(
+            getattr(jax.config, "jax_default_matmul_precision", None) or "default"
+        ),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
@@ -74,7 +83,9 @@ def config_hash(config: Any) -> str:
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def append(name: str, measurement: dict[str, Any], where: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
+def append(
+    name: str, measurement: dict[str, Any], where: dict[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
     """Add {**measurement, "provenance": where} to NAME.jsonl in `folder` (default `benchmarks/results`); returns the line's content.
 
     Raises `DataError` if the file cannot be written.
@@ -86,7 +97,9 @@ def append(name: str, measurement: dict[str, Any], where: dict[str, Any], folder
         with path.open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror}): choose another folder by --out") from error
+        raise DataError(
+            f"cannot write {path} ({error.strerror}): choose another folder by --out"
+        ) from error
     return line
 
 
@@ -104,8 +117,14 @@ def read(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             line = None
         if not isinstance(line, dict):
-            raise DataError(f"{path}, line {number}, is not a JSON object: remove the line, or take the file from version control again")
-        lines.append(line if "provenance" in line else {**line, "provenance": {name: line[name] for name in OLD_FIELDS if name in line}})
+            raise DataError(
+                f"{path}, line {number}, is not a JSON object: remove the line, or take the file from version control again"
+            )
+        lines.append(
+            line
+            if "provenance" in line
+            else {**line, "provenance": {name: line[name] for name in OLD_FIELDS if name in line}}
+        )
     return lines
 
 
@@ -120,21 +139,33 @@ def commit() -> str:
     """
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!benchmarks/README.md")
+        changed = _git(
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            ".",
+            ":!benchmarks/results",
+            ":!benchmarks/README.md",
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("JAXGAN_COMMIT", "unknown")
     return head + "+" * bool(changed)
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def command() -> str:
     """The command line that this process was started with, as typed in the repository; without the interpreter's folder."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    program = ["python", "-m", spec.name] if spec is not None else ["python", Path(sys.argv[0]).name]
+    program = (
+        ["python", "-m", spec.name] if spec is not None else ["python", Path(sys.argv[0]).name]
+    )
     return shlex.join([*program, *sys.argv[1:]])
 
 

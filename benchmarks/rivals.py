@@ -20,7 +20,14 @@ from typing import Any
 from benchmarks import record
 from experiments.memory import keep_freed
 
-SIDES = ("jaxgan", "pytorch", "pytorch-contiguous", "pytorch-compiled", "pytorch-grouped", "pytorch-spinning")
+SIDES = (
+    "jaxgan",
+    "pytorch",
+    "pytorch-contiguous",
+    "pytorch-compiled",
+    "pytorch-grouped",
+    "pytorch-spinning",
+)
 Run = Callable[[int | None, int], float]
 """(what `State.step` is set to before each step, or None; how many steps) -> seconds of one."""
 
@@ -54,11 +61,21 @@ def limits(family: Any, config: Any, batch_size: int) -> dict[str, Any]:
     from benchmarks import cases
     from benchmarks.step_time import measured_peak
 
-    asked, peak = cases.arithmetic(cases.Case("", family, config, batch_size, 1)), measured_peak(config.dtype)
-    return {"flops": asked["flops"], "bytes": asked["bytes"], "peak_flops_per_s": peak["flops"], "peak_bytes_per_s": peak["bytes"]}
+    asked, peak = (
+        cases.arithmetic(cases.Case("", family, config, batch_size, 1)),
+        measured_peak(config.dtype),
+    )
+    return {
+        "flops": asked["flops"],
+        "bytes": asked["bytes"],
+        "peak_flops_per_s": peak["flops"],
+        "peak_bytes_per_s": peak["bytes"],
+    }
 
 
-def theirs(side: str, name: str, family: Any, config: Any, batch_size: int, device: str, dtype: str) -> tuple[Run, Any]:
+def theirs(
+    side: str, name: str, family: Any, config: Any, batch_size: int, device: str, dtype: str
+) -> tuple[Run, Any]:
     """The step in PyTorch, and the game."""
     import torch
 
@@ -68,7 +85,9 @@ def theirs(side: str, name: str, family: Any, config: Any, batch_size: int, devi
 
     # PyTorch 2.11 does not compile DCGAN's last layer with channels last: "expected size 512==512, stride 16==1 at dim=1".
     last = side != "pytorch-contiguous" and (side, name) != ("pytorch-compiled", "dcgan")
-    options = learning.Options(device, dtype, last, side == "pytorch-compiled", side == "pytorch-grouped")
+    options = learning.Options(
+        device, dtype, last, side == "pytorch-compiled", side == "pytorch-grouped"
+    )
     learning.prepare(options, record.cores())
     torch.manual_seed(0)
     game = GAMES[name](config, options)
@@ -112,16 +131,34 @@ def layers_of(game: Any, batch: Any) -> list[Layer]:
     originals = {name: getattr(functional, name) for name in ("conv2d", "conv_transpose2d")}
 
     def watched(name: str) -> Callable[..., torch.Tensor]:
-        def call(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, *rest: Any, **options: Any) -> torch.Tensor:
+        def call(
+            x: Any,
+            weight: Any,
+            bias: Any = None,
+            stride: Any = 1,
+            padding: Any = 0,
+            *rest: Any,
+            **options: Any,
+        ) -> torch.Tensor:
             transposed = name == "conv_transpose2d"
             extra = options.get("output_padding", rest[0] if transposed and rest else 0)
             groups = options.get("groups", rest[1] if len(rest) > 1 else 1)
             if groups == 1:
-                numbers = [int(value[0] if isinstance(value, tuple | list) else value) for value in (stride, padding, extra if transposed else 0)]
-                layer = {"transposed": transposed, "x": list(x.shape), "outputs": weight.shape[int(transposed)], "kernel": list(weight.shape[2:])}
+                numbers = [
+                    int(value[0] if isinstance(value, tuple | list) else value)
+                    for value in (stride, padding, extra if transposed else 0)
+                ]
+                layer = {
+                    "transposed": transposed,
+                    "x": list(x.shape),
+                    "outputs": weight.shape[int(transposed)],
+                    "kernel": list(weight.shape[2:]),
+                }
                 layer |= dict(zip(("stride", "padding", "output_padding"), numbers, strict=True))
                 found.setdefault(json.dumps(layer), {**layer, "count": 0})["count"] += 1
-            result: torch.Tensor = originals[name](x, weight, bias, stride, padding, *rest, **options)
+            result: torch.Tensor = originals[name](
+                x, weight, bias, stride, padding, *rest, **options
+            )
             return result
 
         return call
@@ -139,7 +176,11 @@ def layers_of(game: Any, batch: Any) -> list[Layer]:
 def operations(layer: Layer) -> int:
     """Of a forward pass, padding counted: a multiplication and an addition are two."""
     batch, inputs, height, width = layer["x"]
-    pixels = height * width if layer["transposed"] else prod(_side(layer, side, i) for i, side in enumerate((height, width)))
+    pixels = (
+        height * width
+        if layer["transposed"]
+        else prod(_side(layer, side, i) for i, side in enumerate((height, width)))
+    )
     return 2 * batch * inputs * layer["outputs"] * prod(layer["kernel"]) * pixels
 
 
@@ -158,11 +199,15 @@ def time_layer_ours(layer: Layer, repetitions: int) -> float:
 
     batch, inputs, height, width = layer["x"]
     x = jax.random.normal(jax.random.key(0), (batch, height, width, inputs))
-    kernel = jax.random.normal(jax.random.key(1), (*layer["kernel"], inputs, layer["outputs"])) * 0.02
+    kernel = (
+        jax.random.normal(jax.random.key(1), (*layer["kernel"], inputs, layer["outputs"])) * 0.02
+    )
 
     def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
         if layer["transposed"]:
-            return conv_transpose2d(x, kernel, layer["stride"], layer["padding"], layer["output_padding"])
+            return conv_transpose2d(
+                x, kernel, layer["stride"], layer["padding"], layer["output_padding"]
+            )
         return conv2d(x, kernel, layer["stride"], layer["padding"])
 
     gradient = jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.square(forward(x, kernel))), (0, 1)))
@@ -176,13 +221,21 @@ def time_layer_theirs(layer: Layer, repetitions: int, channels_last: bool, devic
 
     memory = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.randn(layer["x"], device=device).to(memory_format=memory).requires_grad_()
-    shape = (x.shape[1], layer["outputs"]) if layer["transposed"] else (layer["outputs"], x.shape[1])
-    weight = (torch.randn(*shape, *layer["kernel"], device=device) * 0.02).to(memory_format=memory).requires_grad_()
+    shape = (
+        (x.shape[1], layer["outputs"]) if layer["transposed"] else (layer["outputs"], x.shape[1])
+    )
+    weight = (
+        (torch.randn(*shape, *layer["kernel"], device=device) * 0.02)
+        .to(memory_format=memory)
+        .requires_grad_()
+    )
     best = float("inf")
     for i in range(repetitions + 2):
         begin = time.perf_counter()
         if layer["transposed"]:
-            y = functional.conv_transpose2d(x, weight, None, layer["stride"], layer["padding"], layer["output_padding"])
+            y = functional.conv_transpose2d(
+                x, weight, None, layer["stride"], layer["padding"], layer["output_padding"]
+            )
         else:
             y = functional.conv2d(x, weight, None, layer["stride"], layer["padding"])
         slopes = torch.autograd.grad(y.square().sum(), (x, weight))
@@ -199,7 +252,9 @@ def time_layer_theirs(layer: Layer, repetitions: int, channels_last: bool, devic
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build one side and answer requests until the input ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("side", choices=SIDES)
     parser.add_argument("family")
     parser.add_argument("--size", type=int, required=True)
@@ -209,21 +264,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cores", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.cores:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # before either library counts them
+        os.sched_setaffinity(
+            0, sorted(os.sched_getaffinity(0))[: options.cores]
+        )  # before either library counts them
     keep_freed()  # as the experiments do, and for PyTorch too, which gains by it as well
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed goes to stderr
     from benchmarks.against_pytorch import config_of
     from benchmarks.torch_models.batches import FAMILIES
 
-    family, config = FAMILIES[options.family], config_of(options.family, options.size, options.dtype)
+    family, config = (
+        FAMILIES[options.family],
+        config_of(options.family, options.size, options.dtype),
+    )
     game: Any = None
     if options.side == "jaxgan":
-        run, told = ours(family, config, options.batch), record.provenance(config, dtype=options.dtype, batch=options.batch)
+        run, told = (
+            ours(family, config, options.batch),
+            record.provenance(config, dtype=options.dtype, batch=options.batch),
+        )
     else:
         import torch
 
-        run, game = theirs(options.side, options.family, family, config, options.batch, options.device, options.dtype)
+        run, game = theirs(
+            options.side,
+            options.family,
+            family,
+            config,
+            options.batch,
+            options.device,
+            options.dtype,
+        )
         told = {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
     def answer(content: dict[str, Any]) -> None:
@@ -239,8 +310,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif "trace" in request:
             answer({"seconds": traced(run, request["trace"], request["kinds"])})
         elif "layers" in request:
-            last, device, n = options.side != "pytorch-contiguous", options.device, request["repetitions"]
-            answer({"seconds": [time_layer_theirs(one, n, last, device) if game else time_layer_ours(one, n) for one in request["layers"]]})
+            last, device, n = (
+                options.side != "pytorch-contiguous",
+                options.device,
+                request["repetitions"],
+            )
+            answer(
+                {
+                    "seconds": [
+                        time_layer_theirs(one, n, last, device) if game else time_layer_ours(one, n)
+                        for one in request["layers"]
+                    ]
+                }
+            )
         else:
             answer({"seconds": run(request["kind"], request["count"])})
 

@@ -56,7 +56,10 @@ def difference(found: dict[str, float], expected: dict[str, float]) -> float:
 def times(case: cases.Case, devices: int, repetitions: int | None) -> dict[str, list[float]]:
     """Seconds of a step in each form, in turns."""
     return timing.interleave(
-        {name: caller(case, kind, devices) for name, kind in FORMS.items()}, repetitions, multiple=cases.period(case.config), least_seconds=0.5
+        {name: caller(case, kind, devices) for name, kind in FORMS.items()},
+        repetitions,
+        multiple=cases.period(case.config),
+        least_seconds=0.5,
     )
 
 
@@ -65,16 +68,26 @@ def flops_per_device(family: Any, config: Any, batch_size: int, devices: int) ->
     mesh = parallel.data_mesh(jax.devices()[:devices])
     whole, cut = parallel.replicated(mesh), parallel.split(mesh)
     state = jax.eval_shape(partial(family.init, config), jax.random.key(0))
-    arguments = (state, family.batch_spec(config, batch_size), jax.eval_shape(lambda: jax.random.key(0)))
+    arguments = (
+        state,
+        family.batch_spec(config, batch_size),
+        jax.eval_shape(lambda: jax.random.key(0)),
+    )
     step = parallel.jit_step(family, config, mesh)
-    compiled = jax.jit(step, in_shardings=(whole, cut, whole), out_shardings=whole).lower(*arguments).compile()
+    compiled = (
+        jax.jit(step, in_shardings=(whole, cut, whole), out_shardings=whole)
+        .lower(*arguments)
+        .compile()
+    )
     costs: Any = compiled.cost_analysis()
     return float(costs["flops"])
 
 
 def split(case: cases.Case, devices: int) -> float:
     """FLOPs of the case's step on one device over those of each of `devices`; `devices` is perfect."""
-    one, each = (flops_per_device(case.family, case.config, case.batch_size, n) for n in (1, devices))
+    one, each = (
+        flops_per_device(case.family, case.config, case.batch_size, n) for n in (1, devices)
+    )
     return one / each
 
 
@@ -86,7 +99,11 @@ def least_split(case: cases.Case, devices: int) -> float:
 
 def caller(case: cases.Case, kind: str, devices: int) -> timing.Call:
     """A call that plays one step, and goes on from its state the next time; the first one compiles."""
-    step, batch, key = cases.mapped(case, kind, devices), cases.random_batch(case), jax.random.key(1)
+    step, batch, key = (
+        cases.mapped(case, kind, devices),
+        cases.random_batch(case),
+        jax.random.key(1),
+    )
     held = [fresh(case)]
 
     def call() -> Any:
@@ -96,7 +113,9 @@ def caller(case: cases.Case, kind: str, devices: int) -> timing.Call:
     return call
 
 
-def measure(case: cases.Case, counts: list[int], repetitions: int | None = None) -> list[dict[str, Any]]:
+def measure(
+    case: cases.Case, counts: list[int], repetitions: int | None = None
+) -> list[dict[str, Any]]:
     """One record for each form and number of devices.
 
     Args:
@@ -113,15 +132,30 @@ def measure(case: cases.Case, counts: list[int], repetitions: int | None = None)
     for count in counts:
         case_now = case._replace(batch_size=case.batch_size * count)
         seconds = times(case_now, count, repetitions)
-        shared = {"split": round(split(case_now, count), 2), "least_split": round(least_split(case, count), 2)}
+        shared = {
+            "split": round(split(case_now, count), 2),
+            "least_split": round(least_split(case, count), 2),
+        }
         for form, kind in FORMS.items():
-            value = float(np.mean(seconds[form]) if cases.period(case.config) > 1 else np.median(seconds[form]))
+            value = float(
+                np.mean(seconds[form])
+                if cases.period(case.config) > 1
+                else np.median(seconds[form])
+            )
             base.setdefault(form, value / counts[0] if virtual else value)
             ideal = base[form] * (count if virtual else 1)
             other = "mesh" if form == "pmap" else "pmap"
-            line = {"name": case.name, "parallel": form, "devices": count, "virtual": virtual, "images": case_now.images}
+            line = {
+                "name": case.name,
+                "parallel": form,
+                "devices": count,
+                "virtual": virtual,
+                "images": case_now.images,
+            }
             line |= {**timing.summary(seconds[form]), "weak_efficiency": round(ideal / value, 3)}
-            line |= {"difference": float(f"{difference(first_losses(whole, kind, count), expected):.3g}")}
+            line |= {
+                "difference": float(f"{difference(first_losses(whole, kind, count), expected):.3g}")
+            }
             line |= shared if form == "mesh" else {}
             lines.append(line | {"against": other, **timing.ratio(seconds[form], seconds[other])})
     return lines
@@ -129,33 +163,64 @@ def measure(case: cases.Case, counts: list[int], repetitions: int | None = None)
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse options, measure, print a table, append to the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--family", nargs="+", default=["dcgan"], help="families to measure")
     parser.add_argument("--preset", default="digits")
-    parser.add_argument("--batch", type=int, default=8, help="images of one critic turn on each device")
-    parser.add_argument("--devices", nargs="+", type=int, default=[1, 2, 4, 8], help="numbers of devices; on a CPU they are virtual")
-    parser.add_argument("--repetitions", type=int, default=0, help="timed calls of each form; 0 for 30, or 10 where one takes over 2 s")
-    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the results files")
+    parser.add_argument(
+        "--batch", type=int, default=8, help="images of one critic turn on each device"
+    )
+    parser.add_argument(
+        "--devices",
+        nargs="+",
+        type=int,
+        default=[1, 2, 4, 8],
+        help="numbers of devices; on a CPU they are virtual",
+    )
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=0,
+        help="timed calls of each form; 0 for 30, or 10 where one takes over 2 s",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=record.RESULTS, help="folder of the results files"
+    )
     options = parser.parse_args(arguments)
     with one_sentence_errors():
-        require(min(options.devices) >= 1, f"--devices must be at least 1, got {min(options.devices)}")
+        require(
+            min(options.devices) >= 1, f"--devices must be at least 1, got {min(options.devices)}"
+        )
         require(options.batch >= 1, f"--batch must be at least 1, got {options.batch}")
         jax.config.update("jax_num_cpu_devices", max(options.devices))
         numbers = f"{'devices':>8}{'images':>7}{'ms':>10}{'p10':>9}{'p90':>9}"
-        print(f"{'':<20}{'form':>6}{numbers}{'efficiency':>11}{'difference':>11}{'split':>7}{'time / other form':>24}")
+        print(
+            f"{'':<20}{'form':>6}{numbers}{'efficiency':>11}{'difference':>11}{'split':>7}{'time / other form':>24}"
+        )
         repeated = []
         for family in options.family:
             case = cases.case(family, options.preset, options.batch)
             where = record.provenance(case.config)
             for line in measure(case, sorted(set(options.devices)), options.repetitions or None):
-                place = {**where, "batch": options.batch * line["devices"], "devices": line["devices"]}
+                place = {
+                    **where,
+                    "batch": options.batch * line["devices"],
+                    "devices": line["devices"],
+                }
                 record.append(NAME, line, place, options.out)
                 spread = f"{line['ratio']:.2f} ({line['ratio_p10']:.2f} to {line['ratio_p90']:.2f})"
                 text = f"{line['name']:<20}{line['parallel']:>6}{line['devices']:>8}{line['images']:>7}{line['median_ms']:>10.2f}{line['p10_ms']:>9.2f}"
                 cut = f"{line['split']:.2f}" if "split" in line else "-"
-                print(text + f"{line['p90_ms']:>9.2f}{line['weak_efficiency']:>11.2f}{line['difference']:>11.1e}{cut:>7}{spread:>24}", flush=True)
+                print(
+                    text
+                    + f"{line['p90_ms']:>9.2f}{line['weak_efficiency']:>11.2f}{line['difference']:>11.1e}{cut:>7}{spread:>24}",
+                    flush=True,
+                )
                 if line.get("split", line["devices"]) < line.get("least_split", 0):
-                    repeated.append(f"{line['name']} on {line['devices']} devices ({cut}, at least {line['least_split']:.2f} is expected)")
+                    repeated.append(
+                        f"{line['name']} on {line['devices']} devices ({cut}, at least {line['least_split']:.2f} is expected)"
+                    )
             jax.clear_caches()
         if repeated:
             sys.exit("devices repeat each other's work: " + "; ".join(repeated))

@@ -33,14 +33,38 @@ class Rival:
     seconds (0: any time).
     """
 
-    def __init__(self, side: str, case: Case, device: str, dtype: str, cores: int = 0, patience: float = 0.0):
+    def __init__(
+        self, side: str, case: Case, device: str, dtype: str, cores: int = 0, patience: float = 0.0
+    ):
         self.side, self.round_s, self.first_s, self.count = side, ROUND_S[device], 0.0, 0
-        command = [sys.executable, "-m", "benchmarks.rivals", side, case.family, "--size", str(case.size), "--batch", str(case.batch)]
-        environment = {**os.environ, "JAX_PLATFORMS": device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.rivals",
+            side,
+            case.family,
+            "--size",
+            str(case.size),
+            "--batch",
+            str(case.batch),
+        ]
+        environment = {
+            **os.environ,
+            "JAX_PLATFORMS": device,
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
         if side == "pytorch-spinning":
             del environment["OMP_WAIT_POLICY"]
         command += ["--device", device, "--dtype", dtype, "--cores", str(cores)]
-        self.process = subprocess.Popen(command, cwd=record.ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command,
+            cwd=record.ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             with self._killed_after(patience):
                 self.provenance: dict[str, Any] = self._answer()["ready"]
@@ -59,7 +83,9 @@ class Rival:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise JaxganError(f"the process of {self.side} stopped with status {self.process.wait()}: what it printed above says why")
+            raise JaxganError(
+                f"the process of {self.side} stopped with status {self.process.wait()}: what it printed above says why"
+            )
         return json.loads(line)
 
     @contextlib.contextmanager
@@ -83,7 +109,10 @@ class Rival:
         with self._killed_after(patience):
             first = sum(self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds)
             again = [self.ask(kind=kind, count=1)["seconds"] for kind, _ in kinds]
-        self.first_s, self.count = max(0.0, first - sum(again)), max(1, min(200, round(self.round_s / max(again))))
+        self.first_s, self.count = (
+            max(0.0, first - sum(again)),
+            max(1, min(200, round(self.round_s / max(again)))),
+        )
 
     def close(self) -> None:
         """End the process."""
@@ -100,7 +129,9 @@ class Rival:
 
 
 @contextlib.contextmanager
-def started(sides: Sequence[str], case: Case, device: str, dtype: str, cores: int) -> Iterator[list[Rival]]:
+def started(
+    sides: Sequence[str], case: Case, device: str, dtype: str, cores: int
+) -> Iterator[list[Rival]]:
     """The processes of a case, started one after another."""
     rivals: list[Rival] = []
     try:
@@ -114,7 +145,12 @@ def started(sides: Sequence[str], case: Case, device: str, dtype: str, cores: in
 
 @contextlib.contextmanager
 def started_together(
-    wanted: Sequence[tuple[Case, Sequence[str], Kinds]], device: str, dtype: str, cores: int, at_once: int, patience: float
+    wanted: Sequence[tuple[Case, Sequence[str], Kinds]],
+    device: str,
+    dtype: str,
+    cores: int,
+    at_once: int,
+    patience: float,
 ) -> Iterator[dict[Case, list[Rival]]]:
     """The processes of all cases, `at_once` starting and compiling beside each other; yielded when all are ready, so that they are timed undisturbed.
 
@@ -137,8 +173,12 @@ def started_together(
     try:
         with ThreadPoolExecutor(at_once) as pool:
             jobs = [(case, side, kinds) for case, sides, kinds in wanted for side in sides]
-            jobs.sort(key=lambda job: job[1] not in COMPILING)  # a stable sort: the order of cases stays
-            futures = [(case, side, pool.submit(start, side, case, kinds)) for case, side, kinds in jobs]
+            jobs.sort(
+                key=lambda job: job[1] not in COMPILING
+            )  # a stable sort: the order of cases stays
+            futures = [
+                (case, side, pool.submit(start, side, case, kinds)) for case, side, kinds in jobs
+            ]
         found: dict[Case, list[Rival]] = {case: [] for case, _, _ in wanted}
         for case, side, future in futures:
             if (rival := _result(case, side, future)) is not None:
@@ -166,7 +206,13 @@ def rounds(rivals: Sequence[Rival], kinds: Kinds, seconds: float) -> dict[str, l
     begin, done = time.perf_counter(), 0
     while done < 3 or (done < timing.REPETITIONS and time.perf_counter() - begin < seconds):
         for rival in rivals:
-            mean = sum(weight * rival.ask(kind=kind, count=rival.count)["seconds"] for kind, weight in kinds) / total
+            mean = (
+                sum(
+                    weight * rival.ask(kind=kind, count=rival.count)["seconds"]
+                    for kind, weight in kinds
+                )
+                / total
+            )
             times[rival.side].append(mean)
         done += 1
     return times

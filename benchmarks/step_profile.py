@@ -32,12 +32,22 @@ from jaxgan.errors import require
 from jaxgan.nn.conv import SCOPE
 
 NAME, KERNELS = "step_profile", "step_kernels"
-FAMILIES = {"cgan": cgan, "dcgan": dcgan, "pix2pix": pix2pix, "cyclegan": cyclegan, "stargan": stargan, "spade": spade, "stylegan": stylegan}
+FAMILIES = {
+    "cgan": cgan,
+    "dcgan": dcgan,
+    "pix2pix": pix2pix,
+    "cyclegan": cyclegan,
+    "stargan": stargan,
+    "spade": spade,
+    "stylegan": stylegan,
+}
 OTHERS = 6
 """Kinds of other kernels that are named."""
 
 
-def profile(case: Case, repetitions: int) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+def profile(
+    case: Case, repetitions: int
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
     """(what is told of a step, what is told of each kind of convolution or matrix product in it, where it was measured)."""
     family, config = FAMILIES[case.family], config_of(case.family, case.size)
     call, program = _step(family, config, case.batch)
@@ -48,12 +58,24 @@ def profile(case: Case, repetitions: int) -> tuple[dict[str, Any], list[dict[str
     for kind, weight in of:
         share = weight / total
         alone += share * min(timing.repeat(partial(call, kind), repetitions))
-        intervals, seconds = min((kernels.kernel_times(partial(call, kind), names) for _ in range(repetitions)), key=lambda run: run[1])
+        intervals, seconds = min(
+            (kernels.kernel_times(partial(call, kind), names) for _ in range(repetitions)),
+            key=lambda run: run[1],
+        )
         watched += share * seconds
         seen.append((share, intervals))
     place = {"name": case.name, "family": case.family, "image_size": [case.size, case.size]}
-    told = {**place, "ms": 1e3 * alone, "watched_ms": 1e3 * watched, **summary(seen, products, kernels.scoped(program, SCOPE), watched)}
-    return told, [place | line for line in by_kind(seen, products)], record.provenance(config, batch=case.batch)
+    told = {
+        **place,
+        "ms": 1e3 * alone,
+        "watched_ms": 1e3 * watched,
+        **summary(seen, products, kernels.scoped(program, SCOPE), watched),
+    }
+    return (
+        told,
+        [place | line for line in by_kind(seen, products)],
+        record.provenance(config, batch=case.batch),
+    )
 
 
 def _step(family: Any, config: Any, batch_size: int) -> tuple[Callable[[int | None], Any], str]:
@@ -74,7 +96,12 @@ def _step(family: Any, config: Any, batch_size: int) -> tuple[Callable[[int | No
     return call, compiled.as_text()
 
 
-def summary(seen: Sequence[tuple[float, Sequence[Interval]]], products: Mapping[str, Product], scoped: Set[str], seconds: float) -> dict[str, Any]:
+def summary(
+    seen: Sequence[tuple[float, Sequence[Interval]]],
+    products: Mapping[str, Product],
+    scoped: Set[str],
+    seconds: float,
+) -> dict[str, Any]:
     """Shares of a step's seconds in which certain kernels run, beside others or not, and the longest kinds of those that are no products, in milliseconds.
 
     product_share: convolutions and matrix products. convolution_share: these and what belongs to a convolution, as laying images out for it. busy_share: any.
@@ -85,19 +112,34 @@ def summary(seen: Sequence[tuple[float, Sequence[Interval]]], products: Mapping[
     """
 
     def share_of(chosen: Callable[[str], bool]) -> float:
-        return 1e-9 * sum(share * kernels.covered([one for one in intervals if chosen(one.name)]) for share, intervals in seen) / seconds
+        return (
+            1e-9
+            * sum(
+                share * kernels.covered([one for one in intervals if chosen(one.name)])
+                for share, intervals in seen
+            )
+            / seconds
+        )
 
-    shares = {"product_share": share_of(lambda name: name in products), "convolution_share": share_of(lambda name: name in products or name in scoped)}
+    shares = {
+        "product_share": share_of(lambda name: name in products),
+        "convolution_share": share_of(lambda name: name in products or name in scoped),
+    }
     others: dict[str, float] = defaultdict(float)
     for share, intervals in seen:
         for one in intervals:
             if one.name not in products:
                 others[re.sub(r"(\.\w+)+$", "", one.name)] += share * (one.end - one.begin)
     longest = sorted(others.items(), key=lambda pair: -pair[1])[:OTHERS]
-    return shares | {"busy_share": share_of(bool), "others_ms": {name: round(1e-6 * time, 3) for name, time in longest}}
+    return shares | {
+        "busy_share": share_of(bool),
+        "others_ms": {name: round(1e-6 * time, 3) for name, time in longest},
+    }
 
 
-def by_kind(seen: Sequence[tuple[float, Sequence[Interval]]], products: Mapping[str, Product]) -> list[dict[str, Any]]:
+def by_kind(
+    seen: Sequence[tuple[float, Sequence[Interval]]], products: Mapping[str, Product]
+) -> list[dict[str, Any]]:
     """Of every kind of convolution or matrix product: how many a mean step has, milliseconds of all and their share of the sum, operations
     of one, and the rate. The longest come first.
     """
@@ -111,7 +153,12 @@ def by_kind(seen: Sequence[tuple[float, Sequence[Interval]]], products: Mapping[
     rates = {kind: count[kind] * kind.flops / (1e-9 * own) for kind, own in time.items() if own}
     whole, lines = sum(time.values()), []
     for kind, rate in rates.items():
-        line = {"kernel": kind.what, "count": round(count[kind], 3), "ms": 1e-6 * time[kind], "share": time[kind] / whole}
+        line = {
+            "kernel": kind.what,
+            "count": round(count[kind], 3),
+            "ms": 1e-6 * time[kind],
+            "share": time[kind] / whole,
+        }
         lines.append(line | {"flops": kind.flops, "flops_per_s": rate})
     return sorted(lines, key=lambda line: -line["ms"])
 
@@ -123,19 +170,32 @@ def table(told: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], most: int
         f"with what belongs to convolutions {told['convolution_share']:.0%}, any kernel {told['busy_share']:.0%}; others: "
     )
     head += ", ".join(f"{name} {ms:.1f}" for name, ms in told["others_ms"].items())
-    rows = [f"  {line['ms']:>9.2f} ms {line['count']:>6.4g} x {line['flops_per_s'] / 1e9:>6.0f} GFLOP/s  {line['kernel'][:110]}" for line in lines[:most]]
+    rows = [
+        f"  {line['ms']:>9.2f} ms {line['count']:>6.4g} x {line['flops_per_s'] / 1e9:>6.0f} GFLOP/s  {line['kernel'][:110]}"
+        for line in lines[:most]
+    ]
     return "\n".join([head, *rows])
 
 
 def case_options(text: str | None, repetitions: int) -> argparse.ArgumentParser:
     """The options of a command that measures games of `benchmarks.against_pytorch` on a CPU: those of its `chosen`, and how often."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.set_defaults(suite="cpu", only=[])
     parser.add_argument("--families", nargs="+", default=[], help="only these")
-    parser.add_argument("--size", type=int, default=0, help="side of the images, instead of the suite's")
-    parser.add_argument("--batch", type=int, default=0, help="images of a step, instead of the suite's")
-    parser.add_argument("--repetitions", type=int, default=repetitions, help="how often each thing is timed")
-    parser.add_argument("--out", type=Path, help="folder of the results, instead of benchmarks/results")
+    parser.add_argument(
+        "--size", type=int, default=0, help="side of the images, instead of the suite's"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=0, help="images of a step, instead of the suite's"
+    )
+    parser.add_argument(
+        "--repetitions", type=int, default=repetitions, help="how often each thing is timed"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results, instead of benchmarks/results"
+    )
     return parser
 
 
@@ -146,7 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cases = chosen(options)
         require(options.repetitions > 0, "--repetitions must be above 0")
         keep_freed()
-        require(jax.default_backend() == "cpu", "kernels are told by the names that they have on a CPU: set JAX_PLATFORMS=cpu")
+        require(
+            jax.default_backend() == "cpu",
+            "kernels are told by the names that they have on a CPU: set JAX_PLATFORMS=cpu",
+        )
         for case in cases:
             told, lines, where = profile(case, options.repetitions)
             record.append(NAME, told, where, options.out)

@@ -32,7 +32,11 @@ ELSEWHERE = ("quality",)
 
 def _form(line: Line) -> str:
     steps, devices = line.get("steps_per_call", 1), line["provenance"].get("devices", 1)
-    return line["parallel"] + (f", {steps} steps" if steps > 1 else "") + (f", {devices} devices" if devices > 1 else "")
+    return (
+        line["parallel"]
+        + (f", {steps} steps" if steps > 1 else "")
+        + (f", {devices} devices" if devices > 1 else "")
+    )
 
 
 def _size(line: Line) -> str:
@@ -40,7 +44,9 @@ def _size(line: Line) -> str:
 
 
 def _suites(on_cpu: bool) -> list[str]:
-    return [f"{family} {preset}" for suite in cases.SUITES.values() for family, preset in suite.items()]
+    return [
+        f"{family} {preset}" for suite in cases.SUITES.values() for family, preset in suite.items()
+    ]
 
 
 def _steps(on_cpu: bool) -> list[str]:
@@ -56,14 +62,21 @@ def _of_limit(line: Line) -> str:
 
 
 def _where(name: str) -> Column:
-    return Column(name, lambda line: "not recorded" if (value := line["provenance"].get(name)) is None else str(value))
+    return Column(
+        name,
+        lambda line: (
+            "not recorded" if (value := line["provenance"].get(name)) is None else str(value)
+        ),
+    )
 
 
 PROVENANCE = (_where("jax"), _where("commit"), _where("date"), _where("load"))
 NAMED, IMAGES, SIZE = text("name", "preset"), number("images", "d"), Column("size", _size)
 DTYPE, FORM = text("provenance.dtype", "dtype"), Column("form", _form)
 NOTE = Column("note", lambda line: line.get("note") or line["provenance"].get("note") or "")
-CACHED = Column("from cache s", lambda line: f"{line['cached_s']:.2f}" if line["from_cache"] else "not cached")
+CACHED = Column(
+    "from cache s", lambda line: f"{line['cached_s']:.2f}" if line["from_cache"] else "not cached"
+)
 
 STEP_TIME = Table(
     "step_time",
@@ -81,12 +94,43 @@ timed, so that how long it took is not said and libraries chose their algorithms
         "python -m benchmarks.step_time --parallel scan --family gan cgan   # one minute",
         "python -m benchmarks.step_time --suite recipes --dtype bfloat16    # accelerators: most of it is compiling",
     ),
-    ("name", "parallel", "steps_per_call", "image_size", "images", "provenance.dtype", "provenance.devices", "provenance.jax"),
     (
-        *(NAMED, SIZE, IMAGES, DTYPE, FORM, spread(), number("images_per_s", ",.0f", head="images/s"), number("flops", "", 1e-9, "asked, GFLOP")),
-        *(number("flops_ratio", ".2f", head="compiled"), number("flops_per_s", "", 1e-9, "GFLOP/s"), number("peak_share", ".0%", head="of peak")),
-        *(number("bytes", "", 1e-6, "bytes, MB"), number("bytes_ratio", ".1f", head="moved"), number("temp_bytes", "", 1e-6, "temporary, MB")),
-        *(number("argument_bytes", "", 1e-6, "arguments, MB"), number("compile_s", ".1f", head="trace and compile s"), number("together", "d"), NOTE),
+        "name",
+        "parallel",
+        "steps_per_call",
+        "image_size",
+        "images",
+        "provenance.dtype",
+        "provenance.devices",
+        "provenance.jax",
+    ),
+    (
+        *(
+            NAMED,
+            SIZE,
+            IMAGES,
+            DTYPE,
+            FORM,
+            spread(),
+            number("images_per_s", ",.0f", head="images/s"),
+            number("flops", "", 1e-9, "asked, GFLOP"),
+        ),
+        *(
+            number("flops_ratio", ".2f", head="compiled"),
+            number("flops_per_s", "", 1e-9, "GFLOP/s"),
+            number("peak_share", ".0%", head="of peak"),
+        ),
+        *(
+            number("bytes", "", 1e-6, "bytes, MB"),
+            number("bytes_ratio", ".1f", head="moved"),
+            number("temp_bytes", "", 1e-6, "temporary, MB"),
+        ),
+        *(
+            number("argument_bytes", "", 1e-6, "arguments, MB"),
+            number("compile_s", ".1f", head="trace and compile s"),
+            number("together", "d"),
+            NOTE,
+        ),
     ),
     _suites,
 )
@@ -97,7 +141,16 @@ COMPILE_TIME = Table(
 target is under 60 s on two cores. Of presets whose steps differ in schedules only, one is measured.""",
     ("python -m benchmarks.compile_time    # all presets: about 15 minutes on two free cores",),
     ("name", "provenance.dtype"),
-    (NAMED, SIZE, IMAGES, DTYPE, number("trace_s", ".1f", head="trace s"), number("compile_s", ".1f", head="compile s"), CACHED, NOTE),
+    (
+        NAMED,
+        SIZE,
+        IMAGES,
+        DTYPE,
+        number("trace_s", ".1f", head="trace s"),
+        number("compile_s", ".1f", head="compile s"),
+        CACHED,
+        NOTE,
+    ),
     _steps,
 )
 SCALING = Table(
@@ -114,8 +167,20 @@ rows, more than twice that of pmap on 8 devices.""",
     ("python -m benchmarks.scaling    # virtual devices: 3 minutes on two free cores",),
     ("name", "parallel", "devices", "images"),
     (
-        *(NAMED, text("parallel", "form"), number("devices", "d"), text("virtual"), IMAGES, spread()),
-        *(number("weak_efficiency", ".2f", head="efficiency"), number("difference", ".1e"), number("split", ".2f"), ratio_spread("time / other form's")),
+        *(
+            NAMED,
+            text("parallel", "form"),
+            number("devices", "d"),
+            text("virtual"),
+            IMAGES,
+            spread(),
+        ),
+        *(
+            number("weak_efficiency", ".2f", head="efficiency"),
+            number("difference", ".1e"),
+            number("split", ".2f"),
+            ratio_spread("time / other form's"),
+        ),
     ),
     lambda _: ["dcgan digits"],
 )
@@ -126,7 +191,11 @@ POPULATION = Table(
     ("python -m benchmarks.population    # one minute on two free cores",),
     ("name", "members", "steps", "batch"),
     (
-        *(number("members", "d"), spread("vmap, ms (p10 to p90)", "vmap_"), spread("one by one, ms (p10 to p90)", "alone_")),
+        *(
+            number("members", "d"),
+            spread("vmap, ms (p10 to p90)", "vmap_"),
+            spread("one by one, ms (p10 to p90)", "alone_"),
+        ),
         *(ratio_spread("one by one / vmap"), NOTE),
     ),
     lambda _: ["cgan of embed_population"],
@@ -138,7 +207,12 @@ CONV = Table(
     ("python -m benchmarks.conv    # 6 minutes on two free cores",),
     ("name", "what"),
     (
-        *(text("name", "layer"), text("what"), number("lax.min_ms", head="lax, ms"), number("jaxgan.min_ms", head="jaxgan, ms")),
+        *(
+            text("name", "layer"),
+            text("what"),
+            number("lax.min_ms", head="lax, ms"),
+            number("jaxgan.min_ms", head="jaxgan, ms"),
+        ),
         number("lax_over_jaxgan", ".2f", head="lax / jaxgan"),
     ),
 )
@@ -164,16 +238,45 @@ process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both ar
     ),
     ("name", "image_size", "provenance.batch", "provenance.dtype", "provenance.jax", "left_out"),
     (
-        *(text("name", "game"), SIZE, text("provenance.batch", "batch"), DTYPE, ratio_spread("PyTorch / jaxgan")),
-        *(spread("jaxgan, ms (p10 to p90)", "sides.jaxgan."), number("sides.jaxgan.first_s", ".1f", head="first, s")),
-        Column("PyTorch, ms (p10 to p90)", lambda line: spread(prefix=f"sides.{line['fastest']}.").show(line)),
-        *(Column("first, s", lambda line: digits(line["sides"][line["fastest"]]["first_s"])), text("fastest", "PyTorch's form")),
-        *(number("sides.pytorch.median_ms", head="channels last, ms"), number("sides.pytorch-contiguous.median_ms", head="channels first, ms")),
-        *(number("sides.pytorch-compiled.median_ms", head="torch.compile, ms"), number("flops", "", 1e-9, "asked, GFLOP"), Column("of the limit", _of_limit)),
-        *(number("together", "d"), Column("left out", lambda line: " ".join(line.get("left_out", ())))),
+        *(
+            text("name", "game"),
+            SIZE,
+            text("provenance.batch", "batch"),
+            DTYPE,
+            ratio_spread("PyTorch / jaxgan"),
+        ),
+        *(
+            spread("jaxgan, ms (p10 to p90)", "sides.jaxgan."),
+            number("sides.jaxgan.first_s", ".1f", head="first, s"),
+        ),
+        Column(
+            "PyTorch, ms (p10 to p90)",
+            lambda line: spread(prefix=f"sides.{line['fastest']}.").show(line),
+        ),
+        *(
+            Column("first, s", lambda line: digits(line["sides"][line["fastest"]]["first_s"])),
+            text("fastest", "PyTorch's form"),
+        ),
+        *(
+            number("sides.pytorch.median_ms", head="channels last, ms"),
+            number("sides.pytorch-contiguous.median_ms", head="channels first, ms"),
+        ),
+        *(
+            number("sides.pytorch-compiled.median_ms", head="torch.compile, ms"),
+            number("flops", "", 1e-9, "asked, GFLOP"),
+            Column("of the limit", _of_limit),
+        ),
+        *(
+            number("together", "d"),
+            Column("left out", lambda line: " ".join(line.get("left_out", ()))),
+        ),
         *(number("sides.jaxgan.repetitions", "d", head="rounds"), _where("torch"), NOTE),
     ),
-    expected=lambda on_cpu: [case.name for name in (("cpu", "cpu-large") if on_cpu else ("gpu",)) for case in against_pytorch.SUITES[name]],
+    expected=lambda on_cpu: [
+        case.name
+        for name in (("cpu", "cpu-large") if on_cpu else ("gpu",))
+        for case in against_pytorch.SUITES[name]
+    ],
 )
 LAYERS = Table(
     "against_pytorch_layers",
@@ -183,10 +286,24 @@ the step of a network of convolutions, so that this says where its time goes. Py
     ("python -m benchmarks.against_pytorch --profile    # needs PyTorch",),
     ("name", "layer", "input", "provenance.dtype"),
     (
-        *(text("name", "game"), text("layer"), text("input", "batch x size"), number("count", "d", head="n"), number("flops", head="GFLOP", scale=1e-9)),
-        *(number("jaxgan_ms", head="jaxgan, ms"), number("pytorch_ms", head="PyTorch, ms"), number("ratio", ".2f", head="PyTorch / jaxgan")),
+        *(
+            text("name", "game"),
+            text("layer"),
+            text("input", "batch x size"),
+            number("count", "d", head="n"),
+            number("flops", head="GFLOP", scale=1e-9),
+        ),
+        *(
+            number("jaxgan_ms", head="jaxgan, ms"),
+            number("pytorch_ms", head="PyTorch, ms"),
+            number("ratio", ".2f", head="PyTorch / jaxgan"),
+        ),
         number("jaxgan_flops_per_s", head="jaxgan, GFLOP/s", scale=1e-9),
-        *(number("pytorch_flops_per_s", head="PyTorch, GFLOP/s", scale=1e-9), number("difference_ms", ".1f", head="n x difference, ms"), _where("torch")),
+        *(
+            number("pytorch_flops_per_s", head="PyTorch, GFLOP/s", scale=1e-9),
+            number("difference_ms", ".1f", head="n x difference, ms"),
+            _where("torch"),
+        ),
     ),
 )
 PROFILE = Table(
@@ -199,9 +316,22 @@ weighted. Of an accelerator, `python -m benchmarks.device_trace` tells the same 
     ("python -m benchmarks.step_profile",),
     ("name", "provenance.batch", "provenance.jax"),
     (
-        *(text("name", "game"), number("ms", head="step, ms"), number("watched_ms", head="under the profiler, ms")),
-        *(number("product_share", ".0%", head="products"), number("convolution_share", ".0%", head="convolutions"), number("busy_share", ".0%", head="any")),
-        Column("others, ms", lambda line: ", ".join(f"{name} {digits(ms)}" for name, ms in line["others_ms"].items())),
+        *(
+            text("name", "game"),
+            number("ms", head="step, ms"),
+            number("watched_ms", head="under the profiler, ms"),
+        ),
+        *(
+            number("product_share", ".0%", head="products"),
+            number("convolution_share", ".0%", head="convolutions"),
+            number("busy_share", ".0%", head="any"),
+        ),
+        Column(
+            "others, ms",
+            lambda line: ", ".join(
+                f"{name} {digits(ms)}" for name, ms in line["others_ms"].items()
+            ),
+        ),
         NOTE,
     ),
 )
@@ -214,8 +344,16 @@ other, each has one core.""",
     ("python -m benchmarks.step_profile",),
     ("name", "kernel", "provenance.batch", "provenance.jax"),
     (
-        *(text("name", "game"), text("kernel"), number("count", ".3g", head="n"), number("ms", head="ms of all")),
-        *(number("flops", head="GFLOP of one", scale=1e-9), number("flops_per_s", head="GFLOP/s", scale=1e-9)),
+        *(
+            text("name", "game"),
+            text("kernel"),
+            number("count", ".3g", head="n"),
+            number("ms", head="ms of all"),
+        ),
+        *(
+            number("flops", head="GFLOP of one", scale=1e-9),
+            number("flops_per_s", head="GFLOP/s", scale=1e-9),
+        ),
     ),
     chosen=lambda line: line["share"] >= 0.01,
 )
@@ -233,9 +371,24 @@ for few channels, of which the kernel's columns are made more; calls of 20 are w
     ),
     ("name", "operation", "what", "provenance.batch", "provenance.jax"),
     (
-        *(text("name", "game"), text("operation"), text("what", "kernel, images"), number("count", "d", head="n"), number("ms")),
-        *(number("flops", head="GFLOP", scale=1e-9), number("flops_per_s", head="GFLOP/s", scale=1e-9), number("best_other", ".2f", head="best other")),
-        Column("other forms, ms", lambda line: ", ".join(f"{name} {digits(ms)}" for name, ms in line["others_ms"].items())),
+        *(
+            text("name", "game"),
+            text("operation"),
+            text("what", "kernel, images"),
+            number("count", "d", head="n"),
+            number("ms"),
+        ),
+        *(
+            number("flops", head="GFLOP", scale=1e-9),
+            number("flops_per_s", head="GFLOP/s", scale=1e-9),
+            number("best_other", ".2f", head="best other"),
+        ),
+        Column(
+            "other forms, ms",
+            lambda line: ", ".join(
+                f"{name} {digits(ms)}" for name, ms in line["others_ms"].items()
+            ),
+        ),
         NOTE,
     ),
 )
@@ -246,7 +399,13 @@ SOURCES = Table(
 them into the cache, once. *at once*: the images of a batch.""",
     ("python -m benchmarks.input_pipeline sources",),
     ("source", "image_size", "set", "images"),
-    (text("source"), SIZE, number("set", ",d", head="files"), number("images", ",d", head="at once"), number("images_per_s", ",.0f", head="images/s")),
+    (
+        text("source"),
+        SIZE,
+        number("set", ",d", head="files"),
+        number("images", ",d", head="at once"),
+        number("images_per_s", ",.0f", head="images/s"),
+    ),
     chosen=lambda line: "wait_share" not in line,
 )
 WAITS = Table(
@@ -262,12 +421,35 @@ WAITS = Table(
     ),
     ("name", "source", "image_size", "images"),
     (
-        *(NAMED, text("source"), SIZE, IMAGES, number("ms_per_step", head="step, ms"), number("wait_ms_per_step", head="of it waiting, ms")),
-        *(number("wait_share", ".2%", head="waiting"), number("images_per_s", ",.0f", head="images/s")),
+        *(
+            NAMED,
+            text("source"),
+            SIZE,
+            IMAGES,
+            number("ms_per_step", head="step, ms"),
+            number("wait_ms_per_step", head="of it waiting, ms"),
+        ),
+        *(
+            number("wait_share", ".2%", head="waiting"),
+            number("images_per_s", ",.0f", head="images/s"),
+        ),
     ),
     chosen=lambda line: "wait_share" in line,
 )
-TABLES = (STEP_TIME, COMPILE_TIME, SCALING, POPULATION, AGAINST_PYTORCH, LAYERS, PROFILE, KERNELS, CANDIDATES, SOURCES, WAITS, CONV)
+TABLES = (
+    STEP_TIME,
+    COMPILE_TIME,
+    SCALING,
+    POPULATION,
+    AGAINST_PYTORCH,
+    LAYERS,
+    PROFILE,
+    KERNELS,
+    CANDIDATES,
+    SOURCES,
+    WAITS,
+    CONV,
+)
 
 
 def _plain_field(field: str, line: Line) -> str:
@@ -276,10 +458,23 @@ def _plain_field(field: str, line: Line) -> str:
 
 def generic(name: str, lines: list[Line]) -> Table:
     """A table of every plain field, in the order in which they occur, for a file that has none of its own."""
-    fields = list(dict.fromkeys(field for line in lines for field, value in line.items() if not isinstance(value, dict)))
-    words = tuple(field for field in fields if not any(isinstance(line.get(field), float) for line in lines))
+    fields = list(
+        dict.fromkeys(
+            field for line in lines for field, value in line.items() if not isinstance(value, dict)
+        )
+    )
+    words = tuple(
+        field for field in fields if not any(isinstance(line.get(field), float) for line in lines)
+    )
     columns = tuple(Column(field, partial(_plain_field, field)) for field in fields)
-    return Table(name, name.replace("_", " ").capitalize(), "", (f"python -m benchmarks.{name}",), words, columns)
+    return Table(
+        name,
+        name.replace("_", " ").capitalize(),
+        "",
+        (f"python -m benchmarks.{name}",),
+        words,
+        columns,
+    )
 
 
 def _plain(value: Any) -> str:
@@ -304,7 +499,11 @@ def newest(lines: list[Line], key: tuple[str, ...]) -> list[Line]:
 def section(table: Table, lines: list[Line]) -> list[str]:
     """Markdown of one table, device by device."""
     lines = [line for line in lines if table.chosen(line)]
-    page = [f"## {table.title}", *([table.text] if table.text else []), "\n".join(["```", *table.commands, "```"])]
+    page = [
+        f"## {table.title}",
+        *([table.text] if table.text else []),
+        "\n".join(["```", *table.commands, "```"]),
+    ]
     devices = list(dict.fromkeys(map(device, lines)))
     columns = (*table.columns, *PROVENANCE)
     for place in devices:
@@ -312,16 +511,27 @@ def section(table: Table, lines: list[Line]) -> list[str]:
         cells = [[column.show(line) or "-" for column in columns] for line in rows]
         head = [[column.head for column in columns], ["---"] * len(columns)]
         page += [f"### {place}", "\n".join(f"| {' | '.join(row)} |" for row in head + cells)]
-        missing = [wanted for wanted in dict.fromkeys(table.expected(place.startswith("CPU"))) if wanted not in {line.get("name") for line in rows}]
+        missing = [
+            wanted
+            for wanted in dict.fromkeys(table.expected(place.startswith("CPU")))
+            if wanted not in {line.get("name") for line in rows}
+        ]
         page += [f"Not measured here: {', '.join(missing)}."] if missing else []
-    if all(line["provenance"].get("platform", line["provenance"].get("device")) == "cpu" for line in lines):
+    if all(
+        line["provenance"].get("platform", line["provenance"].get("device")) == "cpu"
+        for line in lines
+    ):
         page.append("Not measured on a GPU or TPU." if lines else "Not measured.")
     return page
 
 
 def page(folder: Path) -> str:
     """The text of README.md from the results files of `folder`. Raises `DataError` for a damaged one."""
-    lines = {path.stem: record.read(path) for path in sorted(folder.glob("*.jsonl")) if path.stem not in ELSEWHERE}
+    lines = {
+        path.stem: record.read(path)
+        for path in sorted(folder.glob("*.jsonl"))
+        if path.stem not in ELSEWHERE
+    }
     others = [name for name in lines if name not in {table.file for table in TABLES}]
     parts = [HEAD.strip()]
     for table in (*TABLES, *(generic(name, lines[name]) for name in others)):
@@ -331,8 +541,12 @@ def page(folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder of the results files")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--results", type=Path, default=record.RESULTS, help="folder of the results files"
+    )
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
     with one_sentence_errors():

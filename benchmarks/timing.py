@@ -26,13 +26,27 @@ def seconds_of(call: Call) -> float:
     return time.perf_counter() - begin
 
 
-def repeat(call: Call, repetitions: int | None = None, *, warm_up: int = 3, least_seconds: float = 0.0, multiple: int = 1) -> list[float]:
+def repeat(
+    call: Call,
+    repetitions: int | None = None,
+    *,
+    warm_up: int = 3,
+    least_seconds: float = 0.0,
+    multiple: int = 1,
+) -> list[float]:
     """Seconds of each of many calls. See `interleave`."""
-    return interleave({"": call}, repetitions, warm_up=warm_up, least_seconds=least_seconds, multiple=multiple)[""]
+    return interleave(
+        {"": call}, repetitions, warm_up=warm_up, least_seconds=least_seconds, multiple=multiple
+    )[""]
 
 
 def interleave(
-    calls: Mapping[str, Call], repetitions: int | None = None, *, warm_up: int = 3, least_seconds: float = 0.0, multiple: int = 1
+    calls: Mapping[str, Call],
+    repetitions: int | None = None,
+    *,
+    warm_up: int = 3,
+    least_seconds: float = 0.0,
+    multiple: int = 1,
 ) -> dict[str, list[float]]:
     """Seconds of each of many calls of every rival, taken in turns (A B A B), so that other load on the machine falls on all of them.
 
@@ -66,7 +80,10 @@ def summary(seconds: Sequence[float], per_call: int = 1) -> dict[str, float | in
     values = {
         "median_ms": np.median(times), "p10_ms": np.percentile(times, 10), "p90_ms": np.percentile(times, 90), "mean_ms": times.mean(), "min_ms": times.min()
     }  # fmt: skip
-    return {**{name: round(float(value), 4) for name, value in values.items()}, "repetitions": len(times)}
+    return {
+        **{name: round(float(value), 4) for name, value in values.items()},
+        "repetitions": len(times),
+    }
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:

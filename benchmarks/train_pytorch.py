@@ -48,15 +48,37 @@ LOG_SECONDS = 10.0
 def check_settings(family: str, config: Any, augment: Augment) -> None:
     """Raise `ValueError` if the config has what these games have not."""
     plain = Stabilisers(pool_size=config.stabilisers.pool_size if family == "cyclegan" else 0)
-    require(config.stabilisers == plain, "the games in PyTorch have no stabilisers (but CycleGAN's replay pool): choose a preset without, or turn them off")
-    require(family != "dcgan" or (config.architecture == "dcgan" and not config.classes), "the DCGAN in PyTorch has no residual networks and no classes")
-    require(family == "dcgan" or config.generator in ("unet", "resnet"), "PyTorch has the generators unet and resnet")
-    require(family == "dcgan" or (config.upsampling, config.discriminator) == ("transposed", "patch"), "translators in PyTorch are transposed, critics patch")
-    require(family != "cyclegan" or not (config.cycle_critic or config.cycle_critic_features or config.feature_cycle), "there are no cycle critics in PyTorch")
+    require(
+        config.stabilisers == plain,
+        "the games in PyTorch have no stabilisers (but CycleGAN's replay pool): choose a preset without, or turn them off",
+    )
+    require(
+        family != "dcgan" or (config.architecture == "dcgan" and not config.classes),
+        "the DCGAN in PyTorch has no residual networks and no classes",
+    )
+    require(
+        family == "dcgan" or config.generator in ("unet", "resnet"),
+        "PyTorch has the generators unet and resnet",
+    )
+    require(
+        family == "dcgan" or (config.upsampling, config.discriminator) == ("transposed", "patch"),
+        "translators in PyTorch are transposed, critics patch",
+    )
+    require(
+        family != "cyclegan"
+        or not (config.cycle_critic or config.cycle_critic_features or config.feature_cycle),
+        "there are no cycle critics in PyTorch",
+    )
     for player in ("generator_optimizer", "discriminator_optimizer"):
         settings = vars(config)[player]
-        require((settings.name, settings.half_life, settings.clip_norm) == ("adam", 0, 0), f"{player} must be plain Adam of constant or linearly falling rate")
-    require(augment == Augment(flip=augment.flip, crop=augment.crop), "images are cropped and mirrored here, but neither turned nor zoomed")
+        require(
+            (settings.name, settings.half_life, settings.clip_norm) == ("adam", 0, 0),
+            f"{player} must be plain Adam of constant or linearly falling rate",
+        )
+    require(
+        augment == Augment(flip=augment.flip, crop=augment.crop),
+        "images are cropped and mirrored here, but neither turned nor zoomed",
+    )
 
 
 def rate(settings: Any, images: int) -> float:
@@ -67,20 +89,42 @@ def rate(settings: Any, images: int) -> float:
     return float(settings.learning_rate) * (1 - past)
 
 
-def batch_of(dataset: Any, config: Any, augment: Augment, options: Any, step: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+def batch_of(
+    dataset: Any,
+    config: Any,
+    augment: Augment,
+    options: Any,
+    step: int,
+    random: np.random.Generator,
+) -> dict[str, np.ndarray]:
     """Examples of a step, in the order of a run of jaxgan's with this seed: float32 [B, H, W, C] in [-1, 1], cropped and mirrored at random."""
     count, seed = options.batch_size, options.seed
     names = ("image",) if "image" in dataset.arrays else ("a", "b")
     aligned = "cycle_weight" not in vars(config) and not dataset.independent
-    rows = {name: data.order(len(dataset.arrays[name]), count, seed if aligned else (seed, 1 + i), step) for i, name in enumerate(names)}
+    rows = {
+        name: data.order(len(dataset.arrays[name]), count, seed if aligned else (seed, 1 + i), step)
+        for i, name in enumerate(names)
+    }
     size, drawn = config.image_size, None
     batch = {}
     for name in names:
         images = np.asarray(dataset.arrays[name])[rows[name]]
-        drawn = drawn if aligned and drawn is not None else (random.integers(0, augment.crop + 1, (count, 2)), random.random(count) < 0.5)
+        drawn = (
+            drawn
+            if aligned and drawn is not None
+            else (random.integers(0, augment.crop + 1, (count, 2)), random.random(count) < 0.5)
+        )
         corners, mirrored = drawn
-        cut = np.stack([image[top : top + size[0], left : left + size[1]] for image, (top, left) in zip(images, corners, strict=True)])
-        require(cut.shape[1:3] == tuple(size), f"{name} must be {size[0] + augment.crop}x{size[1] + augment.crop}, got {images.shape[1]}x{images.shape[2]}")
+        cut = np.stack(
+            [
+                image[top : top + size[0], left : left + size[1]]
+                for image, (top, left) in zip(images, corners, strict=True)
+            ]
+        )
+        require(
+            cut.shape[1:3] == tuple(size),
+            f"{name} must be {size[0] + augment.crop}x{size[1] + augment.crop}, got {images.shape[1]}x{images.shape[2]}",
+        )
         if augment.flip:
             cut = np.where(mirrored[:, None, None, None], cut[:, :, ::-1], cut)
         top = np.iinfo(cut.dtype).max
@@ -88,13 +132,22 @@ def batch_of(dataset: Any, config: Any, augment: Augment, options: Any, step: in
     return batch
 
 
-def train(family: str, config: Any, dataset: Any, options: Any, seconds: float, device: Options) -> tuple[Any, dict[str, Any]]:
+def train(
+    family: str, config: Any, dataset: Any, options: Any, seconds: float, device: Options
+) -> tuple[Any, dict[str, Any]]:
     """The game after training, and what run.json says of it. A line is printed every ten seconds, for which losses are read."""
     from benchmarks.torch_models.games import GAMES
     from benchmarks.torch_models.learning import tensor
 
-    game, augment, random = GAMES[family](config, device), common.augmentation(options), np.random.default_rng(options.seed)
-    players = {"g_optimizer": config.generator_optimizer, "d_optimizer": config.discriminator_optimizer}
+    game, augment, random = (
+        GAMES[family](config, device),
+        common.augmentation(options),
+        np.random.default_rng(options.seed),
+    )
+    players = {
+        "g_optimizer": config.generator_optimizer,
+        "d_optimizer": config.discriminator_optimizer,
+    }
     begin = told = time.perf_counter()
     step, images, losses = 0, 0, {}
     while images < options.images and time.perf_counter() - begin < seconds:
@@ -105,13 +158,29 @@ def train(family: str, config: Any, dataset: Any, options: Any, seconds: float, 
         metrics = game.step({name: tensor(array, device) for name, array in batch.items()})
         step, images = step + 1, images + options.batch_size
         if images >= options.images or time.perf_counter() - told > LOG_SECONDS:
-            losses, told = {name: round(float(value), 4) for name, value in metrics.items()}, time.perf_counter()
-            require(all(map(np.isfinite, losses.values())), f"training met a value that is not finite after {images} images: {losses}")
-            print(f"{images:,} images, {images / (told - begin):.1f} a second, d_loss {losses['d_loss']}, g_loss {losses['g_loss']}", flush=True)
-    return game, {"images": images, "steps": step, "seconds": round(time.perf_counter() - begin, 1), "losses": losses}
+            losses, told = (
+                {name: round(float(value), 4) for name, value in metrics.items()},
+                time.perf_counter(),
+            )
+            require(
+                all(map(np.isfinite, losses.values())),
+                f"training met a value that is not finite after {images} images: {losses}",
+            )
+            print(
+                f"{images:,} images, {images / (told - begin):.1f} a second, d_loss {losses['d_loss']}, g_loss {losses['g_loss']}",
+                flush=True,
+            )
+    return game, {
+        "images": images,
+        "steps": step,
+        "seconds": round(time.perf_counter() - begin, 1),
+        "losses": losses,
+    }
 
 
-def generated(family: str, game: Any, config: Any, held_out: Any, count: int, device: Options) -> dict[str, np.ndarray]:
+def generated(
+    family: str, game: Any, config: Any, held_out: Any, count: int, device: Options
+) -> dict[str, np.ndarray]:
     """What the trained generators make, uint8 [N, H, W, C] by name: `count` images, or the translations of at most as many of a data set's."""
     import torch
 
@@ -120,7 +189,9 @@ def generated(family: str, game: Any, config: Any, held_out: Any, count: int, de
     with torch.no_grad():
         if family == "dcgan":
             network = game.generator.eval()
-            chunks = [network(game.draw(min(256, count - i))["latents"]) for i in range(0, count, 256)]
+            chunks = [
+                network(game.draw(min(256, count - i))["latents"]) for i in range(0, count, 256)
+            ]
             return {"image": np.concatenate([_pixels(chunk) for chunk in chunks])}
         networks = {config.direction: game.generator} if family == "pix2pix" else game.generators
         made = {}
@@ -130,9 +201,18 @@ def generated(family: str, game: Any, config: Any, held_out: Any, count: int, de
                 if isinstance(module, torch.nn.Dropout):
                     module.train(config.translation_dropout)
             source = np.asarray(held_out.arrays[way[0]])
-            source = source[drawn_rows(len(source), count)]  # the images that the evaluation compares with
+            source = source[
+                drawn_rows(len(source), count)
+            ]  # the images that the evaluation compares with
             top = np.iinfo(source.dtype).max
-            made[way] = np.concatenate([_pixels(network(tensor((2 * image[None].astype(np.float32) - top) / top, device))) for image in source])
+            made[way] = np.concatenate(
+                [
+                    _pixels(
+                        network(tensor((2 * image[None].astype(np.float32) - top) / top, device))
+                    )
+                    for image in source
+                ]
+            )
         return made
 
 
@@ -145,12 +225,20 @@ def _pixels(images: Any) -> np.ndarray:
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """(options of this command, flags of the family's experiment)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--seconds", type=float, default=600.0, help="of training, at most")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--samples", type=int, default=10_000, help="images made at the end, at most")
-    parser.add_argument("--split", default="test", help="of the data, whose images are translated at the end")
+    parser.add_argument(
+        "--samples", type=int, default=10_000, help="images made at the end, at most"
+    )
+    parser.add_argument(
+        "--split", default="test", help="of the data, whose images are translated at the end"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     return parser.parse_known_args(arguments)
 
@@ -179,22 +267,49 @@ def run(given: argparse.Namespace, flags: Sequence[str]) -> None:
     held_out = None
     if given.family != "dcgan":
         resize: Any = "cover" if options.resize == "none" else options.resize
-        held_out = data.open(options.data, image_size=config.image_size, channels=(config.channels_a, config.channels_b), split=given.split, resize=resize)
+        held_out = data.open(
+            options.data,
+            image_size=config.image_size,
+            channels=(config.channels_a, config.channels_b),
+            split=given.split,
+            resize=resize,
+        )
     device = Options(given.device, config.dtype)
     prepare(device, record.cores())
     torch.manual_seed(options.seed)
     game, told = train(given.family, config, dataset, options, given.seconds, device)
     images = generated(given.family, game, config, held_out, given.samples, device)
-    told |= {"family": given.family, "config": to_dict(config), "data": options.data, "fingerprint": dataset.fingerprint, "split": given.split}
-    told |= {"options": dataclasses.asdict(options), "torch": torch.__version__, "device": given.device, "threads": torch.get_num_threads()}
-    told |= {"cpu": record.cpu_model(), "cores": record.cores(), "load": record.LOAD_AT_START, "commit": record.commit(), "command": record.command()}
+    told |= {
+        "family": given.family,
+        "config": to_dict(config),
+        "data": options.data,
+        "fingerprint": dataset.fingerprint,
+        "split": given.split,
+    }
+    told |= {
+        "options": dataclasses.asdict(options),
+        "torch": torch.__version__,
+        "device": given.device,
+        "threads": torch.get_num_threads(),
+    }
+    told |= {
+        "cpu": record.cpu_model(),
+        "cores": record.cores(),
+        "load": record.LOAD_AT_START,
+        "commit": record.commit(),
+        "command": record.command(),
+    }
     try:
         given.out.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(given.out / "generated.npz", **images)  # type: ignore[arg-type]
         (given.out / "run.json").write_text(json.dumps(told, indent=1) + "\n")
     except OSError as error:
-        raise DataError(f"cannot write to {given.out} ({error.strerror}): choose another folder by --out") from error
-    print(f"{told['images']:,} images in {told['seconds']} s; wrote {', '.join(f'{len(array):,} {name}' for name, array in images.items())} to {given.out}")
+        raise DataError(
+            f"cannot write to {given.out} ({error.strerror}): choose another folder by --out"
+        ) from error
+    print(
+        f"{told['images']:,} images in {told['seconds']} s; wrote {', '.join(f'{len(array):,} {name}' for name, array in images.items())} to {given.out}"
+    )
 
 
 if __name__ == "__main__":

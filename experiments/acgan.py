@@ -31,7 +31,9 @@ PRESETS = {
     "digits": common.Preset(DIGITS, "digits", images=300_000, batch_size=100, image_size=(16, 16)),
     "mnist": common.Preset(MNIST, "tfds:mnist", images=3_000_000, batch_size=100),
     "fashion_mnist": common.Preset(MNIST, "tfds:fashion_mnist", images=3_000_000, batch_size=100),
-    "cifar10": common.Preset(acgan.Config(), "tfds:cifar10", images=5_000_000, batch_size=100, image_size=(32, 32)),
+    "cifar10": common.Preset(
+        acgan.Config(), "tfds:cifar10", images=5_000_000, batch_size=100, image_size=(32, 32)
+    ),
 }
 
 if __name__ == "__main__":

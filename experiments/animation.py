@@ -27,13 +27,22 @@ def write(path: Path, frames: Sequence[np.ndarray], frames_per_second: float) ->
     """
     kind = KINDS[path.suffix.lower()]
     pictures = [_picture(tile(frame, MAX_SIDE, MAX_SIDE), kind) for frame in frames]
-    options = {"save_all": True, "append_images": pictures[1:], "duration": round(1000 / frames_per_second), "loop": 0}
-    options |= {"lossless": True} if kind == "WEBP" else {"optimize": False} if kind == "GIF" else {}
+    options = {
+        "save_all": True,
+        "append_images": pictures[1:],
+        "duration": round(1000 / frames_per_second),
+        "loop": 0,
+    }
+    options |= (
+        {"lossless": True} if kind == "WEBP" else {"optimize": False} if kind == "GIF" else {}
+    )
     buffer = io.BytesIO()
     try:
         pictures[0].save(buffer, kind, **options)
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be made a {path.suffix[1:]} ({error}): choose another of {', '.join(KINDS)}") from None
+        raise RunError(
+            f"{path} cannot be made a {path.suffix[1:]} ({error}): choose another of {', '.join(KINDS)}"
+        ) from None
     return write_whole(path, buffer.getvalue())
 
 
@@ -43,4 +52,8 @@ def _picture(pixels: np.ndarray, kind: str) -> Image.Image:
     if kind == "PNG" or picture.mode in ("L", "RGB"):
         return picture
     picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB") if kind == "GIF" else picture
+    return (
+        Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        if kind == "GIF"
+        else picture
+    )

@@ -57,9 +57,15 @@ CIFAR10 = cgan.Config(
 PRESETS = {
     "digits": common.Preset(DIGITS, "digits", images=400_000, batch_size=128, steps_per_call=100),
     "mnist": common.Preset(MNIST, "tfds:mnist", images=3_000_000, batch_size=64, steps_per_call=10),
-    "fashion_mnist": common.Preset(MNIST, "tfds:fashion_mnist", images=3_000_000, batch_size=64, steps_per_call=10),
-    "paper": common.Preset(cgan.Config(), "tfds:mnist", images=6_000_000, batch_size=100, steps_per_call=10),
-    "cifar10": common.Preset(CIFAR10, "tfds:cifar10", images=5_000_000, batch_size=64, image_size=(32, 32)),
+    "fashion_mnist": common.Preset(
+        MNIST, "tfds:fashion_mnist", images=3_000_000, batch_size=64, steps_per_call=10
+    ),
+    "paper": common.Preset(
+        cgan.Config(), "tfds:mnist", images=6_000_000, batch_size=100, steps_per_call=10
+    ),
+    "cifar10": common.Preset(
+        CIFAR10, "tfds:cifar10", images=5_000_000, batch_size=64, image_size=(32, 32)
+    ),
 }
 
 if __name__ == "__main__":

@@ -125,7 +125,13 @@ class Options:
     """How many processes there are."""
 
 
-AUGMENT_FLAGS = {"flip": "flip", "crop": "crop", "rotate90": "rotate90", "rotation": "rotation", "zoom": "scale"}
+AUGMENT_FLAGS = {
+    "flip": "flip",
+    "crop": "crop",
+    "rotate90": "rotate90",
+    "rotation": "rotation",
+    "zoom": "scale",
+}
 """Option -> field of `Augment`."""
 EVALUATION = ("evaluate_every", "metrics", "network", "evaluate_samples", "keep_best", "patience")
 """Options that `jaxgan.train.run` takes as they are."""
@@ -153,7 +159,10 @@ def main(
         preset, options, config = parse(family, presets, description, arguments)
         connect(options)
         if options.preset == "digits" and "digits" not in options.data:
-            print("note: all settings not given are the preset digits', small networks for small images; --preset offers others", file=sys.stderr)
+            print(
+                "note: all settings not given are the preset digits', small networks for small images; --preset offers others",
+                file=sys.stderr,
+            )
         options, config, dataset = prepare(preset, options, config, arguments)
         if conditioning(family, config).kind == "attributes" and dataset.attributes:
             from experiments import data_check
@@ -187,7 +196,12 @@ def one_sentence_errors() -> Iterator[None]:
         sys.exit(2)
 
 
-def parse(family: ModuleType, presets: dict[str, Preset], description: str | None, arguments: Sequence[str]) -> tuple[Preset, Options, Any]:
+def parse(
+    family: ModuleType,
+    presets: dict[str, Preset],
+    description: str | None,
+    arguments: Sequence[str],
+) -> tuple[Preset, Options, Any]:
     """The chosen preset, the options and the family's config. Leaves with status 2 if a flag is unknown, 0 after `--help`."""
     import tyro
 
@@ -195,19 +209,34 @@ def parse(family: ModuleType, presets: dict[str, Preset], description: str | Non
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default=next(iter(presets)))
     name = first.parse_known_args(list(arguments))[0].preset
-    name = name if name in presets else next(iter(presets))  # an unknown one is left to tyro, which lists those there are
+    name = (
+        name if name in presets else next(iter(presets))
+    )  # an unknown one is left to tyro, which lists those there are
     preset = presets[name]
     fields: list[tuple[str, Any, Any]] = [
         ("preset", Literal[tuple(presets)], dataclasses.field(default=name)),
         ("config", type(preset.config), dataclasses.field(default=preset.config)),
     ]
     command = dataclasses.make_dataclass("Command", fields, bases=(Options,), frozen=True)
-    shared = {field: getattr(preset, field) for field in ("data", "images", "batch_size", "steps_per_call", "resize")}
+    shared = {
+        field: getattr(preset, field)
+        for field in ("data", "images", "batch_size", "steps_per_call", "resize")
+    }
     shared |= {flag: getattr(preset.augment, field) for flag, field in AUGMENT_FLAGS.items()}
-    default = command(preset=name, config=preset.config, run=f"runs/{short_name(family)}-{name}", **shared)
+    default = command(
+        preset=name, config=preset.config, run=f"runs/{short_name(family)}-{name}", **shared
+    )
     program = f"python -m experiments.{short_name(family)}"
-    parsed = tyro.cli(command, default=default, args=list(arguments), prog=program, description=(description or "").strip())
-    options = Options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)})
+    parsed = tyro.cli(
+        command,
+        default=default,
+        args=list(arguments),
+        prog=program,
+        description=(description or "").strip(),
+    )
+    options = Options(
+        **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Options)}
+    )
     return preset, dataclasses.replace(options, metrics=names(options.metrics)), parsed.config
 
 
@@ -223,7 +252,10 @@ def connect(options: Options) -> None:
     if options.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", options.compilation_cache)
     given = bool(options.coordinator) or options.process_id >= 0 or options.processes > 0
-    require(options.distributed or not given, "--coordinator, --process-id and --processes mean something only with --distributed")
+    require(
+        options.distributed or not given,
+        "--coordinator, --process-id and --processes mean something only with --distributed",
+    )
     if options.distributed:
         jax.distributed.initialize(
             coordinator_address=options.coordinator or None,
@@ -232,7 +264,9 @@ def connect(options: Options) -> None:
         )
 
 
-def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[str]) -> tuple[Options, Any, Any]:
+def prepare(
+    preset: Preset, options: Options, config: Any, arguments: Sequence[str]
+) -> tuple[Options, Any, Any]:
     """Open the data and let it fill in what was not given: (options with whole cadences, config, data set).
 
     Where a size is known, by flag or preset, the data is opened at it plus the margin of the crop, so that 286 -> 256 is exact; else at its own. A
@@ -243,10 +277,18 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
     crop = augmentation(options).crop
     chosen = given(arguments, "config.image-size")
     known = tuple(config.image_size) if chosen else preset.image_size
-    opened = None if known is None or options.resize == "none" else (known[0] + crop, known[1] + crop)
+    opened = (
+        None if known is None or options.resize == "none" else (known[0] + crop, known[1] + crop)
+    )
     resize = "cover" if options.resize == "none" else options.resize
-    choices: dict[str, Any] = {"resize": resize, "skip_bad": options.skip_bad, "stream": options.stream}
-    dataset = data.open(options.data, image_size=opened, channels=_given_channels(config, arguments), **choices)
+    choices: dict[str, Any] = {
+        "resize": resize,
+        "skip_bad": options.skip_bad,
+        "stream": options.stream,
+    }
+    dataset = data.open(
+        options.data, image_size=opened, channels=_given_channels(config, arguments), **choices
+    )
     if options.init_from:
         dataset = runs.numbered(dataset, config, options.init_from)
     height, width = dataset.image_size
@@ -260,22 +302,32 @@ def prepare(preset: Preset, options: Options, config: Any, arguments: Sequence[s
         found |= {name: getattr(dataset, name) for name in ("attributes", "groups", "known")}
     if "unknown" in settings and "layout" in dataset.arrays:
         found |= _found_maps(dataset, arguments)
-    config = dataclasses.replace(config, **{name: value for name, value in found.items() if name in settings})
+    config = dataclasses.replace(
+        config, **{name: value for name, value in found.items() if name in settings}
+    )
     if preset.rule is not None:
         config = _changed(config, preset.config, preset.rule(config, options.batch_size), arguments)
     return whole_calls(options, config, arguments), config, dataset
 
 
-def _changed(config: Any, default: Any, ruled: Any, arguments: Sequence[str], path: str = "config") -> Any:
+def _changed(
+    config: Any, default: Any, ruled: Any, arguments: Sequence[str], path: str = "config"
+) -> Any:
     """`ruled`, but for the fields that were typed or are not as in `default`, nested ones too."""
-    if not dataclasses.is_dataclass(config) or isinstance(config, type) or type(config) is not type(ruled):
+    if (
+        not dataclasses.is_dataclass(config)
+        or isinstance(config, type)
+        or type(config) is not type(ruled)
+    ):
         group, _, name = path.rpartition(".")
         typed = given(arguments, path) or given(arguments, f"{group}.no-{name}")
         return config if typed or config != default else ruled
     values = {}
     for field in dataclasses.fields(config):
         ours, usual, theirs = (getattr(each, field.name, None) for each in (config, default, ruled))
-        values[field.name] = _changed(ours, usual, theirs, arguments, f"{path}.{field.name.replace('_', '-')}")
+        values[field.name] = _changed(
+            ours, usual, theirs, arguments, f"{path}.{field.name.replace('_', '-')}"
+        )
     return dataclasses.replace(config, **values)
 
 
@@ -295,15 +347,26 @@ def _given_channels(config: Any, arguments: Sequence[str]) -> int | tuple[int, i
 def _found_channels(config: Any, dataset: Any) -> dict[str, int]:
     """The config's fields that the data decides; where an array is missing, `jaxgan.data.check` tells."""
     if "channels_a" in vars(config):
-        return {f"channels_{name}": dataset.arrays[name].shape[3] for name in ("a", "b") if name in dataset.arrays}
+        return {
+            f"channels_{name}": dataset.arrays[name].shape[3]
+            for name in ("a", "b")
+            if name in dataset.arrays
+        }
     return {"channels": dataset.channels}
 
 
 def _found_maps(dataset: Any, arguments: Sequence[str]) -> dict[str, bool]:
     """What the label maps decide and no flag did: whether pixels of unknown class are to be expected, and whether instances are known."""
-    flags = {"unknown": ("config.unknown", "config.no-unknown"), "instance_edges": ("config.instance-edges", "config.no-instance-edges")}
+    flags = {
+        "unknown": ("config.unknown", "config.no-unknown"),
+        "instance_edges": ("config.instance-edges", "config.no-instance-edges"),
+    }
     found = {"unknown": dataset.unknown, "instance_edges": "instance" in dataset.arrays}
-    return {name: value for name, value in found.items() if not any(given(arguments, flag) for flag in flags[name])}
+    return {
+        name: value
+        for name, value in found.items()
+        if not any(given(arguments, flag) for flag in flags[name])
+    }
 
 
 def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Options:
@@ -311,14 +374,24 @@ def whole_calls(options: Options, config: Any, arguments: Sequence[str]) -> Opti
 
     Those given on the command line stay as they are: training refuses them if they do not fit, and names the nearest value.
     """
-    require(options.batch_size > 0 and options.steps_per_call > 0, "--batch-size and --steps-per-call must be at least 1")
+    require(
+        options.batch_size > 0 and options.steps_per_call > 0,
+        "--batch-size and --steps-per-call must be at least 1",
+    )
     require(options.images > 0, "--images must be at least 1")
     stabilisers = vars(config).get("stabilisers")
     turns = 1 if stabilisers is None else stabilisers.critic_steps
     call = options.steps_per_call * options.batch_size * turns
     images = options.images if given(arguments, "images") else _round_up(options.images, call)
-    shares = {"log_every": (500, 10_000), "sample_every": (20, 100_000), "checkpoint_every": (10, 200_000)}
-    cadences: dict[str, Any] = {name: getattr(options, name) or _round_up(min(images // share, most), call) for name, (share, most) in shares.items()}
+    shares = {
+        "log_every": (500, 10_000),
+        "sample_every": (20, 100_000),
+        "checkpoint_every": (10, 200_000),
+    }
+    cadences: dict[str, Any] = {
+        name: getattr(options, name) or _round_up(min(images // share, most), call)
+        for name, (share, most) in shares.items()
+    }
     return dataclasses.replace(options, images=images, **cadences)
 
 
@@ -349,7 +422,11 @@ def train(family: ModuleType, options: Options, config: Any, dataset: Any) -> An
         init_family=runs.module_of(options.family) if options.family else None,
         data_changed=options.data_changed,
         **{name: getattr(options, name) for name in EVALUATION},
-        held_out=jaxgan.evaluation.held_out_of(dataset, resize=resize, skip_bad=options.skip_bad, stream=options.stream) if options.evaluate_every else None,
+        held_out=jaxgan.evaluation.held_out_of(
+            dataset, resize=resize, skip_bad=options.skip_bad, stream=options.stream
+        )
+        if options.evaluate_every
+        else None,
     )
 
 

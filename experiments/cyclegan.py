@@ -47,18 +47,41 @@ def digits(images: int, critic_width: int) -> cyclegan.Config:
     """
     unet: dict[str, Any] = {"generator": "unet", "generator_width": 32, "depth": 2}
     stabilisers = Stabilisers(pool_size=50, ema_half_life=1_000)
-    return cyclegan.Config((16, 16), **unet, discriminator_width=critic_width, discriminator_layers=1, stabilisers=stabilisers, **schedule(images))
+    return cyclegan.Config(
+        (16, 16),
+        **unet,
+        discriminator_width=critic_width,
+        discriminator_layers=1,
+        stabilisers=stabilisers,
+        **schedule(images),
+    )
 
 
 def _full(name: str) -> common.Preset:
     images = 200 * SIZES[name]
     data = f"tfds:cycle_gan/{NAMES.get(name, name)}"
-    return common.Preset(cyclegan.Config(**schedule(images)), data, images, 1, augment=MARGIN, resize="stretch", image_size=(256, 256))
+    return common.Preset(
+        cyclegan.Config(**schedule(images)),
+        data,
+        images,
+        1,
+        augment=MARGIN,
+        resize="stretch",
+        image_size=(256, 256),
+    )
 
 
 PRESETS = {
-    "digits": common.Preset(digits(64_000, 16), "unpaired:digits", images=64_000, batch_size=8, image_size=(16, 16)),
-    "outline": common.Preset(digits(100_000, 32), "unpaired:digits?task=outline", images=100_000, batch_size=8, image_size=(16, 16)),
+    "digits": common.Preset(
+        digits(64_000, 16), "unpaired:digits", images=64_000, batch_size=8, image_size=(16, 16)
+    ),
+    "outline": common.Preset(
+        digits(100_000, 32),
+        "unpaired:digits?task=outline",
+        images=100_000,
+        batch_size=8,
+        image_size=(16, 16),
+    ),
     **{name: _full(name) for name in SIZES},
 }
 

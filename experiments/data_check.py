@@ -35,13 +35,34 @@ def report(data: jaxgan.data.Dataset) -> str:
 
 def _image_lines(data: jaxgan.data.Dataset) -> list[str]:
     image = data.arrays["image"]
-    described = balance(data) if data.attributes else map_lines(data) if "layout" in data.arrays else _class_lines(data)
-    return [f"examples     {data.size}", f"images       {_shape(image)}", f"range        {_range(image)}", *described]
+    described = (
+        balance(data)
+        if data.attributes
+        else map_lines(data)
+        if "layout" in data.arrays
+        else _class_lines(data)
+    )
+    return [
+        f"examples     {data.size}",
+        f"images       {_shape(image)}",
+        f"range        {_range(image)}",
+        *described,
+    ]
 
 
 def _domain_lines(data: jaxgan.data.Dataset) -> list[str]:
-    kind = "unpaired: each domain is shuffled on its own" if data.independent else f"paired: {data.size} pairs"
-    return [f"kind         {kind}", *(f"domain {name}     {len(image)} images, {_shape(image)}, {_range(image)}" for name, image in data.images.items())]
+    kind = (
+        "unpaired: each domain is shuffled on its own"
+        if data.independent
+        else f"paired: {data.size} pairs"
+    )
+    return [
+        f"kind         {kind}",
+        *(
+            f"domain {name}     {len(image)} images, {_shape(image)}, {_range(image)}"
+            for name, image in data.images.items()
+        ),
+    ]
 
 
 def _shape(image: np.ndarray) -> str:
@@ -50,7 +71,9 @@ def _shape(image: np.ndarray) -> str:
 
 
 def _range(image: np.ndarray) -> str:
-    rows = max(1, 2**26 // image[0].nbytes)  # 64 MB at a time: the set may be larger than the memory
+    rows = max(
+        1, 2**26 // image[0].nbytes
+    )  # 64 MB at a time: the set may be larger than the memory
     parts = [image[start : start + rows] for start in range(0, len(image), rows)]
     return f"{min(part.min() for part in parts)} to {max(part.max() for part in parts)} of 0 to {np.iinfo(image.dtype).max}"
 
@@ -59,11 +82,18 @@ def _class_lines(data: jaxgan.data.Dataset) -> list[str]:
     if "label" not in data.arrays:
         return ["classes      none: no labels"]
     counts = np.bincount(data.arrays["label"], minlength=data.class_count)
-    lines = [f"classes      {data.class_count}; the smallest has {counts.min()} examples, the largest {counts.max()}"]
-    lines += [f"  {label:>4} {name:<20} {count:>8}  {count / data.size:6.1%}" for label, (name, count) in enumerate(zip(data.classes[:_SHOWN], counts))]
+    lines = [
+        f"classes      {data.class_count}; the smallest has {counts.min()} examples, the largest {counts.max()}"
+    ]
+    lines += [
+        f"  {label:>4} {name:<20} {count:>8}  {count / data.size:6.1%}"
+        for label, (name, count) in enumerate(zip(data.classes[:_SHOWN], counts))
+    ]
     lines += [f"  and {data.class_count - _SHOWN} more"] * (data.class_count > _SHOWN)
     absent = [name for name, number in zip(data.classes, counts) if not number]
-    return lines + [f"  warning: no example is of the class {_some(absent)}, so nothing can be learnt of it"] * bool(absent)
+    return lines + [
+        f"  warning: no example is of the class {_some(absent)}, so nothing can be learnt of it"
+    ] * bool(absent)
 
 
 def _some(names: list[str]) -> str:
@@ -83,13 +113,23 @@ def map_lines(data: jaxgan.data.Dataset) -> list[str]:
     shares = pixels / pixels.sum()
     absent = [name for name, number in zip(data.classes, pixels) if not number]
     never = f", {len(absent)} of them in no pixel" if absent else ""
-    lines = [f"label maps   {count} classes{never}; unknown in {shares[count]:.1%} of the pixels", f"instances    {_instances(data)}"]
+    lines = [
+        f"label maps   {count} classes{never}; unknown in {shares[count]:.1%} of the pixels",
+        f"instances    {_instances(data)}",
+    ]
     rows = [*enumerate(data.classes[:_SHOWN])] + [(count, "unknown")] * bool(pixels[count])
-    lines += [f"  {i:>4} {name:<20} {shares[i]:6.1%} of the pixels, in {shown[i]:>6} of {data.size} images" for i, name in rows]
+    lines += [
+        f"  {i:>4} {name:<20} {shares[i]:6.1%} of the pixels, in {shown[i]:>6} of {data.size} images"
+        for i, name in rows
+    ]
     lines += [f"  and {count - _SHOWN} more classes"] * (count > _SHOWN)
-    lines += [f"  warning: no pixel is of the class {_some(absent)}: look whether the ids are those of the classes"] * bool(absent)
+    lines += [
+        f"  warning: no pixel is of the class {_some(absent)}: look whether the ids are those of the classes"
+    ] * bool(absent)
     remedy = "if the id that counts as unknown is a class, give another ?unknown="
-    return lines + [f"  warning: more than half of the pixels are of unknown class: {remedy}"] * bool(shares[count] > 0.5)
+    return lines + [
+        f"  warning: more than half of the pixels are of unknown class: {remedy}"
+    ] * bool(shares[count] > 0.5)
 
 
 def _instances(data: jaxgan.data.Dataset) -> str:
@@ -103,15 +143,32 @@ def balance(data: jaxgan.data.Dataset) -> list[str]:
     values = data.arrays["attributes"]
     sets = data.arrays.get("set", np.zeros(data.size, np.int32))
     known = np.array(data.known or [[True] * len(data.attributes)])
-    lines = [f"attributes   {len(data.attributes)}" + (f" in {len(data.groups)} group{'s' * (len(data.groups) > 1)}" if data.groups else ", each 0 or 1")]
-    lines += [f"  set {i}: {(sets == i).sum()} examples, {row.sum()} attributes" for i, row in enumerate(known) if data.known]
-    starts = {sum(count for _, count in data.groups[:i]): group for i, group in enumerate(data.groups)}
+    lines = [
+        f"attributes   {len(data.attributes)}"
+        + (
+            f" in {len(data.groups)} group{'s' * (len(data.groups) > 1)}"
+            if data.groups
+            else ", each 0 or 1"
+        )
+    ]
+    lines += [
+        f"  set {i}: {(sets == i).sum()} examples, {row.sum()} attributes"
+        for i, row in enumerate(known)
+        if data.known
+    ]
+    starts = {
+        sum(count for _, count in data.groups[:i]): group for i, group in enumerate(data.groups)
+    }
     for column, name in enumerate(data.attributes):
         group, members = starts.get(column, ("", 1))
         lines += [f"  {group}: one of {members}"] if members > 1 else []
         told = data.told[:, column]
         count, total = int(values[told, column].sum()), int(told.sum())
-        constant = f"  warning: {'always' if count else 'never'} 1, so nothing can be learnt of it" if count in (0, total) else ""
+        constant = (
+            f"  warning: {'always' if count else 'never'} 1, so nothing can be learnt of it"
+            if count in (0, total)
+            else ""
+        )
         lines.append(f"    {name:<28} {count:>8}  {count / total:6.1%}{constant}")
     return lines
 
@@ -143,7 +200,15 @@ def check(
     """
 
     def opened() -> jaxgan.data.Dataset:
-        return jaxgan.data.open(spec, image_size=image_size, channels=channels, split=split, skip_bad=skip_bad, cache_dir=cache_dir, resize=resize)
+        return jaxgan.data.open(
+            spec,
+            image_size=image_size,
+            channels=channels,
+            split=split,
+            skip_bad=skip_bad,
+            cache_dir=cache_dir,
+            resize=resize,
+        )
 
     data = opened()
     if verify:
@@ -154,7 +219,9 @@ def check(
             read_whole(data)
     print(report(data))
     if verify and data.cache is not None:
-        print(f"verified     all {sum(array.nbytes for array in data.arrays.values()):,} bytes match their checksums")
+        print(
+            f"verified     all {sum(array.nbytes for array in data.arrays.values()):,} bytes match their checksums"
+        )
 
 
 def read_whole(data: jaxgan.data.Dataset) -> None:
@@ -167,7 +234,12 @@ def main(arguments: list[str] | None = None) -> None:
     import tyro
 
     try:
-        tyro.cli(check, prog="python -m experiments.data_check", args=arguments, config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff))
+        tyro.cli(
+            check,
+            prog="python -m experiments.data_check",
+            args=arguments,
+            config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff),
+        )
     except (JaxganError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -37,9 +37,15 @@ PRESETS = {
     "digits": common.Preset(DIGITS, "digits", images=300_000, batch_size=64, image_size=(16, 16)),
     "mnist": common.Preset(MNIST, "tfds:mnist", images=1_500_000, batch_size=64),
     "fashion_mnist": common.Preset(MNIST, "tfds:fashion_mnist", images=1_500_000, batch_size=64),
-    "cifar10": common.Preset(CIFAR10, "tfds:cifar10", images=5_000_000, batch_size=64, augment=FLIP, image_size=SIZE),
-    "wgan_gp": common.Preset(dcgan.wgan_gp(), "tfds:cifar10", images=100_000 * 5 * 64, batch_size=64, image_size=SIZE),
-    "sngan": common.Preset(dcgan.sngan(), "tfds:cifar10", images=50_000 * 5 * 64, batch_size=64, image_size=SIZE),
+    "cifar10": common.Preset(
+        CIFAR10, "tfds:cifar10", images=5_000_000, batch_size=64, augment=FLIP, image_size=SIZE
+    ),
+    "wgan_gp": common.Preset(
+        dcgan.wgan_gp(), "tfds:cifar10", images=100_000 * 5 * 64, batch_size=64, image_size=SIZE
+    ),
+    "sngan": common.Preset(
+        dcgan.sngan(), "tfds:cifar10", images=50_000 * 5 * 64, batch_size=64, image_size=SIZE
+    ),
 }
 
 if __name__ == "__main__":

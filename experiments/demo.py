@@ -49,7 +49,9 @@ def judge(config: Any, state: Any, train_set: Any) -> digit_score.Score:
     labels = np.arange(digit_score.COUNT, dtype=np.int32) % config.classes
     images = draw(cgan.cgan, config, state, digit_score.COUNT, labels, seed=0)
     train, held_out = train_set.arrays, data.open("digits", split="test").arrays
-    return digit_score.score(images, labels, train["image"], train["label"], held_out["image"], held_out["label"])
+    return digit_score.score(
+        images, labels, train["image"], train["label"], held_out["image"], held_out["label"]
+    )
 
 
 def report(run: Path, seconds: float, score: digit_score.Score, failures: Sequence[str]) -> str:
@@ -68,7 +70,11 @@ def report(run: Path, seconds: float, score: digit_score.Score, failures: Sequen
         "",
         *(f"FAILED: {failure}" for failure in failures),
     ]
-    return "\n".join(lines if failures else [*lines, f"PASSED. Draw more: python -m experiments.sample {run} --labels all --n 100"])
+    return "\n".join(
+        lines
+        if failures
+        else [*lines, f"PASSED. Draw more: python -m experiments.sample {run} --labels all --n 100"]
+    )
 
 
 def _remove_run(run: Path) -> None:
@@ -81,11 +87,26 @@ def _remove_run(run: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.demo", description=(__doc__ or "").strip().split("\n\n")[0])
-    parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)")
-    parser.add_argument("--seed", type=common.seed, default=0, help="decides everything drawn (default: 0)")
-    parser.add_argument("--images", type=int, default=0, help="train on this many images instead of the preset's number")
-    parser.add_argument("--fresh", action="store_true", help="start again even if the run directory holds a finished or interrupted run")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.demo", description=(__doc__ or "").strip().split("\n\n")[0]
+    )
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)"
+    )
+    parser.add_argument(
+        "--seed", type=common.seed, default=0, help="decides everything drawn (default: 0)"
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=0,
+        help="train on this many images instead of the preset's number",
+    )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start again even if the run directory holds a finished or interrupted run",
+    )
     return parser
 
 

@@ -58,11 +58,21 @@ def score(
 
     Raises `ValueError` if shapes differ or float images leave [-1, 1].
     """
-    generated, train, held_out = _pixels(images, "images"), _pixels(train_images, "train_images"), _pixels(held_out_images, "held_out_images")
-    given = {"images": (generated, labels), "train_images": (train, train_labels), "held_out_images": (held_out, held_out_labels)}
+    generated, train, held_out = (
+        _pixels(images, "images"),
+        _pixels(train_images, "train_images"),
+        _pixels(held_out_images, "held_out_images"),
+    )
+    given = {
+        "images": (generated, labels),
+        "train_images": (train, train_labels),
+        "held_out_images": (held_out, held_out_labels),
+    }
     for name, (pixels, classes) in given.items():
         if len(pixels) != len(classes) or pixels.shape[1] != train.shape[1]:
-            raise ValueError(f"{name} must be one image of {train.shape[1]} pixels per label, got {pixels.shape} for {len(classes)} labels")
+            raise ValueError(
+                f"{name} must be one image of {train.shape[1]} pixels per label, got {pixels.shape} for {len(classes)} labels"
+            )
     classifier = _classifier(train, train_labels)
     neighbours, distances = nearest(generated, train)
     return Score(
@@ -70,7 +80,9 @@ def score(
         distinct_neighbours=len(np.unique(neighbours)),
         median_distance=float(np.median(distances)),
         real_median_distance=float(np.median(nearest(held_out, train)[1])),
-        classifier_accuracy=float(np.mean(classifier.predict(held_out) == np.asarray(held_out_labels))),
+        classifier_accuracy=float(
+            np.mean(classifier.predict(held_out) == np.asarray(held_out_labels))
+        ),
         count=len(generated),
     )
 
@@ -81,11 +93,17 @@ def verdict(score: Score) -> list[str]:
         raise ValueError(f"the bars are set for {COUNT} generated images, got {score.count}")
     failures = []
     if score.accuracy < MIN_ACCURACY:
-        failures.append(f"{score.accuracy:.1%} of the digits are read as the class asked for, fewer than {MIN_ACCURACY:.0%}")
+        failures.append(
+            f"{score.accuracy:.1%} of the digits are read as the class asked for, fewer than {MIN_ACCURACY:.0%}"
+        )
     if score.distinct_neighbours < MIN_DISTINCT:
-        failures.append(f"the digits resemble only {score.distinct_neighbours} different real ones, fewer than {MIN_DISTINCT}: too little variety")
+        failures.append(
+            f"the digits resemble only {score.distinct_neighbours} different real ones, fewer than {MIN_DISTINCT}: too little variety"
+        )
     if score.ratio < MIN_RATIO:
-        failures.append(f"the digits are {score.ratio:.2f} times as far from the training images as new real ones, less than {MIN_RATIO}: copies")
+        failures.append(
+            f"the digits are {score.ratio:.2f} times as far from the training images as new real ones, less than {MIN_RATIO}: copies"
+        )
     return failures
 
 
@@ -93,7 +111,9 @@ def nearest(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Index of [N] and Euclidean distance [N] to the nearest row of `train` [M, P] for each row of `images` [N, P]."""
     indices, distances = [], []
     for start in range(0, len(images), _BLOCK):
-        squares = np.sum((images[start : start + _BLOCK, None] - train[None]) ** 2, axis=-1)  # differences, not a dot product: exact 0 for copies
+        squares = np.sum(
+            (images[start : start + _BLOCK, None] - train[None]) ** 2, axis=-1
+        )  # differences, not a dot product: exact 0 for copies
         best = np.argmin(squares, axis=1)
         indices.append(best)
         distances.append(np.sqrt(squares[np.arange(len(best)), best]))
@@ -114,5 +134,7 @@ def _pixels(images: np.ndarray, name: str) -> np.ndarray:
         images = images.astype(np.float32) / 127.5 - 1.0
     flat = images.astype(np.float32).reshape(len(images), -1)
     if not np.all(np.abs(flat) <= 1.0 + 1e-6):  # also refuses NaN
-        raise ValueError(f"{name} must be uint8 or float in [-1, 1], got values from {flat.min():g} to {flat.max():g}")
+        raise ValueError(
+            f"{name} must be uint8 or float in [-1, 1], got values from {flat.min():g} to {flat.max():g}"
+        )
     return flat

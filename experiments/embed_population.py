@@ -35,14 +35,25 @@ CONFIG = cgan.Config(
 def member(steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
     """The training of one GAN on the embedded digits, a pure function: seed, int32 [] -> (state, the last step's metrics, float32 [] each)."""
     digits = data.open("digits")
-    images, labels = data.normalise(jnp.asarray(digits.arrays["image"])), jnp.asarray(digits.arrays["label"])
+    images, labels = (
+        data.normalise(jnp.asarray(digits.arrays["image"])),
+        jnp.asarray(digits.arrays["label"]),
+    )
 
     def train(seed):
         key = jax.random.key(seed)
 
         def step(state, i):
-            chosen = jax.random.randint(jax.random.fold_in(jax.random.fold_in(key, 1), i), (batch_size,), 0, len(labels), jnp.int32)
-            return cgan.train_step(config, state, {"image": images[chosen], "label": labels[chosen]}, key)
+            chosen = jax.random.randint(
+                jax.random.fold_in(jax.random.fold_in(key, 1), i),
+                (batch_size,),
+                0,
+                len(labels),
+                jnp.int32,
+            )
+            return cgan.train_step(
+                config, state, {"image": images[chosen], "label": labels[chosen]}, key
+            )
 
         state, metrics = jax.lax.scan(step, cgan.init(config, key), jnp.arange(steps))
         return state, {name: values[-1] for name, values in metrics.items()}
@@ -50,7 +61,9 @@ def member(steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
     return train
 
 
-def train_population(seeds: jax.Array, steps: int, batch_size: int = 64, config: cgan.Config = CONFIG):
+def train_population(
+    seeds: jax.Array, steps: int, batch_size: int = 64, config: cgan.Config = CONFIG
+):
     """Train one GAN per seed on the embedded digits.
 
     Args:
@@ -67,7 +80,14 @@ def main():
     """Train eight members for 500 steps and print each one's last losses."""
     _, metrics = train_population(jnp.arange(8), steps=500)
     for seed in range(8):
-        print(f"seed {seed}: " + "  ".join(f"{name} {values[seed]:.3f}" for name, values in metrics.items() if name.endswith("loss")))
+        print(
+            f"seed {seed}: "
+            + "  ".join(
+                f"{name} {values[seed]:.3f}"
+                for name, values in metrics.items()
+                if name.endswith("loss")
+            )
+        )
 
 
 if __name__ == "__main__":

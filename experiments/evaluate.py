@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with one_sentence_errors():
         asked = [options.run is not None, options.images is not None, options.compare is not None]
-        require(sum(asked) == 1, "name a run directory, or two sets of images by --images, or two files of results by --compare, and only one of these")
+        require(
+            sum(asked) == 1,
+            "name a run directory, or two sets of images by --images, or two files of results by --compare, and only one of these",
+        )
         if options.compare:
             print(compared(*options.compare))
             return
@@ -57,21 +60,37 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     named = runs.names(options.run, options.checkpoint)
     known = read_json(options.run / "config.json") or {}
     spec: str = options.data or known.get("data", "")
-    require(bool(spec), f"{options.run} does not say what it was trained on: name real images by --data")
+    require(
+        bool(spec), f"{options.run} does not say what it was trained on: name real images by --data"
+    )
     crop = known.get("augment", {}).get("crop", 0)
-    form = real.form_of(family, config, crop) | {"resize": options.resize or "cover", "skip_bad": options.skip_bad}
+    form = real.form_of(family, config, crop) | {
+        "resize": options.resize or "cover",
+        "skip_bad": options.skip_bad,
+    }
     if not options.data and not options.resize:
         form = as_trained(options.run, spec, known.get("fingerprint"), form)
     dataset, split = real.open_real(spec, options.split, **form)
     dataset = matched(dataset, named, str(options.run))
     data.check(dataset, family.batch_spec(config, 1), conditioning(family, config), crop=crop)
-    train = data.open(spec, split="train", **form) if split not in ("train", "all") and real.has_split(spec, "train") else None
+    train = (
+        data.open(spec, split="train", **form)
+        if split not in ("train", "all") and real.has_split(spec, "train")
+        else None
+    )
     train = None if train is None else matched(train, named, str(options.run))
-    settings = {name: getattr(options, name) for name in ("network", "samples", "seed", "truncation", "judge")}
-    return evaluator(family, config, dataset, names(options.metrics), split=split, train=train, **settings)(state)
+    settings = {
+        name: getattr(options, name)
+        for name in ("network", "samples", "seed", "truncation", "judge")
+    }
+    return evaluator(
+        family, config, dataset, names(options.metrics), split=split, train=train, **settings
+    )(state)
 
 
-def as_trained(run: Path, spec: str, fingerprint: str | None, form: dict[str, Any]) -> dict[str, Any]:
+def as_trained(
+    run: Path, spec: str, fingerprint: str | None, form: dict[str, Any]
+) -> dict[str, Any]:
     """The form in which the training images are those of the run, told by their fingerprint: how they were resized is not in its config.
 
     Raises DataError where they are not in any form.
@@ -80,11 +99,15 @@ def as_trained(run: Path, spec: str, fingerprint: str | None, form: dict[str, An
 
     forms = [form | {"resize": resize} for resize in RESIZES] + [form | {"image_size": None}]
     for each in forms:
-        with contextlib.suppress(DataError):  # some forms do not apply: "width" wants images of one height then
+        with contextlib.suppress(
+            DataError
+        ):  # some forms do not apply: "width" wants images of one height then
             if fingerprint in (None, data.open(spec, split="train", **each).fingerprint):
                 return each
     data.open(spec, split="train", **form)  # where it cannot be opened at all, says why
-    raise DataError(f"{spec} does not hold what {run} was trained on: name real images by --data, or say by --resize how to bring these to its size")
+    raise DataError(
+        f"{spec} does not hold what {run} was trained on: name real images by --data, or say by --resize how to bring these to its size"
+    )
 
 
 def of_files(options: argparse.Namespace) -> list[Any]:
@@ -96,7 +119,9 @@ def of_files(options: argparse.Namespace) -> list[Any]:
         return [_open(data, name, channels, options) for name in options.images]
 
     real, fake = _alike(opened) if options.channels is None else opened(options.channels)
-    return evaluate_files(fake, real, names(options.metrics), network=options.network, seed=options.seed)
+    return evaluate_files(
+        fake, real, names(options.metrics), network=options.network, seed=options.seed
+    )
 
 
 def _alike(opened: Callable[[int | None], list[Any]]) -> list[Any]:
@@ -121,7 +146,12 @@ def _open(data: Any, name: str, channels: int | None, options: argparse.Namespac
     path = Path(name).expanduser()
     spec = f"{'zip' if path.is_file() else 'folder'}:{name}" if path.exists() else name
     size = None if options.image_size is None else tuple(options.image_size)
-    form = {"image_size": size, "channels": channels, "resize": options.resize or "cover", "skip_bad": options.skip_bad}
+    form = {
+        "image_size": size,
+        "channels": channels,
+        "resize": options.resize or "cover",
+        "skip_bad": options.skip_bad,
+    }
     return data.open(spec, split=options.split or "all", **form)
 
 
@@ -131,15 +161,30 @@ def table(results: Sequence[Any]) -> str:
     after = "" if first.checkpoint is None else f", after {first.checkpoint:,} images"
     cut = "" if first.truncation is None else f", truncation {first.truncation:g}"
     lines = [f"{first.data}, split {first.split or 'as named'}, seed {first.seed}{cut}{after}"]
-    lines += sorted({f"features of {one.network} ({one.checksum}; {one.resize})" for one in results if one.network})
+    lines += sorted(
+        {
+            f"features of {one.network} ({one.checksum}; {one.resize})"
+            for one in results
+            if one.network
+        }
+    )
     subject = max([len(one.subject) for one in results] + [7])
-    lines.append(f"{'metric':<20} {'subject':<{subject}} {'value':>11} {'+-':>9} {'real':>11} {'images':>16}")
+    lines.append(
+        f"{'metric':<20} {'subject':<{subject}} {'value':>11} {'+-':>9} {'real':>11} {'images':>16}"
+    )
     for one in results:
-        error, floor = ("" if value is None else f"{value:.{digits}g}" for value, digits in ((one.standard_error, 2), (one.floor, 5)))
+        error, floor = (
+            "" if value is None else f"{value:.{digits}g}"
+            for value, digits in ((one.standard_error, 2), (one.floor, 5))
+        )
         count = f"{one.generated:,} / {one.real:,}"
-        lines.append(f"{one.metric:<20} {one.subject:<{subject}} {one.value:>11.5g} {error:>9} {floor:>11} {count:>16}")
+        lines.append(
+            f"{one.metric:<20} {one.subject:<{subject}} {one.value:>11.5g} {error:>9} {floor:>11} {count:>16}"
+        )
     if any(one.floor_counts and not one.floor_compares for one in results):
-        lines.append("real: where real images are too few, of fewer than are generated, such as two halves; with as many, fid and the like would be lower")
+        lines.append(
+            "real: where real images are too few, of fewer than are generated, such as two halves; with as many, fid and the like would be lower"
+        )
     return "\n".join(lines)
 
 
@@ -150,39 +195,110 @@ def compared(first: Path, second: Path) -> str:
     sides = []
     for path in (first, second):
         if not path.is_file():
-            raise RunError(f"there is no file {path}: name a file of results, such as RUN/evaluations.jsonl")
+            raise RunError(
+                f"there is no file {path}: name a file of results, such as RUN/evaluations.jsonl"
+            )
         sides.append({(one.metric, one.subject): one for one in read_results(path)})
     shared = [key for key in sides[0] if key in sides[1] and key[0] != "evaluation_seconds"]
-    require(bool(shared), f"{first} and {second} have no figure in common: evaluate both with the same --metrics")
+    require(
+        bool(shared),
+        f"{first} and {second} have no figure in common: evaluate both with the same --metrics",
+    )
     lines = [f"{'metric':<20} {'subject':<16} {'first':>11} {'second':>11} {'difference':>11}"]
     for key in shared:
         a, b = (side[key] for side in sides)
-        lines.append(f"{key[0]:<20} {key[1]:<16} {a.value:>11.5g} {b.value:>11.5g} {compare(a, b):>+11.4g}")
+        lines.append(
+            f"{key[0]:<20} {key[1]:<16} {a.value:>11.5g} {b.value:>11.5g} {compare(a, b):>+11.4g}"
+        )
     return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m experiments.evaluate", description=(__doc__ or "").strip(), formatter_class=form)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.evaluate",
+        description=(__doc__ or "").strip(),
+        formatter_class=form,
+    )
     parser.add_argument("run", type=Path, nargs="?", help="run directory")
     runs.add_family(parser)
-    parser.add_argument("--images", nargs=2, metavar=("REAL", "GENERATED"), help="instead of a run: two folders, archives or specs")
-    parser.add_argument("--compare", nargs=2, type=Path, metavar="FILE", help="instead of evaluating: two files of results")
-    parser.add_argument("--metrics", nargs="+", default=(), help="such as fid kid precision recall (default: what is usual for the family)")
+    parser.add_argument(
+        "--images",
+        nargs=2,
+        metavar=("REAL", "GENERATED"),
+        help="instead of a run: two folders, archives or specs",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar="FILE",
+        help="instead of evaluating: two files of results",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=(),
+        help="such as fid kid precision recall (default: what is usual for the family)",
+    )
     networks = "digits, mnist, fashion_mnist, inception:FILE, vgg16:FILE, vgg19:FILE or judge:FILE"
     parser.add_argument("--network", help=f"{networks} (default: the data's, of the first three)")
-    parser.add_argument("--judge", help="file of a trained judge of attributes or of label maps, for attribute_accuracy, miou and pixel_accuracy")
-    parser.add_argument("--samples", type=int, default=10_000, help="images made, at most; translators make one for each real image (default: 10000)")
-    parser.add_argument("--checkpoint", default="newest", help="newest, best, or the number of one (default: newest)")
-    parser.add_argument("--data", help="spec of the real images (default: what the run was trained on)")
-    parser.add_argument("--split", help="of the real images (default: test, val or train, the first there is)")
-    parser.add_argument("--seed", type=seed, default=0, help="decides the generated images, and the halves of real ones that are compared (default: 0)")
-    parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean")
-    parser.add_argument("--channels", type=int, choices=(1, 3, 4), help="of --images: compare as grey, RGB or RGBA (default: RGB where they differ)")
-    parser.add_argument("--resize", choices=RESIZES, help="how real images come to the model's size (default: as in training; of other --data: cover)")
-    parser.add_argument("--image-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of --images: bring both sets to this size")
-    parser.add_argument("--skip-bad", action="store_true", help="skip unreadable images rather than stop at them")
-    parser.add_argument("--out", type=Path, help="file that the results are appended to (default: evaluations.jsonl of the run)")
+    parser.add_argument(
+        "--judge",
+        help="file of a trained judge of attributes or of label maps, for attribute_accuracy, miou and pixel_accuracy",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=10_000,
+        help="images made, at most; translators make one for each real image (default: 10000)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="newest",
+        help="newest, best, or the number of one (default: newest)",
+    )
+    parser.add_argument(
+        "--data", help="spec of the real images (default: what the run was trained on)"
+    )
+    parser.add_argument(
+        "--split", help="of the real images (default: test, val or train, the first there is)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        help="decides the generated images, and the halves of real ones that are compared (default: 0)",
+    )
+    parser.add_argument(
+        "--truncation", type=float, help="stylegan: how far styles go from their mean"
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 3, 4),
+        help="of --images: compare as grey, RGB or RGBA (default: RGB where they differ)",
+    )
+    parser.add_argument(
+        "--resize",
+        choices=RESIZES,
+        help="how real images come to the model's size (default: as in training; of other --data: cover)",
+    )
+    parser.add_argument(
+        "--image-size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="of --images: bring both sets to this size",
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="skip unreadable images rather than stop at them"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file that the results are appended to (default: evaluations.jsonl of the run)",
+    )
     return parser
 
 

@@ -46,9 +46,19 @@ TUTORIAL = gan.Config(
 
 PRESETS = {
     "digits": common.Preset(DIGITS, "digits", images=400_000, batch_size=128, steps_per_call=100),
-    "mnist": common.Preset(gan.Config(), "tfds:mnist", images=12_000_000, batch_size=100, steps_per_call=10),
-    "fashion_mnist": common.Preset(TUTORIAL, "tfds:fashion_mnist", images=6_000_000, batch_size=64, steps_per_call=10),
-    "cifar10": common.Preset(replace(TUTORIAL, image_size=(32, 32), channels=3), "tfds:cifar10", images=10_000_000, batch_size=64, steps_per_call=10),
+    "mnist": common.Preset(
+        gan.Config(), "tfds:mnist", images=12_000_000, batch_size=100, steps_per_call=10
+    ),
+    "fashion_mnist": common.Preset(
+        TUTORIAL, "tfds:fashion_mnist", images=6_000_000, batch_size=64, steps_per_call=10
+    ),
+    "cifar10": common.Preset(
+        replace(TUTORIAL, image_size=(32, 32), channels=3),
+        "tfds:cifar10",
+        images=10_000_000,
+        batch_size=64,
+        steps_per_call=10,
+    ),
 }
 
 if __name__ == "__main__":

@@ -42,14 +42,25 @@ def find(path: Path) -> list[tuple[str, Path]]:
     if not path.is_dir():
         raise DataError(f"{path} does not exist: name an image or a folder of images")
     found = listing.walk(path).items()
-    names = sorted(name for name, facts in found if filenames.is_image(name) or facts.problem or name.lower().endswith(".npy"))
+    names = sorted(
+        name
+        for name, facts in found
+        if filenames.is_image(name) or facts.problem or name.lower().endswith(".npy")
+    )
     if not names:
-        raise DataError(f"{path} holds no images (looked for {' '.join(filenames.SUFFIXES)} .npy, in sub-folders too): name another folder")
+        raise DataError(
+            f"{path} holds no images (looked for {' '.join(filenames.SUFFIXES)} .npy, in sub-folders too): name another folder"
+        )
     return [(name, path / name) for name in names]
 
 
 def assign(
-    sources: Sequence[tuple[str, Path]], source: Path, output: Path, channels: int, may_exist: bool, folders: Sequence[str] = ()
+    sources: Sequence[tuple[str, Path]],
+    source: Path,
+    output: Path,
+    channels: int,
+    may_exist: bool,
+    folders: Sequence[str] = (),
 ) -> list[Item]:
     """Gives each of the `sources` that `find(source)` found its file at or below `output`.
 
@@ -63,20 +74,35 @@ def assign(
     names = [name for name, _ in sources]
     if source.is_dir() or folders:
         _refuse_folder(source, output, may_exist)
-        targets = [[output / folder / name for folder in folders or ("",)] for name in _output_names(names, channels)]
+        targets = [
+            [output / folder / name for folder in folders or ("",)]
+            for name in _output_names(names, channels)
+        ]
     else:
         targets = [[_single_target(output, names[0], channels)]]
-    items = [Item(i, way, name, file, target) for i, (name, file) in enumerate(sources) for way, target in enumerate(targets[i])]
+    items = [
+        Item(i, way, name, file, target)
+        for i, (name, file) in enumerate(sources)
+        for way, target in enumerate(targets[i])
+    ]
     read, count = {file.resolve() for _, file in sources}, Counter(item.target for item in items)
     for item in items:
         if item.target.resolve() in read:
-            raise RunError(f"{item.target} is one of the images to translate: choose another OUTPUT, so that it is not replaced")
+            raise RunError(
+                f"{item.target} is one of the images to translate: choose another OUTPUT, so that it is not replaced"
+            )
         if count[item.target] > 1:
-            raise RunError(f"{item.name} and another image would both become {item.target}: rename one of them")
+            raise RunError(
+                f"{item.name} and another image would both become {item.target}: rename one of them"
+            )
         if item.target.is_dir():
-            raise RunError(f"{item.target} is a folder where a translation is to be written: choose another OUTPUT")
+            raise RunError(
+                f"{item.target} is a folder where a translation is to be written: choose another OUTPUT"
+            )
         if item.target.exists() and not may_exist:
-            raise RunError(f"{item.target} is there already: give --overwrite to replace it, or another OUTPUT")
+            raise RunError(
+                f"{item.target} is there already: give --overwrite to replace it, or another OUTPUT"
+            )
     return items
 
 
@@ -87,7 +113,9 @@ def _output_names(names: Sequence[str], channels: int) -> list[str]:
         return str(PurePosixPath(name).with_suffix(_ending(name, channels)))
 
     count = Counter(map(short, names))
-    return [short(name) if count[short(name)] == 1 else name + _ending(name, channels) for name in names]
+    return [
+        short(name) if count[short(name)] == 1 else name + _ending(name, channels) for name in names
+    ]
 
 
 def _ending(name: str, channels: int) -> str:
@@ -99,13 +127,17 @@ def _single_target(output: Path, name: str, channels: int) -> Path:
     if output.is_dir() or not output.suffix:
         output = output / PurePosixPath(name).with_suffix(ending).name
     if output.suffix.lower() != ending:
-        raise RunError(f"the translation of {name} is written as {ending}, so OUTPUT must end in that or be a folder, got {asked}")
+        raise RunError(
+            f"the translation of {name} is written as {ending}, so OUTPUT must end in that or be a folder, got {asked}"
+        )
     return output
 
 
 def _refuse_folder(source: Path, output: Path, may_exist: bool) -> None:
     if output.resolve().is_relative_to(source.resolve()):
-        raise RunError(f"OUTPUT {output} lies in INPUT {source}, so translations would be translated again: choose a folder outside of it")
+        raise RunError(
+            f"OUTPUT {output} lies in INPUT {source}, so translations would be translated again: choose a folder outside of it"
+        )
     if output.exists() and not output.is_dir():
         raise RunError(f"OUTPUT {output} is a file, and several are to be written: name a folder")
     if output.is_dir() and any(output.iterdir()) and not may_exist:
@@ -127,7 +159,9 @@ def read(path: Path, channels: int | None = None) -> np.ndarray:
     if channels in (None, have):
         return pixels
     if have not in CHANNELS or channels not in CHANNELS or pixels.dtype == np.float32:
-        raise BadImage(f"has {have} channel{'s' * (have > 1)}, but the run takes {channels}: give it as .npy [H, W, {channels}]")
+        raise BadImage(
+            f"has {have} channel{'s' * (have > 1)}, but the run takes {channels}: give it as .npy [H, W, {channels}]"
+        )
     return convert_channels(pixels, channels)
 
 
@@ -135,9 +169,13 @@ def _array(content: bytes) -> np.ndarray:
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # NumPy raises ValueError, EOFError, SyntaxError, UnicodeDecodeError, ... on damaged files
-        raise BadImage(f"is not a readable .npy file ({(str(error).splitlines() or [type(error).__name__])[0]})") from None
+        raise BadImage(
+            f"is not a readable .npy file ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        ) from None
     if not isinstance(array, np.ndarray) or array.dtype not in (np.uint8, np.uint16, np.float32):
-        raise BadImage(f"holds {getattr(array, 'dtype', 'several arrays')}, not uint8, uint16 or float32")
+        raise BadImage(
+            f"holds {getattr(array, 'dtype', 'several arrays')}, not uint8, uint16 or float32"
+        )
     array = array[:, :, None] if array.ndim == 2 else array
     if array.ndim != 3 or 0 in array.shape:
         raise BadImage(f"must be one image [H, W, C], and has shape {list(array.shape)}")
@@ -154,7 +192,9 @@ def fitted(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
     try:
         pixels = read(path, channels)
         if pixels.dtype == np.float32 and pixels.shape[:2] != size:
-            raise BadImage(f"must be {size[0]}x{size[1]} pixels, as arrays of floats are not scaled")
+            raise BadImage(
+                f"must be {size[0]}x{size[1]} pixels, as arrays of floats are not scaled"
+            )
         return normalise(pixels if pixels.dtype == np.float32 else resize(pixels, size))
     except BadImage as error:
         raise DataError(f"{path} {error}: give another image") from None

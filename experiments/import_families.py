@@ -28,7 +28,13 @@ class Imported(NamedTuple):
     lines: list[str]
 
 
-def convert(kind: str, file: Path, arrays: dict[str, Any], options: Any, read: Callable[[Path], dict[str, Any]]) -> Imported:
+def convert(
+    kind: str,
+    file: Path,
+    arrays: dict[str, Any],
+    options: Any,
+    read: Callable[[Path], dict[str, Any]],
+) -> Imported:
     """The run of one file whose arrays are at hand.
 
     Args:
@@ -37,15 +43,28 @@ def convert(kind: str, file: Path, arrays: dict[str, Any], options: Any, read: C
     Raises `DataError` or `ValueError` for what does not fit together.
     """
     for flag in ("direction", "eval", "no_dropout"):
-        require(not getattr(options, flag), f"this is a generator of {kind}, for which --{flag.replace('_', '-')} means nothing: leave it out")
-    for flag, family in (("planes", "spade"), ("upsampling", "spade"), ("other", "spade"), ("attributes", "stargan")):
-        require(getattr(options, flag) is None or kind == family, f"this is a generator of {kind}: leave out --{flag}, which is for {family}")
+        require(
+            not getattr(options, flag),
+            f"this is a generator of {kind}, for which --{flag.replace('_', '-')} means nothing: leave it out",
+        )
+    for flag, family in (
+        ("planes", "spade"),
+        ("upsampling", "spade"),
+        ("other", "spade"),
+        ("attributes", "stargan"),
+    ):
+        require(
+            getattr(options, flag) is None or kind == family,
+            f"this is a generator of {kind}: leave out --{flag}, which is for {family}",
+        )
     if kind == "spade":
         return _spade(file, arrays, options, read)
     return _stargan(file, arrays, options) if kind == "stargan" else _stylegan(file, arrays)
 
 
-def _spade(file: Path, arrays: dict[str, Any], options: Any, read: Callable[[Path], dict[str, Any]]) -> Imported:
+def _spade(
+    file: Path, arrays: dict[str, Any], options: Any, read: Callable[[Path], dict[str, Any]]
+) -> Imported:
     from jaxgan.convert import infer_more
     from jaxgan.convert.pytorch import from_state_dict
     from jaxgan.families import spade, translation
@@ -53,24 +72,45 @@ def _spade(file: Path, arrays: dict[str, Any], options: Any, read: Callable[[Pat
     network, planes = infer_more.spade_generator(arrays, options.image_size, options.upsampling)
     extra = options.planes or KNOWN_PLANES.get(planes, "none")
     unknown, edges = extra in ("unknown", "both"), extra in ("edges", "both")
-    settings = {"image_size": options.image_size, "channels": network.channels, "classes": planes - unknown - edges, "unknown": unknown}
-    settings |= {"instance_edges": edges, "generator_width": network.width, "up_blocks": network.up_blocks, "upsampling": network.upsampling}
+    settings = {
+        "image_size": options.image_size,
+        "channels": network.channels,
+        "classes": planes - unknown - edges,
+        "unknown": unknown,
+    }
+    settings |= {
+        "instance_edges": edges,
+        "generator_width": network.width,
+        "up_blocks": network.up_blocks,
+        "upsampling": network.upsampling,
+    }
     ema, files = translation.with_stats({}, "g", from_state_dict(network, arrays)), {"g": file}
     other = options.other or file.with_name(file.name.replace("net_G", "net_E"))
     if network.latent_size:
         if other == file or not other.is_file():
-            raise DataError(f"{file} makes images in styles, which the encoder gives: name its file, *_net_E{file.suffix}, with --other")
+            raise DataError(
+                f"{file} makes images in styles, which the encoder gives: name its file, *_net_E{file.suffix}, with --other"
+            )
         given = read(other)
         encoder, _ = infer_more.style_encoder(given)
         fits = (encoder.latent_size, encoder.width) == (network.latent_size, network.width)
         if not fits:
             raise DataError(f"{other} is an encoder of width {encoder.width} and {encoder.latent_size} numbers, {file} a generator of {network.width} "
                             f"and {network.latent_size}: they must be of one training")  # fmt: skip
-        settings |= {"encoder": True, "style_size": encoder.latent_size, "encoder_layers": encoder.layers}
+        settings |= {
+            "encoder": True,
+            "style_size": encoder.latent_size,
+            "encoder_layers": encoder.layers,
+        }
         ema, files["e"] = translation.with_stats(ema, "e", from_state_dict(encoder, given)), other
-    require(network.latent_size or options.other is None, "the generator has no styles, so it needs no encoder: leave out --other")
+    require(
+        network.latent_size or options.other is None,
+        "the generator has no styles, so it needs no encoder: leave out --other",
+    )
     planes_are = f"{planes} planes: {planes - unknown - edges} classes{', unknown' * unknown}{', instance edges' * edges}"
-    lines = [f"g: SPADE of width {network.width}, {network.up_blocks} up-blocks, {network.upsampling} upsampling, {planes_are}, from {file}"]
+    lines = [
+        f"g: SPADE of width {network.width}, {network.up_blocks} up-blocks, {network.upsampling} upsampling, {planes_are}, from {file}"
+    ]
     return Imported(spade, spade.Config(**settings, norm_width=network.hidden), ema, files, lines)
 
 
@@ -80,9 +120,22 @@ def _stargan(file: Path, arrays: dict[str, Any], options: Any) -> Imported:
     from jaxgan.families import stargan, translation
 
     network, count = infer_more.stargan_generator(arrays)
-    names, groups = _groups(options.attributes or ",".join(stargan.Config().attributes if count == 5 else (f"attribute{i}" for i in range(count))))
-    require(len(names) == count, f"the generator is told {count} attributes, and --attributes names {len(names)}: {', '.join(names)}")
-    shape = {"image_size": options.image_size, "channels": network.channels, "generator_width": network.width, "blocks": network.blocks}
+    names, groups = _groups(
+        options.attributes
+        or ",".join(
+            stargan.Config().attributes if count == 5 else (f"attribute{i}" for i in range(count))
+        )
+    )
+    require(
+        len(names) == count,
+        f"the generator is told {count} attributes, and --attributes names {len(names)}: {', '.join(names)}",
+    )
+    shape = {
+        "image_size": options.image_size,
+        "channels": network.channels,
+        "generator_width": network.width,
+        "blocks": network.blocks,
+    }
     config = stargan.Config(**shape, attributes=names, groups=groups)
     ema = translation.with_stats({}, "g", from_state_dict(network, arrays))
     line = f"g: StarGAN of width {network.width}, {network.blocks} blocks, attributes {', '.join(names)}, from {file}"
@@ -93,7 +146,9 @@ def _groups(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
     """Names and groups of "a+b+c,d": a, b and c exclude each other."""
     parts = [[name.strip() for name in part.split("+")] for part in text.split(",")]
     names = tuple(name for part in parts for name in part)
-    return names, tuple((part[0], len(part)) for part in parts) if any(len(part) > 1 for part in parts) else ()
+    return names, tuple((part[0], len(part)) for part in parts) if any(
+        len(part) > 1 for part in parts
+    ) else ()
 
 
 def _stylegan(file: Path, arrays: dict[str, Any]) -> Imported:

@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = tyro.cli(Options, prog="python -m experiments.import_pytorch", args=arguments, config=config)
+    options = tyro.cli(
+        Options, prog="python -m experiments.import_pytorch", args=arguments, config=config
+    )
     with one_sentence_errors():
         import_run(options)
 
@@ -102,25 +104,45 @@ def import_run(options: Options) -> None:
 
     require_new(options.run)
     if options.file.suffix.lower() == ".pkl":
-        raise DataError(f"{options.file} is an unrestricted pickle, which may run any code and is not read: {RESCUE}")
+        raise DataError(
+            f"{options.file} is an unrestricted pickle, which may run any code and is not read: {RESCUE}"
+        )
     chosen, arrays = find(options), _arrays(options.file)
     kind = infer_more.kind(arrays)
     if kind is not None:
-        found = _fitting(options.file, lambda: import_families.convert(kind, options.file, arrays, options, _arrays))
+        found = _fitting(
+            options.file,
+            lambda: import_families.convert(kind, options.file, arrays, options, _arrays),
+        )
         write(options.run, found.family, found.config, found.ema, found.files)
         print(*found.lines, f"{options.run} is a {short_name(found.family)} run", sep="\n")
         return
     for flag in ("planes", "upsampling", "attributes"):
-        require(getattr(options, flag) is None, f"{options.file} is no generator of SPADE or StarGAN: leave out --{flag}")
+        require(
+            getattr(options, flag) is None,
+            f"{options.file} is no generator of SPADE or StarGAN: leave out --{flag}",
+        )
     sources = {direction: read(file) for direction, file in chosen.items()}
     paired = len(sources) == 2
-    family, config, ema = cyclegan_run(sources, options) if paired else pix2pix_run(sources, options)
-    write(options.run, family, config, ema, {direction: source.file for direction, source in sources.items()})
+    family, config, ema = (
+        cyclegan_run(sources, options) if paired else pix2pix_run(sources, options)
+    )
+    write(
+        options.run,
+        family,
+        config,
+        ema,
+        {direction: source.file for direction, source in sources.items()},
+    )
     for direction, source in sources.items():
         print(f"{direction}: {source.found}, from {source.file}")
-    statistics = "each image's own statistics" if config.statistics == "image" else "running statistics"
+    statistics = (
+        "each image's own statistics" if config.statistics == "image" else "running statistics"
+    )
     ways, dropout = " and ".join(sources), "with" if config.translation_dropout else "without"
-    print(f"{options.run} is a {short_name(family)} run that translates {ways} by {statistics}, {dropout} dropout")
+    print(
+        f"{options.run} is a {short_name(family)} run that translates {ways} by {statistics}, {dropout} dropout"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- which files
@@ -137,7 +159,10 @@ def require_new(run: Path) -> None:
 def find(options: Options) -> dict[str, Path]:
     """The files to read by their direction: one, or a2b and b2a. Raises `ValueError` if the options contradict each other or the names."""
     file, other = options.file, options.other
-    require(other is None or options.direction is None, "--direction takes FILE alone, so leave it out or leave out --other")
+    require(
+        other is None or options.direction is None,
+        "--direction takes FILE alone, so leave it out or leave out --other",
+    )
     side = direction_of(file)
     if other is None and side is not None and options.direction is None:
         sibling = file.with_name(f"{file.stem[:-1]}{'B' if side == 'a2b' else 'A'}{file.suffix}")
@@ -146,8 +171,15 @@ def find(options: Options) -> dict[str, Path]:
         return {options.direction or side or "a2b": file}
     sides = (side, direction_of(other))
     same = sides[0] is not None and sides[0] == sides[1]
-    require(not same and file.resolve() != other.resolve(), f"{file} and {other} are the same direction: give one *_net_G_A and one *_net_G_B")
-    return {"a2b": other, "b2a": file} if sides[0] == "b2a" or sides[1] == "a2b" else {"a2b": file, "b2a": other}
+    require(
+        not same and file.resolve() != other.resolve(),
+        f"{file} and {other} are the same direction: give one *_net_G_A and one *_net_G_B",
+    )
+    return (
+        {"a2b": other, "b2a": file}
+        if sides[0] == "b2a" or sides[1] == "a2b"
+        else {"a2b": file, "b2a": other}
+    )
 
 
 def direction_of(file: Path) -> str | None:
@@ -194,11 +226,18 @@ def cyclegan_run(sources: dict[str, Source], options: Options) -> tuple[ModuleTy
     there, back = sources["a2b"], sources["b2a"]
     wanted = there.found._replace(inputs=there.found.outputs, outputs=there.found.inputs)
     if back.found != wanted:
-        raise DataError(f"{there.file} is {there.found} and {back.file} is {back.found}, not the same the other way round: import each alone by --direction")
-    require(not options.no_dropout, "--no-dropout is for the U-Net of a Pix2Pix: a CycleGAN's has none")
+        raise DataError(
+            f"{there.file} is {there.found} and {back.file} is {back.found}, not the same the other way round: import each alone by --direction"
+        )
+    require(
+        not options.no_dropout, "--no-dropout is for the U-Net of a Pix2Pix: a CycleGAN's has none"
+    )
     channels = (there.found.inputs, there.found.outputs)
     identity: dict[str, Any] = {} if channels[0] == channels[1] else {"identity_weight": 0.0}
-    config = cyclegan.Config(**_settings(there.found, channels, DROPOUT if there.found.dropout else 0.0, options), **identity)
+    config = cyclegan.Config(
+        **_settings(there.found, channels, DROPOUT if there.found.dropout else 0.0, options),
+        **identity,
+    )
     ema: dict[str, Any] = {}
     for direction, source in sources.items():
         ema = translation.with_stats(ema, direction, source.variables)
@@ -211,16 +250,27 @@ def pix2pix_run(sources: dict[str, Source], options: Options) -> tuple[ModuleTyp
 
     ((direction, source),) = sources.items()
     found, unet = source.found, source.found.generator == "unet"
-    require(unet or not options.no_dropout, "--no-dropout is for a U-Net: the names of other networks tell whether they have any, so leave it out")
+    require(
+        unet or not options.no_dropout,
+        "--no-dropout is for a U-Net: the names of other networks tell whether they have any, so leave it out",
+    )
     # Above five layers the reference's U-Net has dropout by default in Pix2Pix, and never in CycleGAN.
-    trained_with = found.depth > 5 and not options.no_dropout and direction_of(source.file) is None if unet else found.dropout
-    channels = (found.inputs, found.outputs) if direction == "a2b" else (found.outputs, found.inputs)
+    trained_with = (
+        found.depth > 5 and not options.no_dropout and direction_of(source.file) is None
+        if unet
+        else found.dropout
+    )
+    channels = (
+        (found.inputs, found.outputs) if direction == "a2b" else (found.outputs, found.inputs)
+    )
     settings = _settings(found, channels, DROPOUT if trained_with else 0.0, options)
     settings |= {"direction": direction, "dropout_layers": "port"}
     return pix2pix, pix2pix.Config(**settings), translation.with_stats({}, "g", source.variables)
 
 
-def _settings(found: Any, channels: tuple[int, int], dropout: float, options: Options) -> dict[str, Any]:
+def _settings(
+    found: Any, channels: tuple[int, int], dropout: float, options: Options
+) -> dict[str, Any]:
     """The fields that both families' configs share."""
     running = options.eval and found.norm == "batch"
     return {
@@ -250,7 +300,10 @@ def write(run: Path, family: ModuleType, config: Any, ema: Any, files: dict[str,
     imported = {}
     for name, file in files.items():
         with open(file, "rb") as stream:
-            imported[name] = {"file": file.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+            imported[name] = {
+                "file": file.name,
+                "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
+            }
     settings = {"family": family.__name__, "config": to_dict(config), "imported": imported}
     state = State(jnp.int32(0), jnp.int32(0), {}, ema, {})
     with RunDir(run) as directory:

@@ -54,7 +54,13 @@ def by_size(image_size: tuple[int, int], epochs: float, flip: bool) -> Recipe:
         widths.append(min(MOST, WIDTH * 2 ** len(widths)))
         side //= 2
     network = {"widths": tuple(widths), "hidden": 128, "dropout": 0.4, "normalise": True}
-    return Recipe(image_size, network, epochs, 64, augment=Augment(flip=flip, crop=2 * max(1, min(image_size) // 16)))
+    return Recipe(
+        image_size,
+        network,
+        epochs,
+        64,
+        augment=Augment(flip=flip, crop=2 * max(1, min(image_size) // 16)),
+    )
 
 
 def open_split(spec: str, image_size: tuple[int, int]) -> tuple[Dataset, Dataset, str]:
@@ -79,17 +85,35 @@ def split_off(dataset: Dataset, every: int = 8) -> tuple[Dataset, Dataset]:
     Drawn at random by the size of the set alone: every eighth would be of one kind where kinds alternate. Raises DataError: too few.
     """
     if dataset.size < every:
-        raise DataError(f"{dataset.name} has {dataset.size} examples, too few to hold one in {every} out: use more")
+        raise DataError(
+            f"{dataset.name} has {dataset.size} examples, too few to hold one in {every} out: use more"
+        )
     held = np.zeros(dataset.size, bool)
     held[np.random.default_rng(0).permutation(dataset.size)[: dataset.size // every]] = True
     parts = []
     for rows, what in ((~held, f"all but one in {every}"), (held, f"one in {every}")):
         arrays = {name: np.asarray(array)[rows] for name, array in dataset.arrays.items()}
-        parts.append(dataclasses.replace(dataset, name=f"{dataset.name} ({what})", arrays=arrays, fingerprint=f"{dataset.fingerprint} ({what})"))
+        parts.append(
+            dataclasses.replace(
+                dataset,
+                name=f"{dataset.name} ({what})",
+                arrays=arrays,
+                fingerprint=f"{dataset.fingerprint} ({what})",
+            )
+        )
     return parts[0], parts[1]
 
 
-def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: int, out: Path, split: str, say: Callable[[str], None] = print) -> Judge:
+def train(
+    kind: str,
+    recipe: Recipe,
+    train: Dataset,
+    held_out: Dataset,
+    seed: int,
+    out: Path,
+    split: str,
+    say: Callable[[str], None] = print,
+) -> Judge:
     """Train a judge on `train`, measure it on `held_out`, write it to `out` and open it from there.
 
     Args:
@@ -101,18 +125,47 @@ def train(kind: str, recipe: Recipe, train: Dataset, held_out: Dataset, seed: in
     seed, names = require_seed(seed), train.attributes if kind == "attributes" else train.classes
     told = [(each.classes, each.attributes, each.known) for each in (train, held_out)]
     if ARRAY[kind] not in train.arrays or told[0] != told[1]:
-        raise DataError(f"{train.name} has no {ARRAY[kind]} for each image, or not the same ones in its held-out part: see python -m experiments.data_check")
-    meta = {"kind": kind, "image_size": recipe.image_size, "channels": train.channels, "network": recipe.network, "outputs": names, "groups": train.groups}
+        raise DataError(
+            f"{train.name} has no {ARRAY[kind]} for each image, or not the same ones in its held-out part: see python -m experiments.data_check"
+        )
+    meta = {
+        "kind": kind,
+        "image_size": recipe.image_size,
+        "channels": train.channels,
+        "network": recipe.network,
+        "outputs": names,
+        "groups": train.groups,
+    }
     network = judges.build(meta)
     key = stream_key(jax.random.key(seed), "init")
-    params = jax.jit(network.init)(key, jnp.zeros((1, *recipe.image_size, train.channels)))["params"]
-    settings: dict[str, Any] = {"epochs": recipe.epochs, "batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": seed}
-    padded = dataclasses.replace(train, arrays={name: _padded(array, recipe.augment.crop // 2) for name, array in _needed(kind, train).items()})
-    params = fit(_loss(kind, network, train), params, padded, **settings, augment=recipe.augment, say=say)
+    params = jax.jit(network.init)(key, jnp.zeros((1, *recipe.image_size, train.channels)))[
+        "params"
+    ]
+    settings: dict[str, Any] = {
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "seed": seed,
+    }
+    padded = dataclasses.replace(
+        train,
+        arrays={
+            name: _padded(array, recipe.augment.crop // 2)
+            for name, array in _needed(kind, train).items()
+        },
+    )
+    params = fit(
+        _loss(kind, network, train), params, padded, **settings, augment=recipe.augment, say=say
+    )
     right = accuracy(Judge(kind, "", network, judges.stored(params), meta), held_out)
     counts = {"counts": _told(held_out)} if held_out.known and kind == "attributes" else {}
     meta |= {
-        "held_out": {**right, "count": held_out.size, **counts, "fingerprint": held_out.fingerprint},
+        "held_out": {
+            **right,
+            "count": held_out.size,
+            **counts,
+            "fingerprint": held_out.fingerprint,
+        },
         "split": split,
         "data": without_folders(train.name),
         "fingerprint": train.fingerprint,
@@ -134,21 +187,33 @@ def _needed(kind: str, dataset: Dataset) -> dict[str, np.ndarray]:
 def _told(dataset: Dataset) -> dict[str, int]:
     """Of each group, or of each binary attribute, how many examples are of a set that tells it."""
     config = Attributes(dataset.attributes, dataset.groups)
-    return {name: int(dataset.told[:, columns.start].sum()) for name, columns in judges.groups_of(config)}
+    return {
+        name: int(dataset.told[:, columns.start].sum())
+        for name, columns in judges.groups_of(config)
+    }
 
 
 def _padded(array: np.ndarray, margin: int) -> np.ndarray:
     """Images and maps with their borders repeated around them; all else as it is."""
     if array.ndim < 3:
         return array
-    return np.pad(array, [(0, 0), (margin, margin), (margin, margin)] + [(0, 0)] * (array.ndim - 3), mode="edge")
+    return np.pad(
+        array,
+        [(0, 0), (margin, margin), (margin, margin)] + [(0, 0)] * (array.ndim - 3),
+        mode="edge",
+    )
 
 
-def _loss(kind: str, network: Any, dataset: Dataset) -> Callable[[PyTree, Batch, jax.Array], jax.Array]:
+def _loss(
+    kind: str, network: Any, dataset: Dataset
+) -> Callable[[PyTree, Batch, jax.Array], jax.Array]:
     config = Attributes(dataset.attributes, dataset.groups, dataset.known)
 
     def loss(params: PyTree, batch: Batch, keys: jax.Array) -> jax.Array:
-        logits, truth = network.apply({"params": params}, batch["image"], keys)[1], batch[ARRAY[kind]]
+        logits, truth = (
+            network.apply({"params": params}, batch["image"], keys)[1],
+            batch[ARRAY[kind]],
+        )
         if kind == "attributes":
             return class_loss(config, logits, truth.astype(jnp.float32), batch.get("set"))[0]
         known = truth < logits.shape[-1]  # the id after the last is unknown
@@ -168,5 +233,7 @@ def accuracy(judge: Judge, held_out: Dataset) -> dict[str, float]:
         return {"accuracy": float(np.mean(judges.classify(judge, images) == truth))}
     from jaxgan.metrics.segmentation import confusion, mean_iou, pixel_accuracy
 
-    counts = confusion(truth, judges.segment(judge, images), len(held_out.classes), len(held_out.classes))
+    counts = confusion(
+        truth, judges.segment(judge, images), len(held_out.classes), len(held_out.classes)
+    )
     return {"accuracy": float(pixel_accuracy(counts)), "mean_iou": float(mean_iou(counts))}

@@ -31,11 +31,16 @@ def unknown_ids(run: Path, text: str | None) -> layouts.Ids:
             options = {}
         text = options.get("unknown", str(layouts.UNKNOWN))
     parts = text.split(",")
-    require(all(part.strip().isdecimal() for part in parts), f"--unknown must be an id, or several with commas, got {text!r}")
+    require(
+        all(part.strip().isdecimal() for part in parts),
+        f"--unknown must be an id, or several with commas, got {text!r}",
+    )
     return layouts.Ids(tuple(sorted({int(part) for part in parts})), None)
 
 
-def reader(config: Any, run: Path, source: Path, unknown: str | None, instances: Path | None) -> Callable[[Path], np.ndarray]:
+def reader(
+    config: Any, run: Path, source: Path, unknown: str | None, instances: Path | None
+) -> Callable[[Path], np.ndarray]:
     """A function that reads the map in a file at or below `source`; it raises `BadImage` for what is no map, or has ids that the run does not know.
 
     Args:
@@ -43,9 +48,14 @@ def reader(config: Any, run: Path, source: Path, unknown: str | None, instances:
 
     Raises `ValueError` for instances that do not go with the run, `DataError` if there are none.
     """
-    require(instances is None or config.instance_edges, "this run was trained without instances: leave out --instances")
+    require(
+        instances is None or config.instance_edges,
+        "this run was trained without instances: leave out --instances",
+    )
     if instances is not None and not instances.exists():
-        raise DataError(f"{instances} does not exist: name the map of instances, or the folder of them")
+        raise DataError(
+            f"{instances} does not exist: name the map of instances, or the folder of them"
+        )
     partners = None if instances is None else _partners(source, instances)
     masks = config.classes == 2 and not config.unknown and unknown is None
     return partial(_read, config, unknown_ids(run, unknown), masks, source, partners)
@@ -62,7 +72,14 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _read(config: Any, ids: layouts.Ids, masks: bool, source: Path, partners: dict[str, Path] | None, path: Path) -> np.ndarray:
+def _read(
+    config: Any,
+    ids: layouts.Ids,
+    masks: bool,
+    source: Path,
+    partners: dict[str, Path] | None,
+    path: Path,
+) -> np.ndarray:
     """The map at `path`, see `reader`. masks: two classes without unknown pixels, so that masks of 0 and 255 show them."""
     found = _ids(path)
     white = layouts.white(layouts.present(found)) if masks else 0
@@ -70,10 +87,14 @@ def _read(config: Any, ids: layouts.Ids, masks: bool, source: Path, partners: di
     classes = ids.classes(found, config.classes, "give another --unknown")
     if not config.unknown and (classes == config.classes).any():
         row, column = np.argwhere(classes == config.classes)[0]
-        raise BadImage(f"has a pixel of unknown class in row {row}, column {column}, and the run was trained without any: fill it, or give another --unknown")
+        raise BadImage(
+            f"has a pixel of unknown class in row {row}, column {column}, and the run was trained without any: fill it, or give another --unknown"
+        )
     instance = classes
     if partners is not None:
-        partner = partners.get("" if source.is_file() else _stem(path.relative_to(source).as_posix()))
+        partner = partners.get(
+            "" if source.is_file() else _stem(path.relative_to(source).as_posix())
+        )
         if partner is None:
             raise BadImage("has no map of instances of the same name")
         try:
@@ -81,7 +102,9 @@ def _read(config: Any, ids: layouts.Ids, masks: bool, source: Path, partners: di
         except BadImage as error:
             raise BadImage(f"has the map of instances {partner}, which {error}") from None
         if instance.shape != classes.shape:
-            raise BadImage(f"is {_size(classes)}, but its map of instances {_size(instance)}: both must be of one size")
+            raise BadImage(
+                f"is {_size(classes)}, but its map of instances {_size(instance)}: both must be of one size"
+            )
     return np.stack([classes, instance], axis=-1).astype(np.int32)
 
 
@@ -105,14 +128,18 @@ def coloured(config: Any, map_: np.ndarray) -> np.ndarray:
     return to_uint8(maps.coloured(config, jnp.asarray(map_[None, ..., 0]))[0])
 
 
-def translation(family: ModuleType, config: Any, state: Any, style: Path | None) -> Callable[..., Any]:
+def translation(
+    family: ModuleType, config: Any, state: Any, style: Path | None
+) -> Callable[..., Any]:
     """`family.translate` as it is of images: of maps [B, H, W, 2], in the style of the image at `style`, or in styles drawn by key and number.
 
     Raises `ValueError` if the run has no styles, `DataError` if the image cannot be used.
     """
     import jax
 
-    require(style is None or config.encoder, "this run was trained without styles: leave out --style")
+    require(
+        style is None or config.encoder, "this run was trained without styles: leave out --style"
+    )
     fixed: dict[str, Any] = {}
     if style is not None:
         with quiet():
@@ -121,6 +148,8 @@ def translation(family: ModuleType, config: Any, state: Any, style: Path | None)
 
     def translate(config: Any, state: Any, pairs: Any, *, key: Any, first: Any) -> Any:
         instances = {"instances": pairs[..., 1]} if config.instance_edges else {}
-        return family.translate(config, state, pairs[..., 0], **instances, **fixed, key=key, first=first)
+        return family.translate(
+            config, state, pairs[..., 0], **instances, **fixed, key=key, first=first
+        )
 
     return translate

@@ -43,17 +43,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_sentence_errors():
         walks = options.action == "interpolate"
         endings, suffix = ENDINGS if walks else ENDINGS[:2], options.out.suffix.lower()
-        require(suffix in endings, f"OUT must end in {', '.join(endings[:-1])} or {endings[-1]}, got {options.out}")
+        require(
+            suffix in endings,
+            f"OUT must end in {', '.join(endings[:-1])} or {endings[-1]}, got {options.out}",
+        )
         require(options.n >= 1, f"--n must be at least 1, got {options.n}")
         family, config, state = runs.load(options.run, family=options.family)
         if not walks:
-            require(isinstance(family, Encodes), f"{short_name(family)} cannot encode images, so attributes cannot be added to them: give a run of vaegan")
+            require(
+                isinstance(family, Encodes),
+                f"{short_name(family)} cannot encode images, so attributes cannot be added to them: give a run of vaegan",
+            )
             print(write(options.out, move(latent_codes.prepare(family, config, state), options)))
             return
         model = latent_codes.prepare(family, config, state, options.space, options.truncation)
-        labels = chosen_labels(options.labels, conditioning(family, config).classes, runs.names(options.run).classes if options.labels else ())
+        labels = chosen_labels(
+            options.labels,
+            conditioning(family, config).classes,
+            runs.names(options.run).classes if options.labels else (),
+        )
         if suffix in animation.KINDS:
-            print(animation.write(options.out, tour(model, options, labels), options.frames_per_second))
+            print(
+                animation.write(
+                    options.out, tour(model, options, labels), options.frames_per_second
+                )
+            )
         else:
             print(write(options.out, interpolate(model, options, labels)))
 
@@ -76,8 +90,18 @@ def interpolate(model: Model, options: argparse.Namespace, labels: np.ndarray | 
     else:
         starts, ends = given[0][:-1], given[0][1:]
     way = latent_codes.between(starts, ends, np.linspace(0, 1, steps), _path(model, options))
-    strips = _decoded(model, way, None if labels is None or given is not None else np.repeat(np.resize(labels, len(way)), steps))
-    return strips if given is None else np.concatenate([given[1][:-1, None], strips, given[1][1:, None]], axis=1)
+    strips = _decoded(
+        model,
+        way,
+        None
+        if labels is None or given is not None
+        else np.repeat(np.resize(labels, len(way)), steps),
+    )
+    return (
+        strips
+        if given is None
+        else np.concatenate([given[1][:-1, None], strips, given[1][1:, None]], axis=1)
+    )
 
 
 def tour(model: Model, options: argparse.Namespace, labels: np.ndarray | None) -> list[np.ndarray]:
@@ -87,16 +111,32 @@ def tour(model: Model, options: argparse.Namespace, labels: np.ndarray | None) -
     """
     steps = 16 if options.steps is None else options.steps
     require(steps >= 1, f"--steps must be at least 1, got {steps}")
-    require(0 < options.frames_per_second <= 100, f"--frames-per-second must be above 0 and at most 100, got {options.frames_per_second}")
+    require(
+        0 < options.frames_per_second <= 100,
+        f"--frames-per-second must be above 0 and at most 100, got {options.frames_per_second}",
+    )
     given = _given(model, options)
-    require(given is not None or options.n >= 2, f"--n must be at least 2, to go from one to the next, got {options.n}")
-    panels: list[int | None] = [None] if labels is None or given is not None else list(labels if options.labels else labels[:MOST_PANELS])
+    require(
+        given is not None or options.n >= 2,
+        f"--n must be at least 2, to go from one to the next, got {options.n}",
+    )
+    panels: list[int | None] = (
+        [None]
+        if labels is None or given is not None
+        else list(labels if options.labels else labels[:MOST_PANELS])
+    )
     shown = []
     for label in panels:
         own = None if label is None else np.full(options.n, label, np.int32)
         codes = model.sample(options.seed, options.n, own) if given is None else given[0]
-        way = latent_codes.between(codes, np.roll(codes, -1, axis=0), np.arange(steps) / steps, _path(model, options))
-        shown.append(_decoded(model, way, None if label is None else np.full(len(codes) * steps, label, np.int32)))
+        way = latent_codes.between(
+            codes, np.roll(codes, -1, axis=0), np.arange(steps) / steps, _path(model, options)
+        )
+        shown.append(
+            _decoded(
+                model, way, None if label is None else np.full(len(codes) * steps, label, np.int32)
+            )
+        )
     columns = int(np.ceil(np.sqrt(len(shown))))
     blank = [np.full_like(shown[0], -1)] * (-len(shown) % columns)
     films = np.stack([*shown, *blank]).reshape(-1, columns, len(codes) * steps, *shown[0].shape[2:])
@@ -105,9 +145,15 @@ def tour(model: Model, options: argparse.Namespace, labels: np.ndarray | None) -
 
 def _given(model: Model, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray] | None:
     """Codes and images of --images; None without."""
-    require(len(options.images) != 1 or options.images[0].is_dir(), "--images needs two images at least, to go from one to the next")
+    require(
+        len(options.images) != 1 or options.images[0].is_dir(),
+        "--images needs two images at least, to go from one to the next",
+    )
     files = [file for path in options.images for file in _files(path)]
-    require(len(files) != 1, f"--images needs two images at least, to go from one to the next: {files[:1]} is one")
+    require(
+        len(files) != 1,
+        f"--images needs two images at least, to go from one to the next: {files[:1]} is one",
+    )
     return model.read(files) if files else None
 
 
@@ -132,19 +178,33 @@ def move(model: Model, options: argparse.Namespace) -> np.ndarray:
 
     require(options.limit >= 2, f"--limit must be at least 2, got {options.limit}")
     dataset = data.open(options.data, image_size=model.image_size, channels=model.channels)
-    require("image" in dataset.arrays, f"{options.data} holds pairs or two domains: give one of classes or attributes")
-    count = min(dataset.size, options.limit)  # at random, as folders come class by class and names may alternate between two kinds
+    require(
+        "image" in dataset.arrays,
+        f"{options.data} holds pairs or two domains: give one of classes or attributes",
+    )
+    count = min(
+        dataset.size, options.limit
+    )  # at random, as folders come class by class and names may alternate between two kinds
     rows = np.sort(np.random.default_rng(0).choice(dataset.size, count, replace=False))
     with_it = members(dataset, options.to, "--to")[rows]
-    without = (told(dataset, options.to)[rows] & ~with_it) if options.origin is None else members(dataset, options.origin, "--from")[rows]
+    without = (
+        (told(dataset, options.to)[rows] & ~with_it)
+        if options.origin is None
+        else members(dataset, options.origin, "--from")[rows]
+    )
     names = (options.to, f"not {options.to}" if options.origin is None else options.origin)
     for group, name in zip((with_it, without), names, strict=True):
-        require(group.any(), f"none of the {len(group)} images of {options.data} that were looked at is {name}: raise --limit, or name another")
+        require(
+            group.any(),
+            f"none of the {len(group)} images of {options.data} that were looked at is {name}: raise --limit, or name another",
+        )
     either, pixels = with_it | without, dataset.arrays["image"]
     encode: Any = model.encode
     codes = encode(image_files.normalise(np.asarray(pixels[rows[either]])))
     vector = difference(codes, with_it[either], without[either])
-    print(f"{names[0]}: {with_it.sum()} images; {names[1]}: {without.sum()}; their mean codes are {np.linalg.norm(vector):.3g} apart")
+    print(
+        f"{names[0]}: {with_it.sum()} images; {names[1]}: {without.sum()}; their mean codes are {np.linalg.norm(vector):.3g} apart"
+    )
     files = [file for path in options.images for file in _files(path)]
     if files:
         images = model.read(files)[1]
@@ -162,9 +222,15 @@ def members(dataset: Dataset, name: str, flag: str) -> np.ndarray:
     if name in dataset.classes:
         return np.asarray(dataset.arrays["label"]) == dataset.classes.index(name)
     known = (*dataset.attributes, *dataset.classes)
-    require(known, f"{dataset.name} has no classes and no attributes: use sub-folders, a labels.csv, or attributes:PATH")
+    require(
+        known,
+        f"{dataset.name} has no classes and no attributes: use sub-folders, a labels.csv, or attributes:PATH",
+    )
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    require(False, f"{flag} must be a class or attribute of {dataset.name}, which are {shown}, got {name!r}")
+    require(
+        False,
+        f"{flag} must be a class or attribute of {dataset.name}, which are {shown}, got {name!r}",
+    )
     return np.zeros(0, bool)
 
 
@@ -177,7 +243,10 @@ def told(dataset: Dataset, name: str) -> np.ndarray:
 
 def difference(codes: np.ndarray, with_it: np.ndarray, without: np.ndarray) -> np.ndarray:
     """Codes [N, Z] and two groups bool [N] -> difference of their mean codes, float32 [Z], summed in float64."""
-    return (codes[with_it].mean(axis=0, dtype=np.float64) - codes[without].mean(axis=0, dtype=np.float64)).astype(np.float32)
+    return (
+        codes[with_it].mean(axis=0, dtype=np.float64)
+        - codes[without].mean(axis=0, dtype=np.float64)
+    ).astype(np.float32)
 
 
 # ------------------------------------------------------------------------------------------------------------------ images out
@@ -200,30 +269,85 @@ def write(out: Path, grid: np.ndarray) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     formats: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser(prog="python -m experiments.latent", description=__doc__, **formats)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.latent", description=__doc__, **formats
+    )
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
     runs.add_family(parser)
     actions = parser.add_subparsers(dest="action", required=True)
     walk = actions.add_parser("interpolate", help="images between two codes")
-    walk.add_argument("--steps", type=int, help="images in a strip (default: 9), or frames from one code to the next (default: 16)")
+    walk.add_argument(
+        "--steps",
+        type=int,
+        help="images in a strip (default: 9), or frames from one code to the next (default: 16)",
+    )
     walk.add_argument("--seed", type=seed, default=0, help="decides the samples (default: 0)")
-    walk.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="of a run with classes: strips of these in turn, or a panel for each")
-    walk.add_argument("--path", choices=("line", "arc"), help="straight, or evenly in angle (default: arc between samples of a normal distribution)")
-    walk.add_argument("--space", choices=("w", "z"), help="stylegan: go between styles or between latents (default: w)")
-    walk.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures")
-    walk.add_argument("--frames-per-second", type=float, default=20, help="of an animation (default: 20)")
-    shift = actions.add_parser("attribute", help="add the difference of two groups' mean codes to images")
-    shift.add_argument("--data", required=True, metavar="SPEC", help="data set with classes or attributes (digits, folder:DIR, attributes:PATH, ...)")
+    walk.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="CLASS",
+        help="of a run with classes: strips of these in turn, or a panel for each",
+    )
+    walk.add_argument(
+        "--path",
+        choices=("line", "arc"),
+        help="straight, or evenly in angle (default: arc between samples of a normal distribution)",
+    )
+    walk.add_argument(
+        "--space",
+        choices=("w", "z"),
+        help="stylegan: go between styles or between latents (default: w)",
+    )
+    walk.add_argument(
+        "--truncation",
+        type=float,
+        help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures",
+    )
+    walk.add_argument(
+        "--frames-per-second", type=float, default=20, help="of an animation (default: 20)"
+    )
+    shift = actions.add_parser(
+        "attribute", help="add the difference of two groups' mean codes to images"
+    )
+    shift.add_argument(
+        "--data",
+        required=True,
+        metavar="SPEC",
+        help="data set with classes or attributes (digits, folder:DIR, attributes:PATH, ...)",
+    )
     shift.add_argument("--to", required=True, metavar="NAME", help="class or attribute to add")
-    shift.add_argument("--from", dest="origin", metavar="NAME", help="class or attribute to take away (default: all that is not --to)")
+    shift.add_argument(
+        "--from",
+        dest="origin",
+        metavar="NAME",
+        help="class or attribute to take away (default: all that is not --to)",
+    )
     strengths = "how much of the difference to add, for each column; 0 is the reconstruction (default: 0 0.5 1 1.5)"
-    shift.add_argument("--strengths", type=float, nargs="+", default=[0.0, 0.5, 1.0, 1.5], help=strengths)
-    shift.add_argument("--limit", type=int, default=10_000, help="images of the data set to take means over at most (default: 10000)")
+    shift.add_argument(
+        "--strengths", type=float, nargs="+", default=[0.0, 0.5, 1.0, 1.5], help=strengths
+    )
+    shift.add_argument(
+        "--limit",
+        type=int,
+        default=10_000,
+        help="images of the data set to take means over at most (default: 10000)",
+    )
     samples = "without --images: strips between samples, or samples on the tour of an animation"
-    for action, count in ((walk, samples), (shift, "images to take from the data set, without --images")):
+    for action, count in (
+        (walk, samples),
+        (shift, "images to take from the data set, without --images"),
+    ):
         endings = "FILE.png: one sheet; FILE.npy: float32 [rows, columns, H, W, C] in [-1, 1]"
-        action.add_argument("out", type=Path, metavar="OUT", help=endings + ("; FILE.gif, .webp, .apng: an animation" if action is walk else ""))
-        own = "images of your own, or folders of them" + ("; of stylegan, .npz files of experiments.project" if action is walk else "")
+        action.add_argument(
+            "out",
+            type=Path,
+            metavar="OUT",
+            help=endings + ("; FILE.gif, .webp, .apng: an animation" if action is walk else ""),
+        )
+        own = "images of your own, or folders of them" + (
+            "; of stylegan, .npz files of experiments.project" if action is walk else ""
+        )
         action.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help=own)
         action.add_argument("--n", type=int, default=8, help=f"{count} (default: 8)")
     return parser

@@ -43,7 +43,13 @@ class Model(NamedTuple):
     channels: int
 
 
-def prepare(family: ModuleType, config: Any, state: Any, space: str | None = None, truncation: float | None = None) -> Model:
+def prepare(
+    family: ModuleType,
+    config: Any,
+    state: Any,
+    space: str | None = None,
+    truncation: float | None = None,
+) -> Model:
     """The run's networks, compiled for whole chunks.
 
     Args:
@@ -54,19 +60,35 @@ def prepare(family: ModuleType, config: Any, state: Any, space: str | None = Non
     import jax
 
     name, styled = short_name(family), isinstance(family, Styled)
-    require(isinstance(family, Generates), f"{name} changes given images and has no codes to mix or move: give a run that draws images from noise")
+    require(
+        isinstance(family, Generates),
+        f"{name} changes given images and has no codes to mix or move: give a run that draws images from noise",
+    )
     for flag, value in (("--space", space), ("--truncation", truncation)):
-        require(styled or value is None, f"{name} has no styles: leave out {flag}, which is for stylegan")
+        require(
+            styled or value is None,
+            f"{name} has no styles: leave out {flag}, which is for stylegan",
+        )
     shape = {"image_size": tuple(config.image_size), "channels": config.channels}
     if styled and space != "z":
         return _styles(family, config, state, 1.0 if truncation is None else truncation, shape)
-    options: dict[str, Any] = {"truncation": 1.0 if truncation is None else truncation, "noise": "constant"} if styled else {}
+    options: dict[str, Any] = (
+        {"truncation": 1.0 if truncation is None else truncation, "noise": "constant"}
+        if styled
+        else {}
+    )
     decode = jax.jit(partial(family.generate, config, **options))
-    encode = jax.jit(lambda state, images: family.encode(config, state, images)[0]) if isinstance(family, Encodes) else None
+    encode = (
+        jax.jit(lambda state, images: family.encode(config, state, images)[0])
+        if isinstance(family, Encodes)
+        else None
+    )
     encoder = None if encode is None else lambda images: in_chunks(partial(encode, state), images)
     return Model(
         lambda seed, n, labels: np.asarray(family.latents(config, jax.random.key(seed), n)),
-        lambda codes, labels: in_chunks(partial(decode, state), codes, *(() if labels is None else (labels,))),
+        lambda codes, labels: in_chunks(
+            partial(decode, state), codes, *(() if labels is None else (labels,))
+        ),
         partial(_encoded, name, encoder, **shape),
         encoder,
         "arc" if conditioning(family, config).latent_range is None else "line",
@@ -74,15 +96,22 @@ def prepare(family: ModuleType, config: Any, state: Any, space: str | None = Non
     )
 
 
-def _encoded(name: str, encoder: Any, files: Sequence[Path], image_size: tuple[int, int], channels: int) -> tuple[np.ndarray, np.ndarray]:
+def _encoded(
+    name: str, encoder: Any, files: Sequence[Path], image_size: tuple[int, int], channels: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Codes and pixels of images, fitted to the model's size."""
-    require(encoder is not None, f"{name} cannot encode images: leave out --images to go between samples, or give a run of vaegan")
+    require(
+        encoder is not None,
+        f"{name} cannot encode images: leave out --images to go between samples, or give a run of vaegan",
+    )
     with quiet():
         images = np.stack([image_files.fitted(file, image_size, channels) for file in files])
     return encoder(images), images
 
 
-def _styles(family: ModuleType, config: Any, state: Any, truncation: float, shape: dict[str, Any]) -> Model:
+def _styles(
+    family: ModuleType, config: Any, state: Any, truncation: float, shape: dict[str, Any]
+) -> Model:
     """Codes are w [W], or of projections w and all planes of noise [W + pixels of noise]; straight lines, as a generator of styles wants."""
     import jax
     import jax.numpy as jnp
@@ -93,7 +122,9 @@ def _styles(family: ModuleType, config: Any, state: Any, truncation: float, shap
 
     @jax.jit
     def draw(state: Any, latents: jax.Array, *labels: jax.Array) -> jax.Array:
-        w: jax.Array = family.styles_of(config, state, latents, *labels, truncation=truncation)[:, 0]
+        w: jax.Array = family.styles_of(config, state, latents, *labels, truncation=truncation)[
+            :, 0
+        ]
         return w
 
     @jax.jit
@@ -102,26 +133,52 @@ def _styles(family: ModuleType, config: Any, state: Any, truncation: float, shap
             ema = state.ema
             if code.size > width:
                 parts = [_standardised(part) for part in jnp.split(code[width:], ends[:-1])]
-                ema = {**ema, "noise": jax.tree.unflatten(tree, [part.reshape(plane.shape) for part, plane in zip(parts, planes, strict=True)])}
-            image: jax.Array = family.synthesise(config, state.replace(ema=ema), jnp.broadcast_to(code[:width], (1, layers, width)))[0]
+                ema = {
+                    **ema,
+                    "noise": jax.tree.unflatten(
+                        tree,
+                        [
+                            part.reshape(plane.shape)
+                            for part, plane in zip(parts, planes, strict=True)
+                        ],
+                    ),
+                }
+            image: jax.Array = family.synthesise(
+                config, state.replace(ema=ema), jnp.broadcast_to(code[:width], (1, layers, width))
+            )[0]
             return image
 
         return jax.lax.map(one, codes, batch_size=8)
 
     def sample(seed: int, n: int, labels: np.ndarray | None) -> np.ndarray:
-        return np.asarray(draw(state, family.latents(config, jax.random.key(seed), n), *(() if labels is None else (labels,))))
+        return np.asarray(
+            draw(
+                state,
+                family.latents(config, jax.random.key(seed), n),
+                *(() if labels is None else (labels,)),
+            )
+        )
 
     def read(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         found = []
         for file in files:
             if file.suffix.lower() != ".npz":
-                raise DataError(f"{file} is no projection (.npz): make one of it by python -m experiments.project, and give that")
+                raise DataError(
+                    f"{file} is no projection (.npz): make one of it by python -m experiments.project, and give that"
+                )
             w, noise = project.load(file, state)
             found.append(np.concatenate([w, *(leaf.ravel() for leaf in jax.tree.leaves(noise))]))
         codes = np.stack(found)
         return codes, in_chunks(partial(decode, state), codes)
 
-    return Model(sample, lambda codes, labels: in_chunks(partial(decode, state), codes), read, None, "line", **shape)
+    return Model(
+        sample,
+        lambda codes, labels: in_chunks(partial(decode, state), codes),
+        read,
+        None,
+        "line",
+        **shape,
+    )
 
 
 def _standardised(plane: Any) -> Any:
@@ -135,7 +192,10 @@ def in_chunks(function: Callable[..., Any], *rows: np.ndarray) -> np.ndarray:
     parts = []
     for start in range(0, len(rows[0]), CHUNK):
         taken = [array[start : start + CHUNK] for array in rows]
-        filled = [np.concatenate([part, np.repeat(part[-1:], CHUNK - len(part), axis=0)]) for part in taken]
+        filled = [
+            np.concatenate([part, np.repeat(part[-1:], CHUNK - len(part), axis=0)])
+            for part in taken
+        ]
         parts.append(np.asarray(function(*filled), np.float32)[: len(taken[0])])
     return np.concatenate(parts)
 
@@ -151,10 +211,17 @@ def between(starts: np.ndarray, ends: np.ndarray, shares: np.ndarray, path: Way)
     straight = (1 - share) * first + share * second
     if path == "arc":
         lengths = [np.linalg.norm(array, axis=-1, keepdims=True) for array in (first, second)]
-        cosine = np.sum(first * second, axis=-1, keepdims=True) / np.maximum(lengths[0] * lengths[1], 1e-12)
+        cosine = np.sum(first * second, axis=-1, keepdims=True) / np.maximum(
+            lengths[0] * lengths[1], 1e-12
+        )
         angle = np.arccos(np.clip(cosine, -1, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
-            bent = (np.sin((1 - share) * angle) * first / lengths[0] + np.sin(share * angle) * second / lengths[1]) / np.sin(angle)
+            bent = (
+                np.sin((1 - share) * angle) * first / lengths[0]
+                + np.sin(share * angle) * second / lengths[1]
+            ) / np.sin(angle)
         bent *= (1 - share) * lengths[0] + share * lengths[1]
-        straight = np.where((np.abs(cosine) > 0.9999) | (lengths[0] * lengths[1] < 1e-12), straight, bent)
+        straight = np.where(
+            (np.abs(cosine) > 0.9999) | (lengths[0] * lengths[1] < 1e-12), straight, bent
+        )
     return straight.astype(np.float32)

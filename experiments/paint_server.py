@@ -37,11 +37,26 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 
 # Told apart at a glance. Classes whose names say what they look like come first to what suits them, the others take what is left.
 _COLOURS = (
-    *((143, 188, 214), (107, 153, 88), (196, 167, 125), (118, 118, 126), (193, 96, 88), (232, 201, 106), (62, 104, 158), (158, 118, 170)),
+    *(
+        (143, 188, 214),
+        (107, 153, 88),
+        (196, 167, 125),
+        (118, 118, 126),
+        (193, 96, 88),
+        (232, 201, 106),
+        (62, 104, 158),
+        (158, 118, 170),
+    ),
     *((224, 150, 90), (84, 160, 150), (214, 148, 178), (94, 82, 70)),
 )
 _SUITED: tuple[tuple[str, ...], ...] = (
-    *(("sky",), ("tree", "grass", "plant", "vegetation"), ("sand", "earth", "wall", "building"), ("road", "street", "stone"), ("car", "roof")),
+    *(
+        ("sky",),
+        ("tree", "grass", "plant", "vegetation"),
+        ("sand", "earth", "wall", "building"),
+        ("road", "street", "stone"),
+        ("car", "roof"),
+    ),
     *(("paper", "sun", "light"), ("water", "sea", "river", "lake")),
 )
 _UNKNOWN_COLOUR = (255, 255, 255)
@@ -96,15 +111,25 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, studio: Studio, port: int, handler: type[BaseHTTPRequestHandler] | None = None):
+    def __init__(
+        self, studio: Studio, port: int, handler: type[BaseHTTPRequestHandler] | None = None
+    ):
         self.studio, self.turn = studio, threading.Lock()
         try:
             super().__init__((HOST, port), handler or Handler)
         except OverflowError:
-            raise RunError(f"port {port} is not between 0 and 65535: choose another with --port, or 0 for any that is free") from None
+            raise RunError(
+                f"port {port} is not between 0 and 65535: choose another with --port, or 0 for any that is free"
+            ) from None
         except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
-            raise RunError(f"port {port} {reason}: choose another with --port, or 0 for any that is free") from None
+            reason = (
+                "is in use"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used ({error.strerror or error})"
+            )
+            raise RunError(
+                f"port {port} {reason}: choose another with --port, or 0 for any that is free"
+            ) from None
 
     @property
     def url(self) -> str:
@@ -135,7 +160,10 @@ class Handler(BaseHTTPRequestHandler):
         """Ids for an uploaded map, an image for a painted one."""
         studio = self.server.studio
         routes: dict[str, Callable[[], tuple[str, bytes]]] = {
-            "/map": lambda: ("application/octet-stream", fitted_map(studio, self._body()).astype(studio.ids).tobytes()),
+            "/map": lambda: (
+                "application/octet-stream",
+                fitted_map(studio, self._body()).astype(studio.ids).tobytes(),
+            ),
             "/generate": lambda: ("image/png", self._generate()),
         }
         self._serve(routes)
@@ -157,7 +185,9 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse_strangers()
             route = routes.get(urlsplit(self.path).path)
             if route is None:
-                raise BadRequest(f"there is no {self.command} {urlsplit(self.path).path[:80]} here", 404)
+                raise BadRequest(
+                    f"there is no {self.command} {urlsplit(self.path).path[:80]} here", 404
+                )
             kind, body = route()
             self._reply(200, kind, body)
         except BadRequest as error:
@@ -165,7 +195,10 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
         except (JaxganError, ValueError, MemoryError) as error:
-            self._fail(500, f"the generator failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            self._fail(
+                500,
+                f"the generator failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            )
 
     def _refuse_strangers(self) -> None:
         """Raise `BadRequest` where another site's page asks, under its own name or with this machine's address as its own (DNS rebinding)."""
@@ -191,7 +224,12 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(status, "text/plain; charset=utf-8", sentence.encode())
 
     def _reply(self, status: int, kind: str, body: bytes) -> None:
-        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
         headers |= {"Content-Security-Policy": POLICY} if kind.startswith("text/html") else {}
         headers |= {"Connection": "close"} if self.close_connection else {}
         self.send_response(status)
@@ -226,11 +264,15 @@ def colours(names: Sequence[str]) -> list[tuple[int, int, int]]:
     """A colour for each class, RGB, all different up to some hundreds; beyond the first dozen, hues at the golden angle."""
     chosen: dict[int, tuple[int, int, int]] = {}
     for words, colour in zip(_SUITED, _COLOURS):
-        first = next((i for i, name in enumerate(names) if i not in chosen and name.lower() in words), None)
+        first = next(
+            (i for i, name in enumerate(names) if i not in chosen and name.lower() in words), None
+        )
         chosen |= {} if first is None else {first: colour}
     left = [colour for colour in _COLOURS if colour not in chosen.values()]
     for i in range(len(names) - len(_COLOURS)):
-        red, green, blue = colorsys.hls_to_rgb((0.61803398875 * i) % 1, (0.42, 0.56, 0.7)[i % 3], (0.35, 0.6)[i % 2])
+        red, green, blue = colorsys.hls_to_rgb(
+            (0.61803398875 * i) % 1, (0.42, 0.56, 0.7)[i % 3], (0.35, 0.6)[i % 2]
+        )
         left.append((round(255 * red), round(255 * green), round(255 * blue)))
     others = iter(left)
     return [chosen[i] if i in chosen else next(others) for i in range(len(names))]
@@ -250,7 +292,9 @@ def png_map(studio: Studio, body: bytes) -> np.ndarray:
     """The bytes of an image file of ids, of the studio's size -> int32 [H, W]. Raises `BadRequest`."""
     ids = _decoded("map", lambda: images.decode_ids(body))
     if ids.shape != studio.size:
-        raise BadRequest(f"the map is {ids.shape[0]}x{ids.shape[1]}, but must be {studio.size[0]}x{studio.size[1]}")
+        raise BadRequest(
+            f"the map is {ids.shape[0]}x{ids.shape[1]}, but must be {studio.size[0]}x{studio.size[1]}"
+        )
     return _checked(studio, ids.astype(np.int32))
 
 
@@ -259,7 +303,9 @@ def fitted_map(studio: Studio, body: bytes) -> np.ndarray:
 
     255 counts as unknown where it is no class. Of two classes and nothing unknown, a mask of 0 and 255 is a map.
     """
-    ids = _decoded("map", lambda: images.fit(images.decode_ids(body), studio.size, None)).astype(np.int32)
+    ids = _decoded("map", lambda: images.fit(images.decode_ids(body), studio.size, None)).astype(
+        np.int32
+    )
     count = len(studio.names)
     if studio.unknown and count < 255:
         ids[ids == 255] = count
@@ -271,7 +317,9 @@ def fitted_map(studio: Studio, body: bytes) -> np.ndarray:
 
 def style_image(studio: Studio, body: bytes) -> np.ndarray:
     """The bytes of an image file -> float32 [1, H, W, C] in [-1, 1], cut to the studio's shape. Raises `BadRequest`."""
-    pixels = _decoded("image of style", lambda: images.fit(images.decode(body), studio.size, studio.channels))
+    pixels = _decoded(
+        "image of style", lambda: images.fit(images.decode(body), studio.size, studio.channels)
+    )
     return (pixels.astype(np.float32) * (2 / np.iinfo(pixels.dtype).max) - 1)[None]
 
 
@@ -286,5 +334,7 @@ def _checked(studio: Studio, ids: np.ndarray) -> np.ndarray:
     top = len(studio.names) - 1 + studio.unknown
     if ids.max() > top:
         row, column = np.argwhere(ids > top)[0]
-        raise BadRequest(f"the map has the id {ids[row, column]} in row {row}, column {column}, but ids are 0 to {top}")
+        raise BadRequest(
+            f"the map has the id {ids[row, column]} in row {row}, column {column}, but ids are 0 to {top}"
+        )
     return ids

@@ -34,17 +34,46 @@ MARGIN = Augment(flip=True, crop=30)
 MAPS, FACADES, SHOES = 200 * 1_096, 200 * 400, 15 * 49_825
 
 DIGITS = pix2pix.Config(
-    (16, 16), generator_width=16, depth=3, discriminator_width=16, discriminator_layers=1, dropout=0.0, statistics="running", **schedule(96_000)
+    (16, 16),
+    generator_width=16,
+    depth=3,
+    discriminator_width=16,
+    discriminator_layers=1,
+    dropout=0.0,
+    statistics="running",
+    **schedule(96_000),
 )
 
 PRESETS = {
-    "digits": common.Preset(DIGITS, "paired:digits?task=outline", images=96_000, batch_size=16, image_size=(16, 16)),
-    "maps": common.Preset(pix2pix.Config(**schedule(MAPS)), "paired:maps", MAPS, 1, augment=MARGIN, resize="stretch", image_size=(256, 256)),
+    "digits": common.Preset(
+        DIGITS, "paired:digits?task=outline", images=96_000, batch_size=16, image_size=(16, 16)
+    ),
+    "maps": common.Preset(
+        pix2pix.Config(**schedule(MAPS)),
+        "paired:maps",
+        MAPS,
+        1,
+        augment=MARGIN,
+        resize="stretch",
+        image_size=(256, 256),
+    ),
     "facades": common.Preset(
-        pix2pix.Config(direction="b2a", **schedule(FACADES)), "paired:facades", FACADES, 1, augment=MARGIN, resize="stretch", image_size=(256, 256)
+        pix2pix.Config(direction="b2a", **schedule(FACADES)),
+        "paired:facades",
+        FACADES,
+        1,
+        augment=MARGIN,
+        resize="stretch",
+        image_size=(256, 256),
     ),
     "edges2shoes": common.Preset(
-        pix2pix.Config(**schedule(SHOES)), "paired:edges2shoes", SHOES, 4, augment=MARGIN, resize="stretch", image_size=(256, 256)
+        pix2pix.Config(**schedule(SHOES)),
+        "paired:edges2shoes",
+        SHOES,
+        4,
+        augment=MARGIN,
+        resize="stretch",
+        image_size=(256, 256),
     ),
 }
 

@@ -13,12 +13,21 @@ from jaxgan.log import METRICS_FILE
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status: 0, or 2 if there is no run to report on."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.report", description="Write report.html of a run and print its path.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a run, finished or still training")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.report",
+        description="Write report.html of a run and print its path.",
+    )
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="directory of a run, finished or still training"
+    )
     run = parser.parse_args(arguments).run
     try:
-        if run.is_dir() and not any((run / name).is_file() for name in ("config.json", METRICS_FILE)):
-            raise RunError(f"{run} is not the directory of a run: it has neither config.json nor {METRICS_FILE}; give the one that --run named")
+        if run.is_dir() and not any(
+            (run / name).is_file() for name in ("config.json", METRICS_FILE)
+        ):
+            raise RunError(
+                f"{run} is not the directory of a run: it has neither config.json nor {METRICS_FILE}; give the one that --run named"
+            )
         path = report.write(run)
     except RunError as error:
         print(error, file=sys.stderr)

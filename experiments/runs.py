@@ -45,10 +45,14 @@ def module_of(text: str) -> ModuleType:
         raise
     except Exception as error:  # of the user's own code
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise RunError(f"--family {text} cannot be imported ({type(error).__name__}: {reason}): name a file FILE.py, or a module on the path") from error
+        raise RunError(
+            f"--family {text} cannot be imported ({type(error).__name__}: {reason}): name a file FILE.py, or a module on the path"
+        ) from error
     missing = [name for name in ("Config", "init") if not hasattr(found, name)]
     if missing:
-        raise RunError(f"--family {text} is no family, as it has no {' and no '.join(missing)}: name the module that the run was trained with")
+        raise RunError(
+            f"--family {text} is no family, as it has no {' and no '.join(missing)}: name the module that the run was trained with"
+        )
     return found
 
 
@@ -56,7 +60,9 @@ def _from_file(path: Path) -> ModuleType:
     """The module in a file, under the name that it has when its program imports it: in a package, with the package's."""
     path = path.resolve()
     if not path.is_file():
-        raise RunError(f"--family {path} does not exist: name the file of the run's family, or its module")
+        raise RunError(
+            f"--family {path} does not exist: name the file of the run's family, or its module"
+        )
     parts, root = ([] if path.stem == "__init__" else [path.stem]), path.parent
     while (root / "__init__.py").is_file():
         parts, root = [root.name, *parts], root.parent
@@ -69,7 +75,9 @@ def _from_file(path: Path) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses look for what annotations mean
+        sys.modules[name] = importlib.util.module_from_spec(
+            spec
+        )  # where dataclasses look for what annotations mean
         try:
             spec.loader.exec_module(sys.modules[name])
         except BaseException:
@@ -100,7 +108,9 @@ def numbered(dataset: Dataset, config: Any, run: str) -> Dataset:
     return matched(dataset, Names(classes, attributes), run)
 
 
-def chosen_classes(words: Sequence[str], count: int, named: Sequence[str] = (), flag: str = "--labels") -> np.ndarray:
+def chosen_classes(
+    words: Sequence[str], count: int, named: Sequence[str] = (), flag: str = "--labels"
+) -> np.ndarray:
     """The classes that the user names, int32 [n]. [] and ["all"] mean every class in order.
 
     Args:
@@ -120,9 +130,15 @@ def _class(word: str, count: int, named: tuple[str, ...], flag: str) -> int:
     digits = word.removeprefix(NUMBER)
     inside = digits.isascii() and digits.isdecimal() and int(digits) < count
     known = f", which are {listed(named)}," if named else ""
-    require(inside, f"{flag} takes 'all', names of classes{known} or numbers from 0 to {count - 1}, got {word!r}")
+    require(
+        inside,
+        f"{flag} takes 'all', names of classes{known} or numbers from 0 to {count - 1}, got {word!r}",
+    )
     confusing = word == digits and any(name.isdecimal() for name in named)
-    require(not confusing, f"{flag} {word} is no name of a class, and names are numbers here ({listed(named)}): give a name, or {NUMBER}{word}")
+    require(
+        not confusing,
+        f"{flag} {word} is no name of a class, and names are numbers here ({listed(named)}): give a name, or {NUMBER}{word}",
+    )
     return int(digits)
 
 

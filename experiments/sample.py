@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_sentence_errors():
         require(options.n > 0, f"--n must be at least 1, got {options.n}")
         out = options.out or options.run / f"generated-{options.seed}.png"
-        require(out.suffix in ("", ".png", ".npy"), f"--out must be a folder or end in .png or .npy, got {out}")
+        require(
+            out.suffix in ("", ".png", ".npy"),
+            f"--out must be a folder or end in .png or .npy, got {out}",
+        )
         family, config, state = runs.load(options.run, family=options.family)
         named = runs.names(options.run).classes
         choice = chosen_labels(options.labels, conditioning(family, config).classes, named)
@@ -45,9 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.mix:
             print(save_png(out, tile(mixed(family, config, state, options, choice))))
             return
-        labels, extra = None if choice is None else np.resize(choice, options.n), {} if options.truncation is None else {"truncation": options.truncation}
+        labels, extra = (
+            None if choice is None else np.resize(choice, options.n),
+            {} if options.truncation is None else {"truncation": options.truncation},
+        )
         images = draw(family, config, state, options.n, labels, options.seed, **extra)
-        shown = None if choice is None else [runs.class_names(config.classes, named)[label] for label in choice]
+        shown = (
+            None
+            if choice is None
+            else [runs.class_names(config.classes, named)[label] for label in choice]
+        )
         print(write(out, images, shown))
 
 
@@ -55,21 +65,38 @@ def _check_styles(family: ModuleType, options: argparse.Namespace) -> None:
     """Raise `ValueError` for options of StyleGAN given for another family, or that do not fit."""
     for name in ("truncation", "mix"):
         if getattr(options, name) is not None and not isinstance(family, Styled):
-            raise ValueError(f"{short_name(family)} has no styles: leave out --{name}, which is for stylegan")
-    require(not options.mix or options.out is None or options.out.suffix == ".png", f"--mix makes a grid: --out must end in .png, got {options.out}")
+            raise ValueError(
+                f"{short_name(family)} has no styles: leave out --{name}, which is for stylegan"
+            )
+    require(
+        not options.mix or options.out is None or options.out.suffix == ".png",
+        f"--mix makes a grid: --out must end in .png, got {options.out}",
+    )
 
 
-def mixed(family: ModuleType, config: Any, state: Any, options: argparse.Namespace, choice: np.ndarray | None) -> np.ndarray:
+def mixed(
+    family: ModuleType,
+    config: Any,
+    state: Any,
+    options: argparse.Namespace,
+    choice: np.ndarray | None,
+) -> np.ndarray:
     """The grid of mixed styles of --n sources in each direction, [n + 1, n + 1, H, W, C]; --n above 8 is taken as 8."""
     import jax
 
     n, truncation = min(options.n, 8), 1.0 if options.truncation is None else options.truncation
     labels = () if choice is None else (np.resize(choice, 2 * n),)
-    grid = jax.jit(lambda state, key, *labels: family.mix(config, state, key, n, tuple(options.mix), *labels, truncation=truncation))
+    grid = jax.jit(
+        lambda state, key, *labels: family.mix(
+            config, state, key, n, tuple(options.mix), *labels, truncation=truncation
+        )
+    )
     return np.asarray(grid(state, jax.random.key(options.seed), *labels), np.float32)
 
 
-def chosen_labels(words: Sequence[str], classes: int, named: Sequence[str] = ()) -> np.ndarray | None:
+def chosen_labels(
+    words: Sequence[str], classes: int, named: Sequence[str] = ()
+) -> np.ndarray | None:
     """The classes to draw, int32; None for a model without classes. See `runs.chosen_classes`.
 
     Raises `ValueError` for a class that does not exist, or any where the family has none.
@@ -80,7 +107,15 @@ def chosen_labels(words: Sequence[str], classes: int, named: Sequence[str] = ())
     return runs.chosen_classes(words, classes, named)
 
 
-def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray | None, seed: int, **options: Any) -> np.ndarray:
+def draw(
+    family: ModuleType,
+    config: Any,
+    state: Any,
+    n: int,
+    labels: np.ndarray | None,
+    seed: int,
+    **options: Any,
+) -> np.ndarray:
     """`n` images, float32 [n, H, W, C] in [-1, 1]; `labels` int32 [n], or None for families without classes. options: of the family's `sample`.
 
     Raises `ValueError` if the family does not start from noise.
@@ -88,12 +123,22 @@ def draw(family: ModuleType, config: Any, state: Any, n: int, labels: np.ndarray
     import jax
     import jax.numpy as jnp
 
-    require(isinstance(family, Samples), f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate")
-    key, generate = jax.random.key(require_seed(seed)), jax.jit(partial(family.sample, config, **options), static_argnums=2)
+    require(
+        isinstance(family, Samples),
+        f"{short_name(family)} changes given images and draws none from noise: use python -m experiments.translate",
+    )
+    key, generate = (
+        jax.random.key(require_seed(seed)),
+        jax.jit(partial(family.sample, config, **options), static_argnums=2),
+    )
     images = []
     for first in range(0, n, CHUNK):
         # Whole chunks only, so that one program serves all; what is too much is cut off below.
-        part = {} if labels is None else {"labels": jnp.asarray(np.resize(labels[first : first + CHUNK], CHUNK))}
+        part = (
+            {}
+            if labels is None
+            else {"labels": jnp.asarray(np.resize(labels[first : first + CHUNK], CHUNK))}
+        )
         images.append(np.asarray(generate(state, key, CHUNK, first=first, **part), np.float32))
     return np.concatenate(images)[:n]
 
@@ -122,13 +167,31 @@ def write(out: Path, images: np.ndarray, choice: Sequence[str] | None) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.sample", description=(__doc__ or "").strip().split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sample", description=(__doc__ or "").strip().split("\n\n")[0]
+    )
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
-    parser.add_argument("--labels", nargs="+", default=[], metavar="CLASS", help="names or numbers of classes to draw in turn, or 'all' (default: all)")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="CLASS",
+        help="names or numbers of classes to draw in turn, or 'all' (default: all)",
+    )
     runs.add_family(parser)
-    parser.add_argument("--truncation", type=float, help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures")
-    parser.add_argument("--mix", nargs=2, type=int, metavar=("FIRST", "LAST"), help="stylegan: a grid of rows with the columns' styles in these layers")
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        help="stylegan: how far styles go from their mean; 1 is all the way, 0.7 usual for pictures",
+    )
+    parser.add_argument(
+        "--mix",
+        nargs=2,
+        type=int,
+        metavar=("FIRST", "LAST"),
+        help="stylegan: a grid of rows with the columns' styles in these layers",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="decides the images (default: 0)")
     ways = "FILE.png: a grid; FILE.npy: float32 [n, H, W, C] in [-1, 1]; a folder: one PNG each (default: a grid in the run directory)"
     parser.add_argument("--out", type=Path, help=ways)

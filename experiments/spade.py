@@ -30,10 +30,20 @@ from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 
-def schedule(images: int, generator_rate: float = 1e-4, discriminator_rate: float = 4e-4) -> dict[str, Any]:
+def schedule(
+    images: int, generator_rate: float = 1e-4, discriminator_rate: float = 4e-4
+) -> dict[str, Any]:
     """Both players' Adam: constant over half of the images, then linear to zero."""
-    rates, half = {"generator_optimizer": generator_rate, "discriminator_optimizer": discriminator_rate}, images // 2
-    return {name: Optimizer(learning_rate=rate, beta1=0.0, beta2=0.9, constant_images=half, decay_images=half) for name, rate in rates.items()}
+    rates, half = (
+        {"generator_optimizer": generator_rate, "discriminator_optimizer": discriminator_rate},
+        images // 2,
+    )
+    return {
+        name: Optimizer(
+            learning_rate=rate, beta1=0.0, beta2=0.9, constant_images=half, decay_images=half
+        )
+        for name, rate in rates.items()
+    }
 
 
 MIRRORED, MARGIN = Augment(flip=True), Augment(flip=True, crop=30)
@@ -55,9 +65,19 @@ DIGITS = spade.Config(
 )
 
 PRESETS = {
-    "digits": common.Preset(DIGITS, "layout:digits", images=64_000, batch_size=16, image_size=(16, 16)),
+    "digits": common.Preset(
+        DIGITS, "layout:digits", images=64_000, batch_size=16, image_size=(16, 16)
+    ),
     "camvid": common.Preset(
-        spade.Config((96, 128), classes=11, generator_width=32, norm_width=64, discriminator_width=32, encoder_layers=5, **schedule(CAMVID)),
+        spade.Config(
+            (96, 128),
+            classes=11,
+            generator_width=32,
+            norm_width=64,
+            discriminator_width=32,
+            encoder_layers=5,
+            **schedule(CAMVID),
+        ),
         "layout:camvid?unknown=11",
         CAMVID,
         8,
@@ -65,10 +85,18 @@ PRESETS = {
         image_size=(96, 128),
     ),
     "ade20k": common.Preset(
-        spade.Config(**schedule(ADE20K)), "layout:ade20k?unknown=0", ADE20K, 32, augment=MARGIN, resize="stretch", image_size=(256, 256)
+        spade.Config(**schedule(ADE20K)),
+        "layout:ade20k?unknown=0",
+        ADE20K,
+        32,
+        augment=MARGIN,
+        resize="stretch",
+        image_size=(256, 256),
     ),
     "cityscapes": common.Preset(
-        spade.Config((256, 512), classes=35, unknown=False, instance_edges=True, **schedule(CITYSCAPES)),
+        spade.Config(
+            (256, 512), classes=35, unknown=False, instance_edges=True, **schedule(CITYSCAPES)
+        ),
         "layout:cityscapes",
         CITYSCAPES,
         16,

@@ -65,9 +65,20 @@ def digits(images: int) -> stargan.Config:
 
 
 PRESETS = {
-    "digits": common.Preset(digits(160_000), "attributes:digits", images=160_000, batch_size=16, image_size=(16, 16)),
-    "celeba": common.Preset(stargan.Config(**schedule(FULL)), CELEBA, FULL, 16, augment=MIRRORED, image_size=(128, 128)),
-    "utkface": common.Preset(stargan.Config(**UTKFACE_GROUPS, **schedule(FULL)), UTKFACE, FULL, 16, augment=MIRRORED, image_size=(128, 128)),
+    "digits": common.Preset(
+        digits(160_000), "attributes:digits", images=160_000, batch_size=16, image_size=(16, 16)
+    ),
+    "celeba": common.Preset(
+        stargan.Config(**schedule(FULL)), CELEBA, FULL, 16, augment=MIRRORED, image_size=(128, 128)
+    ),
+    "utkface": common.Preset(
+        stargan.Config(**UTKFACE_GROUPS, **schedule(FULL)),
+        UTKFACE,
+        FULL,
+        16,
+        augment=MIRRORED,
+        image_size=(128, 128),
+    ),
 }
 
 if __name__ == "__main__":

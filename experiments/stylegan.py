@@ -46,12 +46,30 @@ def by_rule(config: stylegan.Config, batch_size: int) -> stylegan.Config:
 
 PRESETS = {
     "digits": common.Preset(DIGITS, "digits", images=300_000, batch_size=32, image_size=(16, 16)),
-    "auto": common.Preset(stylegan.auto((256, 256)), "folder:images", FULL, 32, augment=FLIP, rule=by_rule),
-    "faces64": common.Preset(stylegan.auto((64, 64)), FACES, FULL, 32, augment=FLIP, image_size=(64, 64), rule=by_rule),
-    "faces128": common.Preset(stylegan.auto((128, 128)), FACES, FULL, 32, augment=FLIP, image_size=(128, 128), rule=by_rule),
-    "paper256": common.Preset(stylegan.paper256(), "folder:images", FULL, 64, augment=FLIP, image_size=(256, 256)),
-    "cifar10": common.Preset(stylegan.cifar(), "tfds:cifar10", 100_000_000, 64, image_size=(32, 32)),
-    "stylegan1": common.Preset(stylegan.stylegan1((64, 64)), FACES, FULL, 256, augment=FLIP, image_size=(64, 64)),
+    "auto": common.Preset(
+        stylegan.auto((256, 256)), "folder:images", FULL, 32, augment=FLIP, rule=by_rule
+    ),
+    "faces64": common.Preset(
+        stylegan.auto((64, 64)), FACES, FULL, 32, augment=FLIP, image_size=(64, 64), rule=by_rule
+    ),
+    "faces128": common.Preset(
+        stylegan.auto((128, 128)),
+        FACES,
+        FULL,
+        32,
+        augment=FLIP,
+        image_size=(128, 128),
+        rule=by_rule,
+    ),
+    "paper256": common.Preset(
+        stylegan.paper256(), "folder:images", FULL, 64, augment=FLIP, image_size=(256, 256)
+    ),
+    "cifar10": common.Preset(
+        stylegan.cifar(), "tfds:cifar10", 100_000_000, 64, image_size=(32, 32)
+    ),
+    "stylegan1": common.Preset(
+        stylegan.stylegan1((64, 64)), FACES, FULL, 256, augment=FLIP, image_size=(64, 64)
+    ),
 }
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ from experiments import judge_training
 from experiments.judge_training import by_size, open_split
 
 
-def run(data: str, out: Path, image_size: tuple[int, int] = (64, 64), epochs: float = 12, flip: bool = True, seed: int = 0) -> None:
+def run(
+    data: str,
+    out: Path,
+    image_size: tuple[int, int] = (64, 64),
+    epochs: float = 12,
+    flip: bool = True,
+    seed: int = 0,
+) -> None:
     """Train a judge of attributes and write it to a file.
 
     Args:
@@ -28,7 +35,15 @@ def run(data: str, out: Path, image_size: tuple[int, int] = (64, 64), epochs: fl
         seed: Decides initial weights, order, augmentation and dropout.
     """
     train, held_out, split = open_split(data, (image_size[0], image_size[1]))
-    judge_training.train("attributes", by_size((image_size[0], image_size[1]), epochs, flip), train, held_out, seed, out, split)
+    judge_training.train(
+        "attributes",
+        by_size((image_size[0], image_size[1]), epochs, flip),
+        train,
+        held_out,
+        seed,
+        out,
+        split,
+    )
 
 
 if __name__ == "__main__":

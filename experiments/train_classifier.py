@@ -23,7 +23,13 @@ from jaxgan.errors import require
 OWN_SIZE = (64, 64)
 SMALL = {"widths": (24, 48), "hidden": 96, "dropout": 0.25}
 RECIPES = {
-    "digits": Recipe((16, 16), {"widths": (24, 48), "hidden": 64, "dropout": 0.4}, epochs=30, batch_size=64, augment=Augment(crop=4, rotation=10, scale=0.1)),
+    "digits": Recipe(
+        (16, 16),
+        {"widths": (24, 48), "hidden": 64, "dropout": 0.4},
+        epochs=30,
+        batch_size=64,
+        augment=Augment(crop=4, rotation=10, scale=0.1),
+    ),
     "mnist": Recipe((28, 28), SMALL, epochs=4, learning_rate=3e-3, augment=Augment(crop=2)),
     "fashion_mnist": Recipe((28, 28), SMALL, epochs=5, learning_rate=3e-3),
 }
@@ -52,11 +58,16 @@ def run(
     size = (image_size[0], image_size[1])
     if name in RECIPES:
         recipe = dataclasses.replace(RECIPES[name], epochs=epochs or RECIPES[name].epochs)
-        require(size in (OWN_SIZE, recipe.image_size), f"--image-size is {recipe.image_size} for {name}: leave it out, or choose another name")
+        require(
+            size in (OWN_SIZE, recipe.image_size),
+            f"--image-size is {recipe.image_size} for {name}: leave it out, or choose another name",
+        )
     else:
         recipe = by_size(size, epochs or 12, flip)
     train, held_out, split = open_split(data, recipe.image_size)
-    judge_training.train("classes", recipe, train, held_out, seed, out or Path(f"{name}.npz"), split)
+    judge_training.train(
+        "classes", recipe, train, held_out, seed, out or Path(f"{name}.npz"), split
+    )
 
 
 if __name__ == "__main__":
@@ -66,4 +77,9 @@ if __name__ == "__main__":
 
     with one_sentence_errors():
         check_seed()
-        tyro.cli(run, prog="python -m experiments.train_classifier", description=__doc__, config=(tyro.conf.PositionalRequiredArgs,))
+        tyro.cli(
+            run,
+            prog="python -m experiments.train_classifier",
+            description=__doc__,
+            config=(tyro.conf.PositionalRequiredArgs,),
+        )

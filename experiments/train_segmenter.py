@@ -28,10 +28,23 @@ def recipe(image_size: tuple[int, int], epochs: float, flip: bool) -> Recipe:
     side, count = min(image_size), 1
     while side % 2 == 0 and side // 2 >= LEAST and count < len(WIDTHS):
         side, count = side // 2, count + 1
-    return Recipe(image_size, {"widths": WIDTHS[:count], "dropout": 0.2}, epochs, 16, augment=Augment(flip=flip, scale=0.15))
+    return Recipe(
+        image_size,
+        {"widths": WIDTHS[:count], "dropout": 0.2},
+        epochs,
+        16,
+        augment=Augment(flip=flip, scale=0.15),
+    )
 
 
-def run(data: str, out: Path, image_size: tuple[int, int] = (96, 128), epochs: float = 30, flip: bool = True, seed: int = 0) -> None:
+def run(
+    data: str,
+    out: Path,
+    image_size: tuple[int, int] = (96, 128),
+    epochs: float = 30,
+    flip: bool = True,
+    seed: int = 0,
+) -> None:
     """Train a judge of label maps and write it to a file.
 
     Args:
@@ -46,7 +59,15 @@ def run(data: str, out: Path, image_size: tuple[int, int] = (96, 128), epochs: f
     if data.startswith("paired:"):
         train = of_pairs(train)
         held_out = of_pairs(held_out, train.classes)
-    judge_training.train("layout", recipe((image_size[0], image_size[1]), epochs, flip), train, held_out, seed, out, split)
+    judge_training.train(
+        "layout",
+        recipe((image_size[0], image_size[1]), epochs, flip),
+        train,
+        held_out,
+        seed,
+        out,
+        split,
+    )
 
 
 if __name__ == "__main__":

@@ -126,7 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     check_seed(arguments)
-    options = tyro.cli(Options, prog="python -m experiments.translate", args=arguments, config=config)
+    options = tyro.cli(
+        Options, prog="python -m experiments.translate", args=arguments, config=config
+    )
     with one_sentence_errors():
         status = translate(options, f"python -m experiments.translate {shlex.join(arguments)}")
     if status:
@@ -142,17 +144,32 @@ def translate(options: Options, command: str) -> int:
     check(options)
     sources = find(options.input)
     model = prepare(*runs.load(options.run, family=options.family), options)
-    items = assign(sources, options.input, options.output, model.channels[1], options.resume or options.overwrite, model.folders)
+    items = assign(
+        sources,
+        options.input,
+        options.output,
+        model.channels[1],
+        options.resume or options.overwrite,
+        model.folders,
+    )
     outcome = Outcome(kept=[item for item in items if options.resume and item.target.exists()])
     kept = set(outcome.kept)
     try:
         translate_all(model, [item for item in items if item not in kept], options, outcome)
     except KeyboardInterrupt:
         count = len(outcome.written)
-        print(f"interrupted: {count} of {len(items)} images were written, all of them whole: --resume (without --overwrite) adds the others", file=sys.stderr)
+        print(
+            f"interrupted: {count} of {len(items)} images were written, all of them whole: --resume (without --overwrite) adds the others",
+            file=sys.stderr,
+        )
         return 130
     if outcome.bad:
-        print(f"{len(outcome.bad)} of {len(sources)} images were left out:", *outcome.bad, sep="\n  ", file=sys.stderr)
+        print(
+            f"{len(outcome.bad)} of {len(sources)} images were left out:",
+            *outcome.bad,
+            sep="\n  ",
+            file=sys.stderr,
+        )
     done = sorted(outcome.written + outcome.kept)
     if options.input.is_dir() or model.folders:
         print(write_page(options, command, model, done, outcome.bad))
@@ -166,11 +183,20 @@ def translate(options: Options, command: str) -> int:
 
 def check(options: Options) -> None:
     """Raise `ValueError` for settings that cannot be, before anything is read."""
-    require(not (options.resume and options.overwrite), "--resume keeps outputs and --overwrite replaces them: give one of the two")
+    require(
+        not (options.resume and options.overwrite),
+        "--resume keeps outputs and --overwrite replaces them: give one of the two",
+    )
     require(options.batch >= 1, f"--batch must be at least 1, got {options.batch}")
-    require(options.tile >= 0, f"--tile must be a number of pixels, or 0 for no tiles, got {options.tile}")
+    require(
+        options.tile >= 0,
+        f"--tile must be a number of pixels, or 0 for no tiles, got {options.tile}",
+    )
     fits = options.overlap >= 0 and (not options.tile or 2 * options.overlap <= options.tile)
-    require(fits, f"--overlap must be from 0 to half of --tile ({options.tile // 2}), got {options.overlap}")
+    require(
+        fits,
+        f"--overlap must be from 0 to half of --tile ({options.tile // 2}), got {options.overlap}",
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- translate
@@ -182,26 +208,48 @@ def prepare(family: ModuleType, config: Any, state: Any, options: Options) -> Mo
 
     name, ways, folders, channels, fixed, told = ask(family, config, options)
     key, maps = jax.random.key(require_seed(options.seed)), takes_maps(family, config)
-    translated = label_maps.translation(family, config, state, options.style) if maps else family.translate
+    translated = (
+        label_maps.translation(family, config, state, options.style) if maps else family.translate
+    )
 
-    def one(state: Any, image: jax.Array, index: jax.Array, told: dict[str, jax.Array]) -> jax.Array:
+    def one(
+        state: Any, image: jax.Array, index: jax.Array, told: dict[str, jax.Array]
+    ) -> jax.Array:
         return translated(config, state, image[None], **fixed, **told, key=key, first=index)[0]
 
     program = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0)))
 
     def apply(images: np.ndarray, indices: np.ndarray, way: np.ndarray) -> np.ndarray:
         try:
-            return np.asarray(program(state, images, indices, {name: values[way] for name, values in told.items()}), np.float32)
+            return np.asarray(
+                program(
+                    state, images, indices, {name: values[way] for name, values in told.items()}
+                ),
+                np.float32,
+            )
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             batch, height, width, _ = images.shape
-            raise RunError(f"{batch} at once of {height}x{width} pixels do not fit into memory: lower --tile (or give one), or --batch") from error
+            raise RunError(
+                f"{batch} at once of {height}x{width} pixels do not fit into memory: lower --tile (or give one), or --batch"
+            ) from error
 
     if not maps:
         return Model(apply, name, ways, folders, channels, lambda path: read(path, channels[0]))
-    reader = label_maps.reader(config, options.run, options.input, options.unknown, options.instances)
-    return Model(apply, name, ways, folders, channels, reader, np.asarray, lambda path: label_maps.coloured(config, reader(path)))
+    reader = label_maps.reader(
+        config, options.run, options.input, options.unknown, options.instances
+    )
+    return Model(
+        apply,
+        name,
+        ways,
+        folders,
+        channels,
+        reader,
+        np.asarray,
+        lambda path: label_maps.coloured(config, reader(path)),
+    )
 
 
 def takes_maps(family: ModuleType, config: Any) -> bool:
@@ -223,22 +271,52 @@ class Request(NamedTuple):
 def ask(family: ModuleType, config: Any, options: Options) -> Request:
     """What the options ask of this run. Raises `ValueError` if it cannot be asked that."""
     name, told = short_name(family), conditioning(family, config)
-    require(isinstance(family, Translates), f"{name} draws images from noise and translates none: use python -m experiments.sample")
+    require(
+        isinstance(family, Translates),
+        f"{name} draws images from noise and translates none: use python -m experiments.sample",
+    )
     if takes_maps(family, config):
-        unused = {"--direction": options.direction, "--attributes": options.attributes, "--grid": options.grid or None}
+        unused = {
+            "--direction": options.direction,
+            "--attributes": options.attributes,
+            "--grid": options.grid or None,
+        }
         for flag, value in unused.items():
             require(value is None, f"this {name} run makes images of label maps: leave out {flag}")
         return Request(name, ("painted",), (), (config.channels, config.channels), {}, {})
-    for flag, path in (("--unknown", options.unknown), ("--instances", options.instances), ("--style", options.style)):
-        require(path is None, f"this {name} run starts from images, not from label maps: leave out {flag}")
+    for flag, path in (
+        ("--unknown", options.unknown),
+        ("--instances", options.instances),
+        ("--style", options.style),
+    ):
+        require(
+            path is None,
+            f"this {name} run starts from images, not from label maps: leave out {flag}",
+        )
     if told.kind == "attributes":
-        require(options.direction is None, f"this {name} run translates between attributes, not between two sides: leave out --direction")
+        require(
+            options.direction is None,
+            f"this {name} run translates between attributes, not between two sides: leave out --direction",
+        )
         asked = targets(config, options.attributes, options.grid)
-        return Request(name, asked.titles, asked.folders if options.grid else (), (config.channels, config.channels), {}, asked.told)
+        return Request(
+            name,
+            asked.titles,
+            asked.folders if options.grid else (),
+            (config.channels, config.channels),
+            {},
+            asked.told,
+        )
     given = "--attributes" if options.attributes is not None else "--grid"
-    require(options.attributes is None and not options.grid, f"this {name} run knows no attributes: leave out {given}, or name a stargan run")
+    require(
+        options.attributes is None and not options.grid,
+        f"this {name} run knows no attributes: leave out {given}, or name a stargan run",
+    )
     direction = options.direction or told.directions[0]
-    require(direction in told.directions, f"this {name} run translates {told.directions[0]} only: leave out --direction {direction}, or train a run for it")
+    require(
+        direction in told.directions,
+        f"this {name} run translates {told.directions[0]} only: leave out --direction {direction}, or train a run for it",
+    )
     channels = told.sides if direction == "a2b" else told.sides[::-1]
     return Request(name, (direction,), (), channels, {"direction": direction}, {})
 
@@ -254,7 +332,9 @@ def translate_all(model: Model, items: Sequence[Item], options: Options, outcome
                     pixels = model.read(same[0].source)
                 except BadImage as error:
                     if options.strict:
-                        raise DataError(f"{same[0].source} {error}: repair or remove it, or leave out --strict") from None
+                        raise DataError(
+                            f"{same[0].source} {error}: repair or remove it, or leave out --strict"
+                        ) from None
                     outcome.bad.append(f"{same[0].name} {error}")
                     bar.update(len(same))
                     continue
@@ -289,19 +369,29 @@ def _tile(shape: tuple[int, ...], options: Options) -> int:
     return options.tile or max(*shape[:2], options.overlap + 1)
 
 
-def translate_group(model: Model, group: Sequence[Picture], options: Options) -> Iterator[np.ndarray]:
+def translate_group(
+    model: Model, group: Sequence[Picture], options: Options
+) -> Iterator[np.ndarray]:
     """The translations float32 [H, W, C'] in [-1, 1] of images of equal size, one by one. All passes have one shape: the last batch is filled up."""
     shape = group[0].pixels.shape
     layout = shape[:2], _tile(shape, options), min(options.overlap, _tile(shape, options) - 1)
     boxes = tiles.boxes(*layout)
-    patches = [(picture.pixels[box], picture.item.number, picture.item.way) for picture in group for box in boxes]
+    patches = [
+        (picture.pixels[box], picture.item.number, picture.item.way)
+        for picture in group
+        for box in boxes
+    ]
 
     def results() -> Iterator[np.ndarray]:
         for start in range(0, len(patches), options.batch):
             part = patches[start : start + options.batch]
             filled = part + part[-1:] * (options.batch - len(part))
             pixels, numbers, ways = zip(*filled, strict=True)
-            yield from model.apply(np.stack([*map(model.normalise, pixels)]), np.array(numbers, np.int32), np.array(ways, np.int32))[: len(part)]
+            yield from model.apply(
+                np.stack([*map(model.normalise, pixels)]),
+                np.array(numbers, np.int32),
+                np.array(ways, np.int32),
+            )[: len(part)]
 
     parts = results()
     for _ in group:
@@ -311,27 +401,46 @@ def translate_group(model: Model, group: Sequence[Picture], options: Options) ->
 # ------------------------------------------------------------------------------------------------------------------- page
 
 
-def write_page(options: Options, command: str, model: Model, done: Sequence[Item], bad: Sequence[str]) -> Path:
+def write_page(
+    options: Options, command: str, model: Model, done: Sequence[Item], bad: Sequence[str]
+) -> Path:
     """Write OUTPUT/index.html from the files: the first inputs (`gallery.SHOWN` thumbnails in all) beside their translations. Returns its path."""
     images = [list(items) for _, items in groupby(done, lambda item: item.number)]
 
     def rows() -> Iterator[gallery.Row]:
         for items in images[: max(1, gallery.SHOWN // (1 + len(model.ways)))]:
             try:
-                yield gallery.Row(items[0].name, model.show(items[0].source), [result(item) for item in items])
+                yield gallery.Row(
+                    items[0].name, model.show(items[0].source), [result(item) for item in items]
+                )
             except BadImage:  # removed meanwhile
                 continue
 
     def result(item: Item) -> gallery.Result:
         link = item.target.relative_to(options.output).as_posix()
-        return gallery.Result(read(item.target), link, model.ways[item.way] if model.folders else "translated")
+        return gallery.Result(
+            read(item.target), link, model.ways[item.way] if model.folders else "translated"
+        )
 
-    way = "domains" if model.folders else "attributes" if options.attributes is not None else "direction"
+    way = (
+        "domains"
+        if model.folders
+        else "attributes"
+        if options.attributes is not None
+        else "direction"
+    )
     facts = {"run": str(options.run), "family": model.name, way: "; ".join(model.ways), "seed": str(options.seed),
              "tiles": f"above {options.tile} pixels, overlap {options.overlap}" if options.tile else "none",
              "from": str(options.input), "command": command}  # fmt: skip
     with quiet():
-        return gallery.write(options.output / PAGE, f"{model.title}: {options.run.resolve().name}", facts, rows(), len(images), bad)
+        return gallery.write(
+            options.output / PAGE,
+            f"{model.title}: {options.run.resolve().name}",
+            facts,
+            rows(),
+            len(images),
+            bad,
+        )
 
 
 if __name__ == "__main__":

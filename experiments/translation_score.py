@@ -49,10 +49,16 @@ def measure(predict: Predict, source: np.ndarray, target: np.ndarray) -> Score:
     absolute = squared = close = 0.0
     for start in range(0, len(source), CHUNK):
         part = slice(start, start + CHUNK)
-        difference = np.abs(np.clip(predict(source[part]), 0, 255) - target[part].astype(np.float64))
+        difference = np.abs(
+            np.clip(predict(source[part]), 0, 255) - target[part].astype(np.float64)
+        )
         absolute, squared = absolute + difference.sum(), squared + np.square(difference).sum()
         close += (difference <= CLOSE).all(axis=-1).sum()
-    return Score(absolute / target.size, float(np.sqrt(squared / target.size)), close / (target.size / target.shape[-1]))
+    return Score(
+        absolute / target.size,
+        float(np.sqrt(squared / target.size)),
+        close / (target.size / target.shape[-1]),
+    )
 
 
 def baselines(source: np.ndarray, target: np.ndarray) -> dict[str, Predict]:
@@ -60,7 +66,11 @@ def baselines(source: np.ndarray, target: np.ndarray) -> dict[str, Predict]:
     mean = np.mean(target, axis=0, dtype=np.float64)
     squares = _affine(source, target)
     absolute = _affine_absolute(source, target, squares)
-    found: dict[str, Predict] = {"copying the input": lambda images: images.astype(np.float64)} if source.shape[-1] == target.shape[-1] else {}
+    found: dict[str, Predict] = (
+        {"copying the input": lambda images: images.astype(np.float64)}
+        if source.shape[-1] == target.shape[-1]
+        else {}
+    )
     found["mean image"] = lambda images: np.broadcast_to(mean, (len(images), *mean.shape))
     found["best affine map of a pixel, RMS"] = lambda images: _with_one(images) @ squares
     found["best affine map of a pixel, L1"] = lambda images: _with_one(images) @ absolute
@@ -92,7 +102,9 @@ def _affine_absolute(source: np.ndarray, target: np.ndarray, start: np.ndarray) 
         influence = 1 / np.maximum(np.abs(x @ weights - y), 1e-3)
         for channel in range(y.shape[-1]):
             weighted = x * influence[:, channel : channel + 1]
-            weights[:, channel] = np.linalg.lstsq(weighted.T @ x, weighted.T @ y[:, channel], rcond=None)[0]
+            weights[:, channel] = np.linalg.lstsq(
+                weighted.T @ x, weighted.T @ y[:, channel], rcond=None
+            )[0]
     return weights
 
 
@@ -105,14 +117,22 @@ def predictor(family: ModuleType, config: Any, state: Any, told: Mapping[str, An
         return (family.translate(config, state, images, **told) + 1) * 127.5
 
     def predict(images: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([images, images[:1].repeat(CHUNK - len(images), axis=0)])  # one shape, one compilation
+        padded = np.concatenate(
+            [images, images[:1].repeat(CHUNK - len(images), axis=0)]
+        )  # one shape, one compilation
         return np.asarray(run(state, padded / np.float32(127.5) - 1), np.float64)[: len(images)]
 
     return predict
 
 
 def score(
-    family: ModuleType, config: Any, state: Any, train: Any, held_out: Any, direction: str, told: Mapping[str, Any] | None = None
+    family: ModuleType,
+    config: Any,
+    state: Any,
+    train: Any,
+    held_out: Any,
+    direction: str,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Score]:
     """The model's errors on held-out pairs, and those of the baselines.
 
@@ -121,10 +141,16 @@ def score(
       direction: from which side to which.
       told: what `translate` is told instead of the direction.
     """
-    start, end, told = direction[0], direction[-1], {"direction": direction} if told is None else told
+    start, end, told = (
+        direction[0],
+        direction[-1],
+        {"direction": direction} if told is None else told,
+    )
     source, target = _of_255(held_out.arrays[start]), _of_255(held_out.arrays[end])
     found = {"this model": measure(predictor(family, config, state, told), source, target)}
-    for name, predict in baselines(_of_255(train.arrays[start]), _of_255(train.arrays[end])).items():
+    for name, predict in baselines(
+        _of_255(train.arrays[start]), _of_255(train.arrays[end])
+    ).items():
         found[name] = measure(predict, source, target)
     return found
 
@@ -137,9 +163,14 @@ def _of_255(images: np.ndarray) -> np.ndarray:
 def table(scores: dict[str, Score], direction: str, held_out: Any) -> str:
     """The errors as text, the model's L1 and RMS also as shares of each baseline's."""
     ours = scores["this model"]
-    lines = [f"{direction}, {held_out.size} held-out pairs".ljust(36) + "     L1    RMS  accuracy   our L1 / its  our RMS / its"]
+    lines = [
+        f"{direction}, {held_out.size} held-out pairs".ljust(36)
+        + "     L1    RMS  accuracy   our L1 / its  our RMS / its"
+    ]
     for name, one in scores.items():
-        shares = "" if one is ours else f"{_share(ours.l1, one.l1):>14} {_share(ours.rms, one.rms):>14}"
+        shares = (
+            "" if one is ours else f"{_share(ours.l1, one.l1):>14} {_share(ours.rms, one.rms):>14}"
+        )
         lines.append(f"  {name:<34} {one.l1:6.2f} {one.rms:6.2f} {one.accuracy:9.1%} {shares}")
     return "\n".join(lines)
 
@@ -148,7 +179,9 @@ def _share(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.1%}" if ours < 10 * theirs else "> 1000%"
 
 
-def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any = "cover") -> Iterator[tuple[str, dict[str, Score]]]:
+def report(
+    family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any = "cover"
+) -> Iterator[tuple[str, dict[str, Score]]]:
     """For each direction of the model: (the table as text, the scores), on the pairs of `spec`'s `split`; of `attributes:digits` for each ink.
 
     Raises DataError: the set has no pairs.
@@ -161,7 +194,13 @@ def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, r
         return
 
     def opened(part: str) -> Any:
-        return data.open(spec, image_size=tuple(config.image_size), channels=told.sides, split=part, resize=resize)
+        return data.open(
+            spec,
+            image_size=tuple(config.image_size),
+            channels=told.sides,
+            split=part,
+            resize=resize,
+        )
 
     held_out, train = opened(split), opened("train")
     if held_out.independent or "a" not in held_out.arrays:
@@ -171,18 +210,38 @@ def report(family: ModuleType, config: Any, state: Any, spec: str, split: str, r
         yield table(scores, direction, held_out), scores
 
 
-def _report_inks(family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any) -> Iterator[tuple[str, dict[str, Score]]]:
+def _report_inks(
+    family: ModuleType, config: Any, state: Any, spec: str, split: str, resize: Any
+) -> Iterator[tuple[str, dict[str, Score]]]:
     """To each ink, from the digits that are drawn in the others."""
     from jaxgan import data
     from jaxgan.data.digit_views import INKS, ink
 
     if spec != "attributes:digits":
-        raise DataError(f"{spec} tells no true translations between attributes, which are known of attributes:digits alone: name that")
-    sets = [data.open(spec, image_size=tuple(config.image_size), channels=config.channels, split=part, resize=resize) for part in (split, "train")]
+        raise DataError(
+            f"{spec} tells no true translations between attributes, which are known of attributes:digits alone: name that"
+        )
+    sets = [
+        data.open(
+            spec,
+            image_size=tuple(config.image_size),
+            channels=config.channels,
+            split=part,
+            resize=resize,
+        )
+        for part in (split, "train")
+    ]
     for column, colour in enumerate(INKS):
-        others = [found.arrays["image"][found.arrays["attributes"][:, column] == 0] for found in sets]
-        held_out, train = (data.from_domains(spec, images, ink(images, colour), independent=False) for images in others)
-        told = {name: values[0] for name, values in targets(config, colour, grid=False).told.items()}
+        others = [
+            found.arrays["image"][found.arrays["attributes"][:, column] == 0] for found in sets
+        ]
+        held_out, train = (
+            data.from_domains(spec, images, ink(images, colour), independent=False)
+            for images in others
+        )
+        told = {
+            name: values[0] for name, values in targets(config, colour, grid=False).told.items()
+        }
         scores = score(family, config, state, train, held_out, "a2b", told)
         yield table(scores, f"to {colour}", held_out), scores
 
@@ -192,7 +251,11 @@ def after_digits(options: Any) -> None:
     import jax
 
     scheme, _, view = options.data.partition(":")
-    if scheme in ("paired", "unpaired", "attributes") and view.partition("?")[0] == "digits" and jax.process_index() == 0:
+    if (
+        scheme in ("paired", "unpaired", "attributes")
+        and view.partition("?")[0] == "digits"
+        and jax.process_index() == 0
+    ):
         spec = options.data if scheme == "attributes" else f"paired:{view}"
         for text, _ in report(*runs.load(Path(options.run)), spec, "test"):
             print(text)
@@ -214,7 +277,12 @@ def as_trained(run: Path, family: ModuleType, config: Any) -> str:
 
 
 def run(
-    run: Path, data: str, split: str = "test", resize: Literal["stretch", "cover", "width"] | None = None, out: Path | None = None, family: str = ""
+    run: Path,
+    data: str,
+    split: str = "test",
+    resize: Literal["stretch", "cover", "width"] | None = None,
+    out: Path | None = None,
+    family: str = "",
 ) -> None:
     """Print a translator's errors on pairs, beside those of doing without it.
 
@@ -228,12 +296,22 @@ def run(
     """
     module, config, state = runs.load(run, family=family)
     require(hasattr(module, "translate"), f"{run} holds a model that does not translate")
-    for text, scores in report(module, config, state, data, split, resize or as_trained(run, module, config)):
+    for text, scores in report(
+        module, config, state, data, split, resize or as_trained(run, module, config)
+    ):
         print(text)
         if out is not None:
-            line = {"run": run.name, "images": int(state.images), "data": data, "split": split, "direction": text.split(",")[0]}
+            line = {
+                "run": run.name,
+                "images": int(state.images),
+                "data": data,
+                "split": split,
+                "direction": text.split(",")[0],
+            }
             with out.open("a") as file:
-                file.write(json.dumps(line | {name: one._asdict() for name, one in scores.items()}) + "\n")
+                file.write(
+                    json.dumps(line | {name: one._asdict() for name, one in scores.items()}) + "\n"
+                )
 
 
 if __name__ == "__main__":
@@ -242,4 +320,9 @@ if __name__ == "__main__":
     from experiments.common import one_sentence_errors
 
     with one_sentence_errors():
-        tyro.cli(run, prog="python -m experiments.translation_score", description=__doc__, config=(tyro.conf.PositionalRequiredArgs,))
+        tyro.cli(
+            run,
+            prog="python -m experiments.translation_score",
+            description=__doc__,
+            config=(tyro.conf.PositionalRequiredArgs,),
+        )

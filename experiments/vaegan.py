@@ -41,14 +41,28 @@ DIGITS = vaegan.Config(
     stabilisers=Stabilisers(spectral_norm=True, ema_half_life=5_000, ema_ramp=0.1),
 )
 MNIST = replace(
-    DIGITS, image_size=(28, 28), latent_size=32, encoder_width=32, generator_width=32, discriminator_width=32, gamma=0.05, kl_weight=0.5
+    DIGITS,
+    image_size=(28, 28),
+    latent_size=32,
+    encoder_width=32,
+    generator_width=32,
+    discriminator_width=32,
+    gamma=0.05,
+    kl_weight=0.5,
 )
 
 PRESETS = {
     "digits": common.Preset(DIGITS, "digits", images=100_000, batch_size=64, image_size=(16, 16)),
     "mnist": common.Preset(MNIST, "tfds:mnist", images=1_500_000, batch_size=64),
     "fashion_mnist": common.Preset(MNIST, "tfds:fashion_mnist", images=1_500_000, batch_size=64),
-    "faces64": common.Preset(vaegan.celeba(), "folder:faces", 62_500 * 64, 64, augment=Augment(flip=True), image_size=(64, 64)),
+    "faces64": common.Preset(
+        vaegan.celeba(),
+        "folder:faces",
+        62_500 * 64,
+        64,
+        augment=Augment(flip=True),
+        image_size=(64, 64),
+    ),
 }
 
 if __name__ == "__main__":

@@ -7,7 +7,31 @@
 Everything else by its module: `jaxgan.train`, `jaxgan.data`, `jaxgan.checkpoint`, `jaxgan.parallel`, `jaxgan.losses`, ...
 """
 
-from jaxgan.families import acgan, cgan, cyclegan, dcgan, gan, pix2pix, spade, stargan, stylegan, vaegan
+from jaxgan.families import (
+    acgan,
+    cgan,
+    cyclegan,
+    dcgan,
+    gan,
+    pix2pix,
+    spade,
+    stargan,
+    stylegan,
+    vaegan,
+)
 from jaxgan.state import Player, State
 
-__all__ = ["Player", "State", "acgan", "cgan", "cyclegan", "dcgan", "gan", "pix2pix", "spade", "stargan", "stylegan", "vaegan"]
+__all__ = [
+    "Player",
+    "State",
+    "acgan",
+    "cgan",
+    "cyclegan",
+    "dcgan",
+    "gan",
+    "pix2pix",
+    "spade",
+    "stargan",
+    "stylegan",
+    "vaegan",
+]

@@ -28,7 +28,17 @@ from jaxgan.naming import Names
 from jaxgan.state import Player, PyTree, State
 from jaxgan.threads import supervised
 
-__all__ = ["BEST_FILE", "CheckpointWarning", "Checkpoints", "initialise_from", "load", "names", "number_of", "sampler", "versions"]
+__all__ = [
+    "BEST_FILE",
+    "CheckpointWarning",
+    "Checkpoints",
+    "initialise_from",
+    "load",
+    "names",
+    "number_of",
+    "sampler",
+    "versions",
+]
 
 BEST_FILE = "best.json"
 """In a run directory: the number of the best checkpoint, and by which figure it is that."""
@@ -94,8 +104,18 @@ class Checkpoints:
         """
         number = int(state.images)
         items = {"state": integrity.to_host(state), "sampler": integrity.to_host(sampler)}
-        leaves = {name: {path: integrity.describe(leaf) for path, leaf in integrity.paths(tree)} for name, tree in items.items()}
-        meta = {**meta, "format": integrity.FORMAT, "step": int(state.step), "images": number, "versions": versions(), "leaves": leaves}
+        leaves = {
+            name: {path: integrity.describe(leaf) for path, leaf in integrity.paths(tree)}
+            for name, tree in items.items()
+        }
+        meta = {
+            **meta,
+            "format": integrity.FORMAT,
+            "step": int(state.step),
+            "images": number,
+            "versions": versions(),
+            "leaves": leaves,
+        }
         meta["crc32"] = integrity.meta_checksum(meta)
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         self.wait()
@@ -103,9 +123,13 @@ class Checkpoints:
         arguments["meta"] = ocp.args.JsonSave(meta)
         saved = self._attempt(lambda: self._start(number, ocp.args.Composite(**arguments)))
         if not saved:
-            raise CheckpointError(f"checkpoint {number} was not saved, as {self.directory} already holds {self.steps}: remove the run or use another")
+            raise CheckpointError(
+                f"checkpoint {number} was not saved, as {self.directory} already holds {self.steps}: remove the run or use another"
+            )
 
-    def restore(self, abstract_state: State, place: Callable[[PyTree], PyTree] | None = None) -> tuple[State, dict[str, Any]] | None:
+    def restore(
+        self, abstract_state: State, place: Callable[[PyTree], PyTree] | None = None
+    ) -> tuple[State, dict[str, Any]] | None:
         """The newest undamaged checkpoint as (state, meta), or None where there is none yet. Damaged ones are renamed, with a warning.
 
         Args:
@@ -136,7 +160,9 @@ class Checkpoints:
         finally:
             self._manager, self._saving = None, None
             if manager is not None:
-                integrity.guarded(lambda: supervised(manager.close, "orbax"))  # what it has to say, `wait` has said
+                integrity.guarded(
+                    lambda: supervised(manager.close, "orbax")
+                )  # what it has to say, `wait` has said
                 logging.getLogger("absl").setLevel(self._log_level)
 
     def _start(self, number: int, arguments: ocp.args.Composite) -> bool:
@@ -147,8 +173,12 @@ class Checkpoints:
                 file.write(b"x" * 4096)
         if self._manager is None:
             self._log_level = logging.getLogger("absl").level
-            logging.getLogger("absl").setLevel(logging.CRITICAL)  # its threads log their tracebacks; `_attempt` says it in a sentence
-            options = ocp.CheckpointManagerOptions(create=True, cleanup_tmp_directories=True, preservation_policy=self._policy)
+            logging.getLogger("absl").setLevel(
+                logging.CRITICAL
+            )  # its threads log their tracebacks; `_attempt` says it in a sentence
+            options = ocp.CheckpointManagerOptions(
+                create=True, cleanup_tmp_directories=True, preservation_policy=self._policy
+            )
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         return self._manager.save(number, args=arguments)
 
@@ -164,7 +194,9 @@ class Checkpoints:
         if reason is not None:
             number, self._saving = self._saving, None
             remedy = "nothing half-written is taken for a checkpoint; free space or permit writing there and run the same command again"
-            raise CheckpointError(f"checkpoint {number} could not be written to {self.directory} ({reason}): {remedy}")
+            raise CheckpointError(
+                f"checkpoint {number} could not be written to {self.directory} ({reason}): {remedy}"
+            )
         return result
 
 
@@ -175,14 +207,18 @@ class _Keep:
         self.count, self.protected = count, protected
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        newest = {info.step for info in sorted(checkpoints, key=lambda info: info.step)[-self.count :]}
+        newest = {
+            info.step for info in sorted(checkpoints, key=lambda info: info.step)[-self.count :]
+        }
         return [info.step in newest | self.protected for info in checkpoints]
 
 
 # ------------------------------------------------------------------------------------------------------- reading without training
 
 
-def load(run: str | Path, which: str | int = "newest", *, family: ModuleType | None = None) -> tuple[ModuleType, Any, State]:
+def load(
+    run: str | Path, which: str | int = "newest", *, family: ModuleType | None = None
+) -> tuple[ModuleType, Any, State]:
     """What sampling from a run needs: (family module, config, state with `players` and `extra` empty), from its newest undamaged checkpoint.
 
     Args:
@@ -200,17 +236,26 @@ def load(run: str | Path, which: str | int = "newest", *, family: ModuleType | N
     items, meta = _require(run, targets, number_of(run, which))
     chosen = opening.family_of(meta, family)
     part = integrity.to_device(items["sampler"])
-    return chosen, opening.config_of(chosen, meta), State(part["step"], part["images"], {}, part["ema"], {})
+    return (
+        chosen,
+        opening.config_of(chosen, meta),
+        State(part["step"], part["images"], {}, part["ema"], {}),
+    )
 
 
 def names(run: str | Path, which: str | int = "newest") -> Names:
     """What the run's classes and attributes are called; empty where its checkpoints do not tell, as those of older runs, or where there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CheckpointWarning)  # `load` says it
-        found = integrity.newest((Path(run) / "checkpoints").absolute(), {}, set_aside=False, only=number_of(run, which))
+        found = integrity.newest(
+            (Path(run) / "checkpoints").absolute(), {}, set_aside=False, only=number_of(run, which)
+        )
     if found is None:
         return Names()
-    stored, columns = naming.from_dict(found[1].get(naming.KEY)), found[1]["config"].get("attributes")
+    stored, columns = (
+        naming.from_dict(found[1].get(naming.KEY)),
+        found[1]["config"].get("attributes"),
+    )
     told = naming.from_dict({"attributes": columns}).attributes
     return stored if stored.attributes else stored._replace(attributes=told)
 
@@ -219,15 +264,22 @@ def number_of(run: str | Path, which: str | int) -> int | None:
     """The number of the checkpoint that `which` means, see `load`; None for the newest."""
     if which == "newest":
         return None
-    require(which == "best" or str(which).isdecimal(), f"which must be newest, best or the number of a checkpoint, got {which!r}")
+    require(
+        which == "best" or str(which).isdecimal(),
+        f"which must be newest, best or the number of a checkpoint, got {which!r}",
+    )
     there = integrity.numbers(Path(run) / "checkpoints")
     if which == "best":
         try:
             which = int(json.loads((Path(run) / BEST_FILE).read_text())["images"])
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise CheckpointError(f"{run} has not kept a best checkpoint: train it with evaluate_every and keep_best, or load the newest") from None
+            raise CheckpointError(
+                f"{run} has not kept a best checkpoint: train it with evaluate_every and keep_best, or load the newest"
+            ) from None
     if int(which) not in there:
-        raise CheckpointError(f"{run} has no checkpoint {which}: it has {', '.join(map(str, there)) or 'none'}")
+        raise CheckpointError(
+            f"{run} has no checkpoint {which}: it has {', '.join(map(str, there)) or 'none'}"
+        )
     return int(which)
 
 
@@ -243,18 +295,30 @@ def same_origin(stored: Any, given: Any) -> bool:
     """Whether two values of `origin` mean one run: one directory, or the stored checkpoint in the given one, to which it has moved."""
     if not isinstance(stored, dict) or not isinstance(given, dict):
         return stored is None and given is None
-    moved = stored.get("crc32") is not None and stored["crc32"] == _checksum(given["run"], stored.get("checkpoint"))
+    moved = stored.get("crc32") is not None and stored["crc32"] == _checksum(
+        given["run"], stored.get("checkpoint")
+    )
     return stored.get("run") == given["run"] or moved
 
 
 def _checksum(run: str | Path, number: int | None) -> int | None:
     try:
-        return int(json.loads((Path(run) / "checkpoints" / str(number) / "meta" / "metadata").read_text())["crc32"])
+        return int(
+            json.loads((Path(run) / "checkpoints" / str(number) / "meta" / "metadata").read_text())[
+                "crc32"
+            ]
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def initialise_from(run: str | Path, state: State, *, family: ModuleType | None = None, default: ModuleType | None = None) -> State:
+def initialise_from(
+    run: str | Path,
+    state: State,
+    *,
+    family: ModuleType | None = None,
+    default: ModuleType | None = None,
+) -> State:
     """`state` with the networks of another run: parameters, statistics and averages; its own fresh optimisers, counters and `extra`.
 
     Args:
@@ -276,31 +340,49 @@ def initialise_from(run: str | Path, state: State, *, family: ModuleType | None 
     theirs = _networks(items["state"])
     _require_fit(run, _networks(state), theirs)
     networks = integrity.to_device(theirs)
-    players = {name: Player(networks["params"][name], networks["stats"][name], player.opt) for name, player in state.players.items()}
+    players = {
+        name: Player(networks["params"][name], networks["stats"][name], player.opt)
+        for name, player in state.players.items()
+    }
     return state.replace(players=players, ema=networks["ema"])
 
 
 def _with_averages(run: str | Path, state: State, averages: PyTree) -> State:
     _require_fit(run, state.ema, averages)
-    ema, networks = integrity.to_device(averages), integrity.to_device(averages)  # two copies: no buffer may appear twice in a donated state
+    ema, networks = (
+        integrity.to_device(averages),
+        integrity.to_device(averages),
+    )  # two copies: no buffer may appear twice in a donated state
     generator = state.players["generator"].replace(params=networks.pop("params"), stats=networks)
     return state.replace(players={**state.players, "generator": generator}, ema=ema)
 
 
 def _require_fit(run: str | Path, ours: PyTree, theirs: PyTree) -> None:
-    wrong = integrity.mismatches(ours, {path: integrity.describe(leaf) for path, leaf in integrity.paths(theirs)})
+    wrong = integrity.mismatches(
+        ours, {path: integrity.describe(leaf) for path, leaf in integrity.paths(theirs)}
+    )
     if wrong:
-        raise CheckpointError(f"the networks of {run} do not fit this config ({'; '.join(wrong)}): start from a run of the same architecture")
+        raise CheckpointError(
+            f"the networks of {run} do not fit this config ({'; '.join(wrong)}): start from a run of the same architecture"
+        )
 
 
 def _networks(state: State) -> PyTree:
     params = {name: player.params for name, player in state.players.items()}
-    return {"params": params, "stats": {name: player.stats for name, player in state.players.items()}, "ema": state.ema}
+    return {
+        "params": params,
+        "stats": {name: player.stats for name, player in state.players.items()},
+        "ema": state.ema,
+    }
 
 
-def _require(run: str | Path, targets: Callable[[dict], dict[str, PyTree]], number: int | None = None) -> tuple[dict[str, PyTree], dict[str, Any]]:
+def _require(
+    run: str | Path, targets: Callable[[dict], dict[str, PyTree]], number: int | None = None
+) -> tuple[dict[str, PyTree], dict[str, Any]]:
     directory = (Path(run) / "checkpoints").absolute()
     found = integrity.newest(directory, targets, set_aside=False, only=number)
     if found is None:
-        raise CheckpointError(f"{run} holds no checkpoint: is it the directory of a run that has started training?")
+        raise CheckpointError(
+            f"{run} holds no checkpoint: is it the directory of a run that has started training?"
+        )
     return found

@@ -77,13 +77,21 @@ def _family(cls: type) -> str:
 
 def _checked(batch_spec: BatchSpec, config: Any, told: Conditioning, batch: Batch) -> Batch:
     one = batch_spec(config, 1)
-    require(isinstance(batch, Mapping), f"a batch must be a dict of {', '.join(one)}, got {type(batch).__name__}")
+    require(
+        isinstance(batch, Mapping),
+        f"a batch must be a dict of {', '.join(one)}, got {type(batch).__name__}",
+    )
     missing = [name for name in one if name not in batch]
-    require(not missing, f"the batch lacks {', '.join(missing)}: it needs {', '.join(one)}, got {', '.join(batch) or 'nothing'}")
+    require(
+        not missing,
+        f"the batch lacks {', '.join(missing)}: it needs {', '.join(one)}, got {', '.join(batch) or 'nothing'}",
+    )
     count = _count(one, batch)
     wanted = batch_spec(config, count // next(iter(one.values())).shape[0])
     ranges = label_ranges(told)
-    return {name: _entry(name, batch[name], leaf, ranges.get(name)) for name, leaf in wanted.items()}
+    return {
+        name: _entry(name, batch[name], leaf, ranges.get(name)) for name, leaf in wanted.items()
+    }
 
 
 def _count(one: dict[str, jax.ShapeDtypeStruct], batch: Batch) -> int:
@@ -91,7 +99,10 @@ def _count(one: dict[str, jax.ShapeDtypeStruct], batch: Batch) -> int:
     counts = {name: (*np.shape(batch[name]), 0)[0] if np.ndim(batch[name]) else 0 for name in one}
     first, count = next(iter(counts.items()))
     for name, other in counts.items():
-        require(other == count, f"batch[{name!r}] has {other} examples and batch[{first!r}] {count}: they must be as many")
+        require(
+            other == count,
+            f"batch[{name!r}] has {other} examples and batch[{first!r}] {count}: they must be as many",
+        )
     turns = one[first].shape[0]
     require(count > 0, f"batch[{first!r}] has no examples: its shape is {np.shape(batch[first])}")
     nearest = max(turns, round(count / turns) * turns)
@@ -111,8 +122,14 @@ def _entry(name: str, have: Any, wanted: jax.ShapeDtypeStruct, limit: int | None
             check_range(f"batch[{name!r}]", have, limit)
     elif len(shape) == 4:
         floating = dtype in (jnp.float32, jnp.float16, jnp.bfloat16)
-        remedy = ": bring them to [-1, 1], as jaxgan.data.normalise does" if jnp.issubdtype(dtype, jnp.integer) else ""
-        require(floating, f"batch[{name!r}] must be images of float32 in [-1, 1], got {dtype}{remedy}")
+        remedy = (
+            ": bring them to [-1, 1], as jaxgan.data.normalise does"
+            if jnp.issubdtype(dtype, jnp.integer)
+            else ""
+        )
+        require(
+            floating, f"batch[{name!r}] must be images of float32 in [-1, 1], got {dtype}{remedy}"
+        )
     else:
         number = jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
         require(number, f"batch[{name!r}] must be numbers (float32), got {dtype}")
@@ -176,7 +193,10 @@ def check_range(name: str, labels: Any, limit: int) -> None:
         return
     values = np.asarray(labels)
     outside = values[(values < 0) | (values >= limit)]
-    require(not outside.size, f"{name} must be from 0 to {limit - 1}, got {outside[0] if outside.size else ''}")
+    require(
+        not outside.size,
+        f"{name} must be from 0 to {limit - 1}, got {outside[0] if outside.size else ''}",
+    )
 
 
 def check_unit(name: str, values: Any) -> None:
@@ -184,7 +204,10 @@ def check_unit(name: str, values: Any) -> None:
     if _is_concrete(values):
         outside = np.asarray(values, np.float32)
         outside = outside[~((outside >= 0) & (outside <= 1))]
-        require(not outside.size, f"{name} must be from 0 (off) to 1 (on), got {outside[0] if outside.size else ''}")
+        require(
+            not outside.size,
+            f"{name} must be from 0 (off) to 1 (on), got {outside[0] if outside.size else ''}",
+        )
 
 
 def _is_concrete(array: Any) -> bool:
@@ -196,7 +219,9 @@ def _is_concrete(array: Any) -> bool:
 # ------------------------------------------------------------------------------------------- states
 
 
-def check_state(init: Init, config: Any, state: State, parts: tuple[str, ...] = ("players", "ema", "extra")) -> None:
+def check_state(
+    init: Init, config: Any, state: State, parts: tuple[str, ...] = ("players", "ema", "extra")
+) -> None:
     """Raise ValueError naming the first difference unless `state` is as `init(config, key)` makes it.
 
     By structure and shapes.
@@ -205,7 +230,10 @@ def check_state(init: Init, config: Any, state: State, parts: tuple[str, ...] = 
       parts: fields of `State` to compare; ("ema",) for what only samples.
     """
     family = init.__module__.rpartition(".")[2]
-    require(isinstance(state, State), f"a jaxgan.State of {family}.init is needed, got a {type(state).__name__}")
+    require(
+        isinstance(state, State),
+        f"a jaxgan.State of {family}.init is needed, got a {type(state).__name__}",
+    )
     try:
         expected = _expected_of_constants(init, config)
     except TypeError:  # tracers cannot be hashed
@@ -213,7 +241,10 @@ def check_state(init: Init, config: Any, state: State, parts: tuple[str, ...] = 
     for part in parts:
         difference = _difference(expected[part], _shapes(getattr(state, part)))
         remedy = f"make it by {family}.init, or load the config it was trained with"
-        require(not difference, f"the state does not fit this {family}.Config ({part}{difference}): {remedy}")
+        require(
+            not difference,
+            f"the state does not fit this {family}.Config ({part}{difference}): {remedy}",
+        )
 
 
 def check_sampler(contract: Contract, config: Any, state: State) -> None:

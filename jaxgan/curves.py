@@ -15,7 +15,12 @@ Series = tuple[np.ndarray, np.ndarray]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 220, 54, 12, 8, 24
 MAX_POINTS, MAX_LINES, FEW_POINTS = 600, 6, 12
-GROUPS = {"Losses": {"loss"}, "Accuracies": {"accuracy"}, "Logits": {"logits", "logit"}, "Penalties": {"penalty", "r1", "r2"}}
+GROUPS = {
+    "Losses": {"loss"},
+    "Accuracies": {"accuracy"},
+    "Logits": {"logits", "logit"},
+    "Penalties": {"penalty", "r1", "r2"},
+}
 """Figures, and the words in a metric's name that put it there."""
 
 
@@ -49,7 +54,13 @@ def charts(series: dict[str, Series]) -> list[str]:
     for title, members in groups.items():
         names = list(members)
         for start in range(0, len(names), MAX_LINES):
-            figures.append(chart(title, {name: members[name] for name in names[start : start + MAX_LINES]}, percent=title == "Accuracies"))
+            figures.append(
+                chart(
+                    title,
+                    {name: members[name] for name in names[start : start + MAX_LINES]},
+                    percent=title == "Accuracies",
+                )
+            )
     return [f'<div class="charts">{"".join(figures)}</div>'] if figures else []
 
 
@@ -71,13 +82,20 @@ def chart(title: str, series: dict[str, Series], percent: bool = False) -> str:
     for tick in ticks(0.0, x_end, 5):
         x = _place(tick, 0.0, x_end, LEFT, WIDTH - RIGHT)
         anchor = "end" if x > WIDTH - RIGHT - 14 else "middle"
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{_short(tick)}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{_short(tick)}</text>'
+        )
     for number, (name, (x, y)) in enumerate(finite.items()):
         means = smooth(y)
         latest = (f"{means[-1]:.1%}" if percent else f"{means[-1]:.4g}") if len(y) else "not finite"
-        legend.append(f'<span><i class="c{number}"></i>{escape(name) if name != title else ""} <b>{latest}</b></span>')
+        legend.append(
+            f'<span><i class="c{number}"></i>{escape(name) if name != title else ""} <b>{latest}</b></span>'
+        )
         drawn = [("bold", means)] if len(y) < FEW_POINTS else [("raw", y), ("bold", means)]
-        parts += [f'<path class="{kind} s{number}" d="{_path(x, values, x_end, low, high)}"/>' for kind, values in drawn]
+        parts += [
+            f'<path class="{kind} s{number}" d="{_path(x, values, x_end, low, high)}"/>'
+            for kind, values in drawn
+        ]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over images">{"".join(parts)}</svg>'
     return f'<figure><figcaption><h3>{escape(title)}</h3><div class="legend">{"".join(legend)}</div></figcaption>{svg}</figure>'
 
@@ -103,7 +121,10 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * min((1, 2, 5, 10), key=lambda factor: abs(math.log(factor * power / rough)))
-    return [number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [
+        number * step
+        for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
 def _short(value: float) -> str:
@@ -118,9 +139,19 @@ def _place(value: Any, low: float, high: float, start: float, end: float) -> Any
 
 
 def _path(x: np.ndarray, y: np.ndarray, x_end: float, low: float, high: float) -> str:
-    if len(y) > MAX_POINTS:  # the least and the greatest of each stretch, in their order: the outline of the curve stays
+    if (
+        len(y) > MAX_POINTS
+    ):  # the least and the greatest of each stretch, in their order: the outline of the curve stays
         stretches = np.array_split(np.arange(len(y)), MAX_POINTS // 2)
-        chosen = np.array(sorted({int(i) for part in stretches for i in (part[y[part].argmin()], part[y[part].argmax()])}))
+        chosen = np.array(
+            sorted(
+                {
+                    int(i)
+                    for part in stretches
+                    for i in (part[y[part].argmin()], part[y[part].argmax()])
+                }
+            )
+        )
         x, y = x[chosen], y[chosen]
     across = _place(x, 0.0, x_end, LEFT, WIDTH - RIGHT)
     down = np.clip(_place(y, low, high, HEIGHT - BOTTOM, TOP), TOP, HEIGHT - BOTTOM)

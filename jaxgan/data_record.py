@@ -46,10 +46,14 @@ def write(run_dir: Path, record: DataRecord, changes: Sequence[dict[str, Any]]) 
 def changes(run_dir: Path) -> list[dict[str, Any]]:
     """The changes of the data set that the run went on with, earliest first."""
     found = _read(run_dir / DATA_FILE).get("changes")
-    return [change for change in found if isinstance(change, dict)] if isinstance(found, list) else []
+    return (
+        [change for change in found if isinstance(change, dict)] if isinstance(found, list) else []
+    )
 
 
-def change(run_dir: Path, record: DataRecord, fingerprint: str, images: int | None = None) -> dict[str, Any]:
+def change(
+    run_dir: Path, record: DataRecord, fingerprint: str, images: int | None = None
+) -> dict[str, Any]:
     """What changed since the data set was recorded; `in_words` says it.
 
     Args:
@@ -57,20 +61,37 @@ def change(run_dir: Path, record: DataRecord, fingerprint: str, images: int | No
       images: count at which the run goes on.
     """
     stored, now = _read(run_dir / DATA_FILE), record.to_dict()
-    before = {name: stored.get(name) for name in now} if stored.get("fingerprint") == fingerprint else {"fingerprint": fingerprint}
+    before = (
+        {name: stored.get(name) for name in now}
+        if stored.get("fingerprint") == fingerprint
+        else {"fingerprint": fingerprint}
+    )
     old, new = _names(run_dir) if before.get("images") else [], list(record.files)
     known, there = set(old), set(new)
     added = [name for name in new if name not in known] if old else []
     removed = [name for name in old if name not in there] if new else []
-    differ = {"new": len(added), "first_new": added[:NAMED], "removed": len(removed), "first_removed": removed[:NAMED]}
+    differ = {
+        "new": len(added),
+        "first_new": added[:NAMED],
+        "removed": len(removed),
+        "first_removed": removed[:NAMED],
+    }
     return {"images": images, "before": before, "after": now, **(differ if old and new else {})}
 
 
 def in_words(change: dict[str, Any]) -> str:
     """A clause without a full stop: counts before and now, and the first new and removed names."""
     before, now = _counted(change["before"].get("images")), _counted(change["after"]["images"])
-    text = f"the data set has changed: {before} before, {now} now" if before else f"the data set has changed: {now} now"
-    parts = [_listed(kind, change[kind], change[f"first_{kind}"]) for kind in ("new", "removed") if change.get(kind)]
+    text = (
+        f"the data set has changed: {before} before, {now} now"
+        if before
+        else f"the data set has changed: {now} now"
+    )
+    parts = [
+        _listed(kind, change[kind], change[f"first_{kind}"])
+        for kind in ("new", "removed")
+        if change.get(kind)
+    ]
     if "new" in change and not parts:
         parts = ["no new or removed names, but other content, labels or names of classes"]
     return "; ".join([text, *parts])
@@ -82,7 +103,7 @@ def _listed(kind: str, count: int, first: Sequence[str]) -> str:
 
 
 def _counted(images: Any) -> str:
-    """"50 images"; of several arrays "50 images in a and 40 in b"."""
+    """ "50 images"; of several arrays "50 images in a and 40 in b"."""
     if not isinstance(images, dict) or not images:
         return ""
     if len(images) == 1:

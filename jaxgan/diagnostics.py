@@ -64,8 +64,12 @@ def sentences(results: Sequence[Result]) -> list[str]:
         recall = by_name.get(("recall", subject))
         if metric == "precision" and recall is not None:
             values = {"precision": precision, "recall": recall, "which": _which(subject)}
-            found += [_FEW_MODES.format(**values)] if precision > 0.5 and recall < precision / 2 else []
-            found += [_POOR_IMAGES.format(**values)] if recall > 0.5 and precision < recall / 2 else []
+            found += (
+                [_FEW_MODES.format(**values)] if precision > 0.5 and recall < precision / 2 else []
+            )
+            found += (
+                [_POOR_IMAGES.format(**values)] if recall > 0.5 and precision < recall / 2 else []
+            )
     return found
 
 
@@ -86,7 +90,11 @@ def _of_one(one: Result) -> list[str]:
         return [(_COLLAPSED if share < 1 else _SCATTERED).format(which=which, share=share)]
     if one.metric == "memorisation" and share < COPIES:
         return [_COPIES.format(which=which, share=share)]
-    if one.metric in ("class_accuracy", "attribute_accuracy") and "class " not in one.subject and share < 0.8:
+    if (
+        one.metric in ("class_accuracy", "attribute_accuracy")
+        and "class " not in one.subject
+        and share < 0.8
+    ):
         what = "the class" if one.metric == "class_accuracy" else "showing the attribute"
         return [_NO_LABELS.format(which=which, value=one.value, floor=floor, what=what)]
     return []
@@ -116,7 +124,11 @@ def section(results: Sequence[Result], seconds: float, best: str = "") -> str:
     if not latest:
         return ""
     spent = sum(one.value for one in results if one.metric == SECONDS)
-    cost = f" Evaluating took {spent:,.1f} s, {spent / seconds:.1%} of the time." if seconds > 0 and spent else ""
+    cost = (
+        f" Evaluating took {spent:,.1f} s, {spent / seconds:.1%} of the time."
+        if seconds > 0 and spent
+        else ""
+    )
     groups: dict[str, list[Result]] = {}
     for one in latest:
         groups.setdefault(_manner(one), []).append(one)
@@ -131,13 +143,25 @@ def _manner(one: Result) -> str:
 
 
 def _table(manner: str, results: Sequence[Result]) -> str:
-    networks = sorted({f"{one.network} ({one.resize})" if one.resize else one.network for one in results if one.network})
+    networks = sorted(
+        {
+            f"{one.network} ({one.resize})" if one.resize else one.network
+            for one in results
+            if one.network
+        }
+    )
     facts = manner + (f", by {'; '.join(networks)}" if networks else "")
     head = "<tr><th>figure</th><td>value</td><td>standard error</td><td>of real images</td><td>images, generated and real</td></tr>"
     return f"<p>{escape(facts)}.</p><table>{head}{''.join(map(_row, results))}</table>"
 
 
 def _row(one: Result) -> str:
-    error, floor = ("" if value is None else f"{value:.4g}" for value in (one.standard_error, one.floor))
+    error, floor = (
+        "" if value is None else f"{value:.4g}" for value in (one.standard_error, one.floor)
+    )
     cells = [f"{one.value:.4g}", error, floor, f"{one.generated:,} and {one.real:,}"]
-    return f"<tr><th>{escape(one.metric + _which(one.subject))}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    return (
+        f"<tr><th>{escape(one.metric + _which(one.subject))}</th>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+    )

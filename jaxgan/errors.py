@@ -36,7 +36,9 @@ def one_line(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    return (
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    )
 
 
 def require(condition: Any, message: str) -> None:
@@ -48,7 +50,9 @@ def require(condition: Any, message: str) -> None:
 def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Raise `ValueError` unless `value` is one of `choices`; the message lists them."""
     choices = tuple(choices)
-    require(value in choices, f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    require(
+        value in choices, f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+    )
 
 
 def is_number(value: Any) -> bool:
@@ -56,10 +60,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def require_range(name: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> None:
+def require_range(
+    name: str, value: Any, low: float = float("-inf"), high: float = float("inf")
+) -> None:
     """Raise `ValueError` unless low <= value <= high. Values that are not concrete numbers (tracers) pass."""
     if is_number(value) and not low <= value <= high:
-        bounds = f"at least {low:g}" if high == float("inf") else f"at most {high:g}" if low == float("-inf") else f"between {low:g} and {high:g}"
+        bounds = (
+            f"at least {low:g}"
+            if high == float("inf")
+            else f"at most {high:g}"
+            if low == float("-inf")
+            else f"between {low:g} and {high:g}"
+        )
         raise ValueError(f"{name} must be {bounds}, got {value!r}")
 
 
@@ -74,5 +86,7 @@ def require_seed(value: Any, name: str = "seed") -> int:
     except TypeError:  # a word, a fraction, None
         seed = None
     if seed is None or not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"{name} must be a whole number from 0 to {MAX_SEED} (2**32 - 1), got {value!r}")
+        raise ValueError(
+            f"{name} must be a whole number from 0 to {MAX_SEED} (2**32 - 1), got {value!r}"
+        )
     return seed

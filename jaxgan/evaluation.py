@@ -26,7 +26,14 @@ from jaxgan.images import write_whole
 from jaxgan.log import Log, read_metrics
 from jaxgan.metrics import real, table
 from jaxgan.metrics.measure import Evaluator, evaluator, versions
-from jaxgan.metrics.result import COMPARED, RESULTS_FILE, SECONDS, Result, append_results, read_results
+from jaxgan.metrics.result import (
+    COMPARED,
+    RESULTS_FILE,
+    SECONDS,
+    Result,
+    append_results,
+    read_results,
+)
 from jaxgan.state import State
 
 SAMPLES = 2_000
@@ -59,18 +66,37 @@ def plan(
 ) -> Plan:
     """Settings of `train.run`, checked. Raises ValueError as `metrics.measure.evaluator`, and for a metric to go by that is not measured."""
     images, split = held_out or (dataset, "train")
-    chosen = tuple(metrics) or table.chosen((), table.offered(family, config, images), table.mode(family, config, images), "")
-    require(not keep_best or keep_best in chosen, f"keep_best must be one of the metrics measured, {', '.join(chosen)}, got {keep_best!r}")
-    require(patience is None or patience >= 0, f"patience must be at least 1 evaluation, or 0 for never, got {patience}")
-    options: dict[str, Any] = {"network": network or None, "samples": samples or SAMPLES, "split": split}
-    measure = evaluator(family, config, images, chosen, train=dataset if held_out else None, **options)
-    return Plan(measure, every, keep_best or "", patience or 0, keep_best or (chosen[0] if chosen else ""))
+    chosen = tuple(metrics) or table.chosen(
+        (), table.offered(family, config, images), table.mode(family, config, images), ""
+    )
+    require(
+        not keep_best or keep_best in chosen,
+        f"keep_best must be one of the metrics measured, {', '.join(chosen)}, got {keep_best!r}",
+    )
+    require(
+        patience is None or patience >= 0,
+        f"patience must be at least 1 evaluation, or 0 for never, got {patience}",
+    )
+    options: dict[str, Any] = {
+        "network": network or None,
+        "samples": samples or SAMPLES,
+        "split": split,
+    }
+    measure = evaluator(
+        family, config, images, chosen, train=dataset if held_out else None, **options
+    )
+    return Plan(
+        measure, every, keep_best or "", patience or 0, keep_best or (chosen[0] if chosen else "")
+    )
 
 
 def refuse_without(every: int | None, **options: Any) -> None:
     """Raise ValueError for options of evaluation where nothing is evaluated."""
     given = [name for name, value in options.items() if value]
-    require(every or not given, f"{', '.join(given)} mean something only with evaluate_every, the images between evaluations")
+    require(
+        every or not given,
+        f"{', '.join(given)} mean something only with evaluate_every, the images between evaluations",
+    )
 
 
 def held_out_of(dataset: Dataset, **form: Any) -> tuple[Dataset, str] | None:
@@ -113,17 +139,33 @@ class Evaluation:
     def __init__(self, plan: Plan, run_dir: Path, log: Log | None, saved: Sequence[int] = ()):
         self.plan, self._path, self._log = plan, run_dir, log
         name = f"eval/{plan.judged}"
-        lines = [] if log is None else [line for line in read_metrics(run_dir) if name in line["metrics"]]
+        lines = (
+            []
+            if log is None
+            else [line for line in read_metrics(run_dir) if name in line["metrics"]]
+        )
         self._values = {line["images"]: line["metrics"][name] for line in lines}
         self._lost: set[int] = set()
-        done = [one for one in ([] if log is None else read_results(run_dir / RESULTS_FILE)) if one.metric == SECONDS]
+        done = [
+            one
+            for one in ([] if log is None else read_results(run_dir / RESULTS_FILE))
+            if one.metric == SECONDS
+        ]
         self._seconds = sum(one.value for one in done)
-        self._measured = {one.checkpoint: _manner(one) for one in done if one.checkpoint is not None}
-        for images in self._measured:  # where the figure could not be told, that evaluation was not a better one
+        self._measured = {
+            one.checkpoint: _manner(one) for one in done if one.checkpoint is not None
+        }
+        for images in (
+            self._measured
+        ):  # where the figure could not be told, that evaluation was not a better one
             self._values.setdefault(images, math.nan)
         if self._measured:
             self._values = self._alike(self._measured[max(self._measured)])
-        self._lost = {images for images in self._values if images not in saved} if self._best()[0] not in saved else set()
+        self._lost = (
+            {images for images in self._values if images not in saved}
+            if self._best()[0] not in saved
+            else set()
+        )
         self._agree()
         if log is not None and plan.keep_best:
             self._write_best(self.best)
@@ -146,14 +188,29 @@ class Evaluation:
             self._seconds += taken
             self._log.metrics(images, step, values, seconds + taken)
             unknown = Result("", 0.0, checkpoint=images, versions=versions())
-            judged = next((one for one in results if one.metric == self.plan.judged), next(iter(results), unknown))
-            cost = replace(judged, metric=SECONDS, value=taken, standard_error=None, floor=None, floor_counts=(), subject="")
+            judged = next(
+                (one for one in results if one.metric == self.plan.judged),
+                next(iter(results), unknown),
+            )
+            cost = replace(
+                judged,
+                metric=SECONDS,
+                value=taken,
+                standard_error=None,
+                floor=None,
+                floor_counts=(),
+                subject="",
+            )
             append_results(self._path / RESULTS_FILE, [*results, cost])
             self._begin_anew(_manner(cost))
             self._measured[images] = _manner(cost)
             share = self._seconds / max(seconds + taken, 1e-9)
-            text = ", ".join(f"{name.removeprefix('eval/')} {value:.4g}" for name, value in values.items())
-            self._log.message(f"evaluated at {images:,} images in {taken:.1f} s ({share:.1%} of the time so far): {text}")
+            text = ", ".join(
+                f"{name.removeprefix('eval/')} {value:.4g}" for name, value in values.items()
+            )
+            self._log.message(
+                f"evaluated at {images:,} images in {taken:.1f} s ({share:.1%} of the time so far): {text}"
+            )
             self._values[images] = values.get(f"eval/{self.plan.judged}", math.nan)
         self._agree()
         return self.best == images
@@ -162,12 +219,18 @@ class Evaluation:
         """Forget values that were measured in another way, by an earlier session: they do not compare."""
         alike = self._alike(manner)
         if len(alike) < len(self._values) and self._log is not None:
-            self._log.message(f"{self.plan.judged} was measured in another way before (samples, data or network): what is best is looked for from here on")
+            self._log.message(
+                f"{self.plan.judged} was measured in another way before (samples, data or network): what is best is looked for from here on"
+            )
         self._values = alike
 
     def _alike(self, manner: tuple[Any, ...]) -> dict[int, float]:
         """The values that were measured in this way."""
-        return {images: value for images, value in self._values.items() if self._measured.get(images) == manner}
+        return {
+            images: value
+            for images, value in self._values.items()
+            if self._measured.get(images) == manner
+        }
 
     @property
     def latest(self) -> dict[str, float]:
@@ -190,7 +253,13 @@ class Evaluation:
     def _agree(self) -> None:
         """What is best and whether to stop, as process 0 sees it, in every process."""
         best, (self._turn, since) = self._best()[0], self._patience()
-        told = np.array([-1 if best is None else best, bool(self.plan.patience) and since >= self.plan.patience], np.int32)
+        told = np.array(
+            [
+                -1 if best is None else best,
+                bool(self.plan.patience) and since >= self.plan.patience,
+            ],
+            np.int32,
+        )
         if jax.process_count() > 1:
             told = np.asarray(multihost_utils.broadcast_one_to_all(told))
         self.best = None if told[0] < 0 else int(told[0])
@@ -199,11 +268,19 @@ class Evaluation:
     def _best(self) -> tuple[int | None, int]:
         """(images at the best value, evaluations since), of those whose checkpoint can still be the best one kept."""
         lost = self._lost if self.plan.keep_best else set()
-        return self._best_of({images: value for images, value in self._values.items() if images not in lost})
+        return self._best_of(
+            {images: value for images, value in self._values.items() if images not in lost}
+        )
 
     def _patience(self) -> tuple[int | None, int]:
         """The same for `patience`: whichever checkpoints are left, and without evaluations that a session made only because it ended there."""
-        return self._best_of({images: value for images, value in self._values.items() if images % self.plan.every == 0})
+        return self._best_of(
+            {
+                images: value
+                for images, value in self._values.items()
+                if images % self.plan.every == 0
+            }
+        )
 
     def _best_of(self, values: dict[int, float]) -> tuple[int | None, int]:
         """(images at the best value, evaluations since). The first of equal values counts; values that are not finite never do."""

@@ -40,7 +40,12 @@ from jaxgan.state import State
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
-PROGRAM, STABLEHLO, WEIGHTS, DESCRIPTION = "program.jax", "program.stablehlo", "weights.safetensors", "model.json"
+PROGRAM, STABLEHLO, WEIGHTS, DESCRIPTION = (
+    "program.jax",
+    "program.stablehlo",
+    "weights.safetensors",
+    "model.json",
+)
 BATCH = "B"
 NAMELESS = Names()
 
@@ -70,7 +75,12 @@ class Program(NamedTuple):
 
 
 def program(
-    family: ModuleType, config: Any, *, direction: str | None = None, image_size: tuple[int, int] | None = None, noise: str | None = None
+    family: ModuleType,
+    config: Any,
+    *,
+    direction: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    noise: str | None = None,
 ) -> Program:
     """What a family's generator or translator computes, as a function of arrays.
 
@@ -87,8 +97,14 @@ def program(
     if isinstance(family, Translates):
         require(noise is None, f"{name} has no noise to choose: leave noise out")
         return _translator(family, config, direction, image_size or config.image_size)
-    require(isinstance(family, Generates), f"{name} cannot be exported: its module needs generate(config, state, latents), or translate(config, state, images)")
-    require(direction is None and image_size is None, f"{name} draws images of one size from noise: leave direction and image size out")
+    require(
+        isinstance(family, Generates),
+        f"{name} cannot be exported: its module needs generate(config, state, latents), or translate(config, state, images)",
+    )
+    require(
+        direction is None and image_size is None,
+        f"{name} draws images of one size from noise: leave direction and image size out",
+    )
     styled = isinstance(family, Styled)
     require(noise is None or styled, f"{name} has no noise to choose: leave noise out")
     return _generator(family, config, (noise or "random") if styled else None)
@@ -98,11 +114,27 @@ def _generator(family: ModuleType, config: Any, noise: str | None) -> Program:
     make, told = family.generate, conditioning(family, config)
     uniform = told.latent_range is not None
     low, high = told.latent_range or (None, None)
-    inputs = {"latents": Input((config.latent_size,), "float32", low, high, "uniform in this range" if uniform else "standard normal")}
+    inputs = {
+        "latents": Input(
+            (config.latent_size,),
+            "float32",
+            low,
+            high,
+            "uniform in this range" if uniform else "standard normal",
+        )
+    }
     if told.classes:
-        inputs["labels"] = Input((), "int32", 0, told.classes - 1, "numbers of classes, whose names are in `names`")
+        inputs["labels"] = Input(
+            (), "int32", 0, told.classes - 1, "numbers of classes, whose names are in `names`"
+        )
     if noise is not None:
-        inputs["truncation"] = Input((), "float32", 0.0, None, "how far styles go from their mean: 1 all the way, 0.7 usual for pictures")
+        inputs["truncation"] = Input(
+            (),
+            "float32",
+            0.0,
+            None,
+            "how far styles go from their mean: 1 all the way, 0.7 usual for pictures",
+        )
     if noise == "random":
         inputs["seeds"] = Input((2,), "uint32", 0, 2**32 - 1, f"{SEEDS} noise")
 
@@ -118,7 +150,9 @@ def _generator(family: ModuleType, config: Any, noise: str | None) -> Program:
     return Program(function, inputs)
 
 
-def _translator(family: ModuleType, config: Any, direction: str | None, size: tuple[int, int]) -> Program:
+def _translator(
+    family: ModuleType, config: Any, direction: str | None, size: tuple[int, int]
+) -> Program:
     require(len(size) == 2 and min(size) > 0, f"image size must be (height, width), got {size}")
     inputs, fixed, names = _conditions(family, config, direction, tuple(size))
     if conditioning(family, config).random_translation:
@@ -135,29 +169,53 @@ def _translator(family: ModuleType, config: Any, direction: str | None, size: tu
     return Program(jax.vmap(one, in_axes=(None, 0)), inputs)
 
 
-def _conditions(family: ModuleType, config: Any, direction: str | None, size: tuple[int, ...]) -> tuple[dict[str, Input], dict[str, Any], dict[str, str]]:
+def _conditions(
+    family: ModuleType, config: Any, direction: str | None, size: tuple[int, ...]
+) -> tuple[dict[str, Input], dict[str, Any], dict[str, str]]:
     """What is translated: the inputs; settings of `translate`; and by input, its parameter there, "" for the first."""
     told = conditioning(family, config)
     if told.kind == "sides":
         way = direction or told.directions[0]
         channels = told.sides["ab".index(way[0])]
         return {"images": _pixels((*size, channels))}, {"direction": way}, {"images": ""}
-    require(direction is None, f"{short_name(family)} has one way to translate: leave direction out")
+    require(
+        direction is None, f"{short_name(family)} has one way to translate: leave direction out"
+    )
     if told.kind == "attributes":
         count, columns = len(told.attributes), ", ".join(told.attributes)
         inputs = {"images": _pixels((*size, config.channels))}
-        inputs["attributes"] = Input((count,), "float32", 0.0, 1.0, f"0 or 1, what the result is to show; columns {columns}")
+        inputs["attributes"] = Input(
+            (count,), "float32", 0.0, 1.0, f"0 or 1, what the result is to show; columns {columns}"
+        )
         if not told.known:
             return inputs, {}, {"images": "", "attributes": "attributes"}
-        inputs["sets"] = Input((), "int32", 0, len(told.known) - 1, "the data set whose attributes are meant")
+        inputs["sets"] = Input(
+            (), "int32", 0, len(told.known) - 1, "the data set whose attributes are meant"
+        )
         return inputs, {}, {"images": "", "attributes": "attributes", "sets": "sets"}
     last = told.classes - (not told.unknown)
-    inputs = {"layouts": Input(size, "int32", 0, last, "the class of each pixel" + f"; {last} is unknown" * told.unknown)}
+    inputs = {
+        "layouts": Input(
+            size,
+            "int32",
+            0,
+            last,
+            "the class of each pixel" + f"; {last} is unknown" * told.unknown,
+        )
+    }
     if told.instances:
-        inputs["instances"] = Input(size, "int32", 0, None, "a number for each thing, at all of its pixels")
+        inputs["instances"] = Input(
+            size, "int32", 0, None, "a number for each thing, at all of its pixels"
+        )
     if told.style_size:
-        inputs["styles"] = Input((told.style_size,), "float32", None, None, "standard normal, or what encode_style gives")
-    return inputs, {}, {name: parameter for name, parameter in SPADE_PARAMETERS.items() if name in inputs}
+        inputs["styles"] = Input(
+            (told.style_size,), "float32", None, None, "standard normal, or what encode_style gives"
+        )
+    return (
+        inputs,
+        {},
+        {name: parameter for name, parameter in SPADE_PARAMETERS.items() if name in inputs},
+    )
 
 
 def _pixels(shape: tuple[int, ...]) -> Input:
@@ -185,14 +243,25 @@ def lower(chosen: Program, ema: Any, platforms: tuple[str, ...] = PLATFORMS) -> 
     structure = jax.tree.structure(ema)
 
     def function(weights: Arrays, inputs: Arrays) -> jax.Array:
-        leaves = [weights[name] if name in weights else jnp.zeros(every[name].shape, every[name].dtype) for name in named]
+        leaves = [
+            weights[name] if name in weights else jnp.zeros(every[name].shape, every[name].dtype)
+            for name in named
+        ]
         return chosen.function(jax.tree.unflatten(structure, leaves), inputs)
 
     (batch,) = jax.export.symbolic_shape(BATCH)
-    inputs = {name: jax.ShapeDtypeStruct((batch, *one.shape), one.dtype) for name, one in chosen.inputs.items()}
+    inputs = {
+        name: jax.ShapeDtypeStruct((batch, *one.shape), one.dtype)
+        for name, one in chosen.inputs.items()
+    }
     read = _read(function, every, inputs)
     weights = {name: np.asarray(jax.device_get(named[name])) for name in read}
-    return Exported(jax.export.export(jax.jit(function), platforms=platforms)({name: every[name] for name in read}, inputs), weights)
+    return Exported(
+        jax.export.export(jax.jit(function), platforms=platforms)(
+            {name: every[name] for name in read}, inputs
+        ),
+        weights,
+    )
 
 
 def _read(function: Callable, weights: Arrays, inputs: Arrays) -> list[str]:
@@ -260,15 +329,31 @@ def _described(chosen: Program, exported: Exported) -> dict[str, Any]:
         return [size if isinstance(size, int) else str(size) for size in sizes]
 
     inputs = [
-        {"name": name, "dtype": one.dtype, "shape": [BATCH, *one.shape], "range": [one.low, one.high], "meaning": one.meaning}
+        {
+            "name": name,
+            "dtype": one.dtype,
+            "shape": [BATCH, *one.shape],
+            "range": [one.low, one.high],
+            "meaning": one.meaning,
+        }
         for name, one in chosen.inputs.items()
     ]
-    flat = ["the platform's number in `platforms`, int32 []"] * (len(exported.program.platforms) > 1)
+    flat = ["the platform's number in `platforms`, int32 []"] * (
+        len(exported.program.platforms) > 1
+    )
     return {
         "platforms": list(exported.program.platforms),
         "inputs": inputs,
-        "output": {"name": "images", "dtype": str(made.dtype), "shape": shape(made.shape), "range": [-1.0, 1.0], "meaning": "pixels, [B, H, W, C]"},
-        "stablehlo_arguments": flat + [f"weights {name}" for name in sorted(exported.weights)] + [f"inputs {name}" for name in sorted(chosen.inputs)],
+        "output": {
+            "name": "images",
+            "dtype": str(made.dtype),
+            "shape": shape(made.shape),
+            "range": [-1.0, 1.0],
+            "meaning": "pixels, [B, H, W, C]",
+        },
+        "stablehlo_arguments": flat
+        + [f"weights {name}" for name in sorted(exported.weights)]
+        + [f"inputs {name}" for name in sorted(chosen.inputs)],
     }
 
 
@@ -278,4 +363,6 @@ def require_packages() -> None:
         try:
             import_module(package)
         except ImportError:
-            raise RunError(f"exporting needs the package {package}: pip install 'jaxgan[export]', or pip install flatbuffers safetensors") from None
+            raise RunError(
+                f"exporting needs the package {package}: pip install 'jaxgan[export]', or pip install flatbuffers safetensors"
+            ) from None

@@ -140,6 +140,6 @@ def conditioning(family: Any, config: Any) -> Conditioning:
 
 
 def short_name(family: Any) -> str:
-    """"dcgan" of `jaxgan.families.dcgan`."""
+    """ "dcgan" of `jaxgan.families.dcgan`."""
     name: str = family.__name__
     return name.rpartition(".")[2]

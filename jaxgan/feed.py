@@ -40,12 +40,27 @@ class Feed:
       resident: keep the arrays on the device; None: if they are small. Those that are streamed never are.
     """
 
-    def __init__(self, dataset, spec, seed: int, attempt: int, steps_per_call: int, mesh=None, devices=None, resident: bool | None = None):
+    def __init__(
+        self,
+        dataset,
+        spec,
+        seed: int,
+        attempt: int,
+        steps_per_call: int,
+        mesh=None,
+        devices=None,
+        resident: bool | None = None,
+    ):
         given = {name: dataset.arrays[name] for name in spec}
         self._streams = any(isinstance(array, Streamed) for array in given.values())
-        self._arrays = {name: array if isinstance(array, (Checked, Streamed)) else np.asarray(array) for name, array in given.items()}
+        self._arrays = {
+            name: array if isinstance(array, (Checked, Streamed)) else np.asarray(array)
+            for name, array in given.items()
+        }
         self._batch = next(iter(spec.values())).shape[0]
-        self.sizes = {name: wanted.shape[1:3] for name, wanted in spec.items() if len(wanted.shape) >= 3}
+        self.sizes = {
+            name: wanted.shape[1:3] for name, wanted in spec.items() if len(wanted.shape) >= 3
+        }
         self.aligned = not dataset.independent
         self._seed, self._attempt = (seed,), (attempt,) if attempt else ()
         self._steps, self._mesh, self._devices = steps_per_call, mesh, devices
@@ -60,28 +75,45 @@ class Feed:
         if self._mesh is not None:
             return parallel.replicate(arrays, self._mesh)
         if self._devices is not None:
-            mine = [device for device in self._devices if device.process_index == jax.process_index()]
+            mine = [
+                device for device in self._devices if device.process_index == jax.process_index()
+            ]
             return jax.device_put(arrays, parallel.replicated(parallel.data_mesh(mine)))
         return jax.device_put(arrays)
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """int32 [k, B / p] by array: this process's rows for the call that starts at `step`; of aligned arrays all the same."""
         share = {"process": jax.process_index(), "processes": jax.process_count()}
-        each = [self._order((*self._seed, *self._attempt), s, self._batch, **share) for s in range(step, step + self._steps)]
-        return {name: np.stack([rows[name] for rows in each]).astype(np.int32) for name in self._arrays}
+        each = [
+            self._order((*self._seed, *self._attempt), s, self._batch, **share)
+            for s in range(step, step + self._steps)
+        ]
+        return {
+            name: np.stack([rows[name] for rows in each]).astype(np.int32) for name in self._arrays
+        }
 
-    def _order(self, seed: tuple[int, ...], step: int, count: int, **share: int) -> dict[str, np.ndarray]:
+    def _order(
+        self, seed: tuple[int, ...], step: int, count: int, **share: int
+    ) -> dict[str, np.ndarray]:
         """The rows of one step, by array."""
         if not self.aligned:  # no two of one run collide: the last part is never 0, see `order`
             domains = enumerate(self._arrays.items(), start=1)
-            return {name: data.order(len(array), count, (*seed, domain), step, **share) for domain, (name, array) in domains}
+            return {
+                name: data.order(len(array), count, (*seed, domain), step, **share)
+                for domain, (name, array) in domains
+            }
         size = len(next(iter(self._arrays.values())))
         return dict.fromkeys(self._arrays, data.order(size, count, seed, step, **share))
 
     def first_batch(self) -> dict[str, np.ndarray]:
         """The first examples of the run as its preview sees them, whatever the attempt: one batch, at least 8, not augmented, larger ones cut at the centre."""
-        batch = _gather(self._arrays, self._order(self._seed, 0, max(self._batch, PREVIEW_EXAMPLES)))
-        return {name: _centre(array, self.sizes[name]) if name in self.sizes else array for name, array in batch.items()}
+        batch = _gather(
+            self._arrays, self._order(self._seed, 0, max(self._batch, PREVIEW_EXAMPLES))
+        )
+        return {
+            name: _centre(array, self.sizes[name]) if name in self.sizes else array
+            for name, array in batch.items()
+        }
 
     def calls(self, step: int) -> Generator[PyTree, None, None]:
         """What the program takes for each call from `step` on, without end; made ahead in a thread."""
@@ -89,7 +121,9 @@ class Feed:
 
     def _calls(self, step: int) -> Iterator[PyTree]:
         if self._streams:
-            batches = streaming.calls(self._arrays, lambda call: self.rows(step + call * self._steps))
+            batches = streaming.calls(
+                self._arrays, lambda call: self.rows(step + call * self._steps)
+            )
             with contextlib.closing(batches):
                 for batch in batches:
                     yield self._place(batch)
@@ -108,7 +142,9 @@ class Feed:
 
         def cut(array):
             steps, count = array.shape[:2]
-            return np.ascontiguousarray(np.moveaxis(array.reshape(steps, local, count // local, *array.shape[2:]), 1, 0))
+            return np.ascontiguousarray(
+                np.moveaxis(array.reshape(steps, local, count // local, *array.shape[2:]), 1, 0)
+            )
 
         return jax.tree.map(cut, inputs)
 
@@ -127,7 +163,9 @@ def _centre(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 Program = Callable[[State, PyTree, PyTree, jax.Array], tuple[State, Metrics]]
 
 
-def program(family: ModuleType, config: Any, resident: bool, prepare: Callable, axis_name: str | None = None) -> Program:
+def program(
+    family: ModuleType, config: Any, resident: bool, prepare: Callable, axis_name: str | None = None
+) -> Program:
     """The pure function of one call: (state, arrays, rows or batches [k, B, ...] by array, key) -> (state, metrics, each [k]).
 
     A single step is not put into a loop, where convolution gradients on CPU are many times slower.
@@ -137,7 +175,9 @@ def program(family: ModuleType, config: Any, resident: bool, prepare: Callable, 
     """
 
     def one(state, arrays, rows, key):
-        batch = prepare(_gather(arrays, rows) if resident else rows, key, state.step, axis_name=axis_name)
+        batch = prepare(
+            _gather(arrays, rows) if resident else rows, key, state.step, axis_name=axis_name
+        )
         return family.train_step(config, state, batch, key, axis_name=axis_name)
 
     def call(state, arrays, rows, key):
@@ -149,13 +189,17 @@ def program(family: ModuleType, config: Any, resident: bool, prepare: Callable, 
     return call
 
 
-def compile_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
+def compile_program(
+    pure: Callable[..., Program], mesh: Any, devices: Sequence[Any] | None, arguments: tuple
+) -> Any:
     """`lower_program`, compiled. Its `memory_analysis` (absent for pmap across processes) tells what a call needs."""
     lowered = lower_program(pure, mesh, devices, arguments)
     return lowered.compile() if hasattr(lowered, "compile") else lowered
 
 
-def lower_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[Any] | None, arguments: tuple) -> Any:
+def lower_program(
+    pure: Callable[..., Program], mesh: Any, devices: Sequence[Any] | None, arguments: tuple
+) -> Any:
     """`program` traced and lowered for `arguments`, the state donated; see `Feed` for mesh and devices.
 
     Settings that a step refuses are refused here. For pmap across processes the jitted function itself, which compiles when it is first called.
@@ -164,14 +208,29 @@ def lower_program(pure: Callable[..., Program], mesh: Any, devices: Sequence[Any
       pure: `program` with all its arguments but the axis.
     """
     if devices is not None:
-        mapped = functools.partial(jax.pmap, axis_name=parallel.AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=0)
-        compiled = mapped(pure(parallel.AXIS), devices=None if len(devices) == len(jax.devices()) else devices)
-        if jax.process_count() > 1:  # compiled ahead of time it would want the batches of all processes
+        mapped = functools.partial(
+            jax.pmap,
+            axis_name=parallel.AXIS,
+            in_axes=(None, None, 0, None),
+            out_axes=None,
+            donate_argnums=0,
+        )
+        compiled = mapped(
+            pure(parallel.AXIS), devices=None if len(devices) == len(jax.devices()) else devices
+        )
+        if (
+            jax.process_count() > 1
+        ):  # compiled ahead of time it would want the batches of all processes
             return compiled
     elif mesh is not None:
         whole = parallel.replicated(mesh)
         shardings = (whole, whole, parallel.split(mesh, axis=1), whole)
-        compiled = jax.jit(parallel.on_mesh(pure(), mesh), donate_argnums=0, in_shardings=shardings, out_shardings=(whole, whole))
+        compiled = jax.jit(
+            parallel.on_mesh(pure(), mesh),
+            donate_argnums=0,
+            in_shardings=shardings,
+            out_shardings=(whole, whole),
+        )
     else:
         compiled = jax.jit(pure(), donate_argnums=0)
     return compiled.lower(*arguments)

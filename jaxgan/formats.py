@@ -21,19 +21,50 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # First bytes of files that people rename; "" at the end: any file that begins like this.
 _STARTS = (
-    *((b"%!PS", "an EPS or PostScript file"), (b"\xc5\xd0\xd3\xc6", "an EPS file"), (b"%PDF", "a PDF file")),
-    *((b"8BPS", "a Photoshop file"), (b"\x01\xda", "an SGI file"), (b"\xb1\x68\xde\x3a", "a DCX file")),
-    *((b"\0\0\1\0", "an icon"), (b"\0\0\2\0", "a cursor"), (b"icns", "an icon"), (b"DDS ", "a DDS texture")),
+    *(
+        (b"%!PS", "an EPS or PostScript file"),
+        (b"\xc5\xd0\xd3\xc6", "an EPS file"),
+        (b"%PDF", "a PDF file"),
+    ),
+    *(
+        (b"8BPS", "a Photoshop file"),
+        (b"\x01\xda", "an SGI file"),
+        (b"\xb1\x68\xde\x3a", "a DCX file"),
+    ),
+    *(
+        (b"\0\0\1\0", "an icon"),
+        (b"\0\0\2\0", "a cursor"),
+        (b"icns", "an icon"),
+        (b"DDS ", "a DDS texture"),
+    ),
     *((b"\0\0\0\x0cjP  ", "a JPEG 2000 file"), (b"\xff\x4f\xff\x51", "a JPEG 2000 file")),
-    *((b"\0\0\0\x0cJXL ", "a JPEG XL file"), (b"\xff\x0a", "a JPEG XL file"), (b"qoif", "a QOI file")),
-    *((b"\x59\xa6\x6a\x95", "a Sun raster file"), (b"SIMPLE  =", "a FITS file"), (b"#?RADIANCE", "a Radiance file")),
-    *((b"\x76\x2f\x31\x01", "an OpenEXR file"), (b"\xd7\xcd\xc6\x9a", "a WMF file"), (b"/* XPM", "an XPM file")),
-    *((b"FUJIFILMCCD-RAW", "a camera raw file"), (b"IIRO", "a camera raw file"), (b"IIU\0", "a camera raw file")),
+    *(
+        (b"\0\0\0\x0cJXL ", "a JPEG XL file"),
+        (b"\xff\x0a", "a JPEG XL file"),
+        (b"qoif", "a QOI file"),
+    ),
+    *(
+        (b"\x59\xa6\x6a\x95", "a Sun raster file"),
+        (b"SIMPLE  =", "a FITS file"),
+        (b"#?RADIANCE", "a Radiance file"),
+    ),
+    *(
+        (b"\x76\x2f\x31\x01", "an OpenEXR file"),
+        (b"\xd7\xcd\xc6\x9a", "a WMF file"),
+        (b"/* XPM", "an XPM file"),
+    ),
+    *(
+        (b"FUJIFILMCCD-RAW", "a camera raw file"),
+        (b"IIRO", "a camera raw file"),
+        (b"IIU\0", "a camera raw file"),
+    ),
     *((b"II*\0\x10\0\0\0CR", "a camera raw file"), (b"II\x1a\0\0\0HEAPCCDR", "a camera raw file")),
     *((b"\x93NUMPY", "a NumPy array"), (b"PK\3\4", "a zip file"), (b"<svg", "an SVG file")),
 )
 _BRANDS = {b"avif": "an AVIF file", b"avis": "an AVIF file", b"crx ": "a camera raw file"}
-_BRANDS |= dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC file")
+_BRANDS |= dict.fromkeys(
+    (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC file"
+)
 
 
 class BadImage(Exception):

@@ -40,7 +40,14 @@ class Row(NamedTuple):
     results: Sequence[Result]
 
 
-def write(path: Path | str, title: str, facts: Mapping[str, str], rows: Iterable[Row], total: int, left_out: Sequence[str] = ()) -> Path:
+def write(
+    path: Path | str,
+    title: str,
+    facts: Mapping[str, str],
+    rows: Iterable[Row],
+    total: int,
+    left_out: Sequence[str] = (),
+) -> Path:
     """Writes the page, whole or not at all, and returns its path. Raises `RunError` if it cannot be written.
 
     Args:
@@ -49,13 +56,19 @@ def write(path: Path | str, title: str, facts: Mapping[str, str], rows: Iterable
       left_out: what could not be translated, and why, one sentence each.
     """
     cards = [_card(row) for row in rows]
-    count = f"{total:,} image{'s' * (total != 1)}" + (f", the first {len(cards)} shown" if len(cards) < total else "")
-    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    count = f"{total:,} image{'s' * (total != 1)}" + (
+        f", the first {len(cards)} shown" if len(cards) < total else ""
+    )
+    table = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items()
+    )
     failures = "".join(f"<li>{escape(reason)}</li>" for reason in left_out)
     body = [
         f"<header><h1>{escape(title)}</h1><p>{count}.</p></header><table>{table}</table>",
         f'<section><h2>Left out</h2><ul class="bad">{failures}</ul></section>' if failures else "",
-        f'<section><h2>Given, and translated</h2><div class="cards">{"".join(cards)}</div></section>' if cards else "",
+        f'<section><h2>Given, and translated</h2><div class="cards">{"".join(cards)}</div></section>'
+        if cards
+        else "",
         f"<footer>Written {time.strftime('%Y-%m-%d %H:%M')}. Thumbnails; a name opens the whole translation.</footer>",
     ]
     return page.write(path, title, body, _STYLE)
@@ -65,7 +78,10 @@ def _card(row: Row) -> str:
     """Two pictures, side by side, whose name is the link; or the whole width for a longer row, where each translation is named below it."""
     several = len(row.results) > 1
     sides = [_picture(row.given, f"{row.name}, given") + "<span>given</span>" * several]
-    sides += [_picture(x.pixels, f"{row.name}, {x.title}") + _link(x.link, x.title) * several for x in row.results]
+    sides += [
+        _picture(x.pixels, f"{row.name}, {x.title}") + _link(x.link, x.title) * several
+        for x in row.results
+    ]
     name = escape(row.name) if several else _link(row.results[0].link, row.name)
     pictures = "".join(f"<div>{side}</div>" for side in sides)
     kind = ' class="row"' if several else ""
@@ -78,7 +94,10 @@ def _link(target: str, text: str) -> str:
 
 def _facts(row: Row) -> str:
     given, result = row.given, row.results[0].pixels
-    kinds = [{1: "grey", 3: "RGB", 4: "RGBA"}.get(array.shape[-1], f"{array.shape[-1]} channels") for array in (given, result)]
+    kinds = [
+        {1: "grey", 3: "RGB", 4: "RGBA"}.get(array.shape[-1], f"{array.shape[-1]} channels")
+        for array in (given, result)
+    ]
     depth = {"uint8": "", "uint16": ", 16-bit"}.get(given.dtype.name, ", float")  # the output's too
     height, width = given.shape[:2]
     return f"{width} × {height}, {' → '.join(dict.fromkeys(kinds))}{depth}"  # noqa: RUF001

@@ -22,7 +22,12 @@ def losses_used(config: Any) -> set[str]:
         return set().union(*map(losses_used, config))
     if not isinstance(config, dict):
         return set()
-    return set().union(*({value} if name == "loss" and isinstance(value, str) else losses_used(value) for name, value in config.items()))
+    return set().union(
+        *(
+            {value} if name == "loss" and isinstance(value, str) else losses_used(value)
+            for name, value in config.items()
+        )
+    )
 
 
 def _last_third(series: Series) -> np.ndarray:
@@ -45,7 +50,9 @@ def find_hints(series: dict[str, Series], rate: Series, losses: Iterable[str] = 
         for name in series:
             partner = name.replace("real_accuracy", "fake_accuracy")
             if partner != name and partner in series:
-                hints += _accuracy_hint(name, _last_third(series[name]), _last_third(series[partner]))
+                hints += _accuracy_hint(
+                    name, _last_third(series[name]), _last_third(series[partner])
+                )
     for name, one in series.items():
         values = _last_third(one)
         if "logits" in name and len(values) and np.abs(values).mean() > 50:
@@ -84,9 +91,7 @@ _DISCRIMINATOR_STUCK = (
     "The discriminator{which} is right about {real:.0%} of real and {fake:.0%} of generated images: it calls nearly everything the same. "
     "Try a higher learning rate for it, or a weaker penalty."
 )
-_OVERFITTED = (
-    "{name} was best ({best:.4g}) at {images:,.0f} images and is {last:.4g} now: use an earlier checkpoint, or stop earlier."
-)
+_OVERFITTED = "{name} was best ({best:.4g}) at {images:,.0f} images and is {last:.4g} now: use an earlier checkpoint, or stop earlier."
 
 
 def _accuracy_hint(name: str, real: np.ndarray, fake: np.ndarray) -> list[str]:
@@ -101,11 +106,21 @@ def _accuracy_hint(name: str, real: np.ndarray, fake: np.ndarray) -> list[str]:
         sentence = _DISCRIMINATOR_STUCK
     else:
         return []
-    return [sentence.format(which="" if name == "real_accuracy" else f" ({name})", real=real.mean(), fake=fake.mean())]
+    return [
+        sentence.format(
+            which="" if name == "real_accuracy" else f" ({name})",
+            real=real.mean(),
+            fake=fake.mean(),
+        )
+    ]
 
 
 def _score_hint(name: str, one: Series) -> list[str]:
     images, values = one[0][np.isfinite(one[1])], one[1][np.isfinite(one[1])]
     if len(values) < 4 or values[-1] <= 1.2 * values.min():
         return []
-    return [_OVERFITTED.format(name=name, best=values.min(), images=images[values.argmin()], last=values[-1])]
+    return [
+        _OVERFITTED.format(
+            name=name, best=values.min(), images=images[values.argmin()], last=values[-1]
+        )
+    ]

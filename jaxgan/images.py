@@ -54,7 +54,9 @@ def _to_whole(images: Any, kind: type[np.uint8] | type[np.uint16]) -> np.ndarray
         raise ValueError(f"images must be {kind.__name__}, or float in [-1, 1], got {images.dtype}")
     values = images.astype(np.float32)
     good = np.isfinite(values)
-    pixels = np.rint((np.clip(np.where(good, values, -1.0), -1.0, 1.0) + 1.0) * (top / 2)).astype(kind)
+    pixels = np.rint((np.clip(np.where(good, values, -1.0), -1.0, 1.0) + 1.0) * (top / 2)).astype(
+        kind
+    )
     channels = pixels.shape[-1] if pixels.ndim else 0
     if channels >= 3 and not good.all():
         bad = ~good.all(axis=-1)
@@ -74,13 +76,23 @@ def tile(grid: Any, max_width: int = MAX_WIDTH, max_height: int = MAX_HEIGHT) ->
     """
     grid = np.asarray(grid)
     if grid.ndim != 5 or 0 in grid.shape:
-        raise ValueError(f"a grid of images is [rows, columns, H, W, C], none of them 0, got shape {list(grid.shape)}")
+        raise ValueError(
+            f"a grid of images is [rows, columns, H, W, C], none of them 0, got shape {list(grid.shape)}"
+        )
     pixels = to_uint8(_showable(grid))
     rows, columns, height, width, channels = pixels.shape
-    factor = max(1, min((max_width - GAP * (columns - 1)) // (columns * width), (max_height - GAP * (rows - 1)) // (rows * height)))
+    factor = max(
+        1,
+        min(
+            (max_width - GAP * (columns - 1)) // (columns * width),
+            (max_height - GAP * (rows - 1)) // (rows * height),
+        ),
+    )
     pixels = pixels.repeat(factor, axis=2).repeat(factor, axis=3)
     height, width = height * factor, width * factor
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), GAP_GREY, np.uint8)
+    sheet = np.full(
+        (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), GAP_GREY, np.uint8
+    )
     if channels in (2, 4):
         sheet[..., -1] = 0
     for row in range(rows):
@@ -94,7 +106,11 @@ def _showable(grid: np.ndarray) -> np.ndarray:
     """At most four channels; three where grey cannot show what is wrong."""
     if grid.shape[-1] > 4:
         return grid[..., :3]
-    if grid.shape[-1] < 3 and grid.dtype != np.uint8 and not np.isfinite(grid.astype(np.float32)).all():
+    if (
+        grid.shape[-1] < 3
+        and grid.dtype != np.uint8
+        and not np.isfinite(grid.astype(np.float32)).all()
+    ):
         bad = ~np.isfinite(grid.astype(np.float32)).all(axis=-1, keepdims=True)
         return np.where(bad, np.float32("nan"), grid[..., :1].astype(np.float32)).repeat(3, axis=-1)
     return grid
@@ -109,14 +125,18 @@ def encode_png(array: Any, note: str = "") -> bytes:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     pixels = pixels if pixels.dtype == np.uint16 else to_uint8(pixels)
     if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= 4 or 0 in pixels.shape:
-        raise ValueError(f"a PNG holds an image [H, W, C] of 1 to 4 channels, got shape {list(pixels.shape)}")
+        raise ValueError(
+            f"a PNG holds an image [H, W, C] of 1 to 4 channels, got shape {list(pixels.shape)}"
+        )
     if pixels.dtype == np.uint16:
         return _encode_png16(pixels, note)
     info = PngInfo()
     if note:
         info.add_itxt("Comment", note)
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)).save(buffer, "PNG", pnginfo=info)
+    Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)).save(
+        buffer, "PNG", pnginfo=info
+    )
     return buffer.getvalue()
 
 
@@ -132,8 +152,16 @@ def _encode_png16(pixels: np.ndarray, note: str) -> bytes:
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
     comment = [(b"iTXt", b"Comment" + 5 * b"\0" + note.encode())] if note else []
-    chunks = [(b"IHDR", header), *comment, (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    chunks = [
+        (b"IHDR", header),
+        *comment,
+        (b"IDAT", zlib.compress(filtered.tobytes())),
+        (b"IEND", b""),
+    ]
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -151,7 +179,9 @@ def write_whole(path: Path | str, content: bytes) -> Path:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
     finally:  # nothing is left under that name but by a full disk or an interruption
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -169,7 +199,10 @@ def data_uri(path: Path | str | io.BytesIO, width: int, limit: int) -> tuple[str
         picture = file.copy() if file.mode in ("L", "LA", "RGB", "RGBA") else file.convert("RGB")
     while True:
         if picture.width > width:
-            picture = picture.resize((width, max(1, round(picture.height * width / picture.width))), Image.Resampling.LANCZOS)
+            picture = picture.resize(
+                (width, max(1, round(picture.height * width / picture.width))),
+                Image.Resampling.LANCZOS,
+            )
         for kind, options in (("PNG", {"compress_level": 6}), ("WEBP", {"quality": 85})):
             if kind == "WEBP" and max(picture.size) > 16_383:  # the format's own limit
                 continue
@@ -177,5 +210,8 @@ def data_uri(path: Path | str | io.BytesIO, width: int, limit: int) -> tuple[str
             picture.save(buffer, kind, **options)
             content = buffer.getvalue()
             if len(content) <= limit or picture.width == 1:
-                return f"data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}", note
+                return (
+                    f"data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}",
+                    note,
+                )
         width = max(1, picture.width // 2)

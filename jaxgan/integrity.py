@@ -45,16 +45,24 @@ class _Damaged(Exception):
 
 def numbers(directory: Path) -> list[int]:
     """Numbers of the complete checkpoints, ascending."""
-    return sorted(int(path.name) for path in directory.glob("*") if re.fullmatch("0|[1-9][0-9]*", path.name) and path.is_dir())
+    return sorted(
+        int(path.name)
+        for path in directory.glob("*")
+        if re.fullmatch("0|[1-9][0-9]*", path.name) and path.is_dir()
+    )
 
 
-def newest(directory: Path, targets: Any, set_aside: bool, only: int | None = None) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
+def newest(
+    directory: Path, targets: Any, set_aside: bool, only: int | None = None
+) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
     """(items, meta) of the newest undamaged checkpoint, or of the number `only`; None if there is none at all.
 
     targets: by item, or meta -> that. set_aside: damaged ones are renamed, by all processes together, which agree on the checkpoint.
     """
     passed: dict[int, str] = {}
-    while waiting := [number for number in numbers(directory) if number not in passed and only in (None, number)]:
+    while waiting := [
+        number for number in numbers(directory) if number not in passed and only in (None, number)
+    ]:
         number, problem, found = waiting[-1], "", None
         try:
             found = _read(directory / str(number), targets)
@@ -68,14 +76,22 @@ def newest(directory: Path, targets: Any, set_aside: bool, only: int | None = No
         warnings.warn(line, CheckpointWarning, stacklevel=3)
     damaged = sorted(path.name for path in directory.glob("*.damaged*"))
     if passed or damaged:
-        reasons = "; ".join(f"{number}: {problem}" for number, problem in passed.items()) or ", ".join(damaged)
-        raise CheckpointError(f"every checkpoint in {directory} is damaged ({reasons}): start again in another run directory")
+        reasons = "; ".join(
+            f"{number}: {problem}" for number, problem in passed.items()
+        ) or ", ".join(damaged)
+        raise CheckpointError(
+            f"every checkpoint in {directory} is damaged ({reasons}): start again in another run directory"
+        )
     return None
 
 
 def _everywhere(ok: bool) -> bool:
     """Whether `ok` in every process, so that all of them settle on the same checkpoint."""
-    return ok if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(ok)).all())
+    return (
+        ok
+        if jax.process_count() == 1
+        else bool(multihost_utils.process_allgather(np.array(ok)).all())
+    )
 
 
 def _set_aside(directory: Path, number: int) -> str:
@@ -87,7 +103,9 @@ def _set_aside(directory: Path, number: int) -> str:
         try:
             (directory / str(number)).rename(directory / name)
         except OSError as error:
-            raise CheckpointError(f"the damaged checkpoint {number} in {directory} cannot be renamed ({_reason(error)}): permit writing there") from None
+            raise CheckpointError(
+                f"the damaged checkpoint {number} in {directory} cannot be renamed ({_reason(error)}): permit writing there"
+            ) from None
         done = f"renamed {name}"
     if jax.process_count() > 1:
         # Named after what all processes know: those that come late no longer see which name was free.
@@ -99,14 +117,18 @@ def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
     """(items, meta) of one checkpoint, every leaf compared with its checksum. Raises `_Damaged`, or `CheckpointError` where it does not fit."""
     meta = _read_meta(path)
     if meta["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {meta['format']}, newer than this version reads ({FORMAT}): update jaxgan")
+        raise CheckpointError(
+            f"{path} has format {meta['format']}, newer than this version reads ({FORMAT}): update jaxgan"
+        )
     items = {}
     for name, target in (targets(meta) if callable(targets) else targets).items():
         if name not in meta["leaves"]:
             raise _Damaged(f"meta/metadata lists no leaves of item {name}")
         wrong = mismatches(target, meta["leaves"][name])
         if wrong:
-            raise CheckpointError(f"{path} does not fit this config or version ({'; '.join(wrong)}): use the config it was trained with")
+            raise CheckpointError(
+                f"{path} does not fit this config or version ({'; '.join(wrong)}): use the config it was trained with"
+            )
         items[name] = _read_item(path, name, target)
         for leaf_path, leaf in paths(items[name]):
             if describe(leaf) != meta["leaves"][name][leaf_path]:
@@ -117,7 +139,9 @@ def _read(path: Path, targets: Any) -> tuple[dict[str, PyTree], dict[str, Any]]:
 def _alone() -> ocp.options.MultiprocessingOptions:
     """This process reads for itself and waits for no other: `checkpoint.load` may be called in one of them, for which the rest would never come."""
     here = jax.process_index()
-    return ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}")
+    return ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    )
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -125,7 +149,10 @@ def _read_meta(path: Path) -> dict[str, Any]:
 
     def read():
         options = _alone()
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler(multiprocessing_options=options), multiprocessing_options=options) as reader:
+        with ocp.Checkpointer(
+            ocp.JsonCheckpointHandler(multiprocessing_options=options),
+            multiprocessing_options=options,
+        ) as reader:
             meta = reader.restore(path / "meta")
         checksum = meta.pop("crc32")
         return meta, checksum == meta_checksum(meta)
@@ -147,9 +174,14 @@ def _is_whole(meta: dict[str, Any]) -> bool:
     """Whether a meta item has the fields that every checkpoint has, each of its type: whoever wrote it may have given it a checksum as well."""
     kinds = {"family": str, "config": dict, "leaves": dict}
     numbers = [meta.get("step"), meta.get("images"), meta.get("attempt", 0)]
-    if not all(map(_is_count, numbers)) or not all(isinstance(meta.get(name), kind) for name, kind in kinds.items()):
+    if not all(map(_is_count, numbers)) or not all(
+        isinstance(meta.get(name), kind) for name, kind in kinds.items()
+    ):
         return False
-    return all(isinstance(leaves, dict) and all(map(_is_description, leaves.values())) for leaves in meta["leaves"].values())
+    return all(
+        isinstance(leaves, dict) and all(map(_is_description, leaves.values()))
+        for leaves in meta["leaves"].values()
+    )
 
 
 def _is_description(value: Any) -> bool:
@@ -209,7 +241,9 @@ def _check_files(path: Path, item: str) -> None:
     for folder in (path, path / item):
         if not (folder / "commit_success.txt").is_file():
             raise _Damaged(f"{(folder / 'commit_success.txt').relative_to(path)} is missing")
-    if not (path / FILES).is_file():  # the run was killed between the commit and the writing of the list
+    if not (
+        path / FILES
+    ).is_file():  # the run was killed between the commit and the writing of the list
         return
     try:
         files = json.loads((path / FILES).read_text())
@@ -238,9 +272,17 @@ def require_items(path: Path, remove: bool) -> None:
     Args:
       remove: take one with a hole away, so that nobody reads it.
     """
-    missing = [file for file in ("meta/metadata", "state/_METADATA", "sampler/_METADATA") if not (path / file).is_file()]
+    missing = [
+        file
+        for file in ("meta/metadata", "state/_METADATA", "sampler/_METADATA")
+        if not (path / file).is_file()
+    ]
     trees = [path / item for item in ("state", "sampler")]
-    missing += [f"{tree.name}/manifest.ocdbt" for tree in trees if not (tree / "manifest.ocdbt").is_file() and not any(tree.rglob(".zarray"))]
+    missing += [
+        f"{tree.name}/manifest.ocdbt"
+        for tree in trees
+        if not (tree / "manifest.ocdbt").is_file() and not any(tree.rglob(".zarray"))
+    ]
     if missing:
         if remove:
             shutil.rmtree(path, ignore_errors=True)
@@ -250,7 +292,10 @@ def require_items(path: Path, remove: bool) -> None:
 def write_files(path: Path) -> None:
     """Write the list of files of a checkpoint that is complete."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    listed = {file.relative_to(path).as_posix(): [file.stat().st_size, _file_checksum(file)] for file in files}
+    listed = {
+        file.relative_to(path).as_posix(): [file.stat().st_size, _file_checksum(file)]
+        for file in files
+    }
     partial = path / f".{FILES}.tmp"
     partial.write_text(json.dumps(listed, indent=0))
     partial.rename(path / FILES)
@@ -281,7 +326,14 @@ def mismatches(target: PyTree, leaves: dict[str, list]) -> list[str]:
 
 def to_host(tree: PyTree) -> PyTree:
     """Copies in host memory; of arrays over several processes too, which must be whole on each device."""
-    jax.tree.map(lambda leaf: leaf.copy_to_host_async() if isinstance(leaf, jax.Array) and leaf.is_fully_addressable else None, tree)
+    jax.tree.map(
+        lambda leaf: (
+            leaf.copy_to_host_async()
+            if isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+            else None
+        ),
+        tree,
+    )
     # A copy, as on CPU the array is otherwise a view of a buffer that the next step is given to overwrite.
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
 
@@ -293,7 +345,10 @@ def to_device(tree: PyTree) -> PyTree:
 
 def paths(tree: PyTree) -> list[tuple[str, Any]]:
     """Leaves and their names, such as "players/generator/params/hidden"."""
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
 
 
 def _kind(leaf: Any) -> str:
@@ -302,7 +357,11 @@ def _kind(leaf: Any) -> str:
 
 def describe(leaf: np.ndarray) -> list:
     """[dtype, shape, CRC-32 of the bytes]."""
-    return [leaf.dtype.name, list(leaf.shape), zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)]
+    return [
+        leaf.dtype.name,
+        list(leaf.shape),
+        zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data),
+    ]
 
 
 def meta_checksum(meta: dict[str, Any]) -> int:
@@ -310,7 +369,9 @@ def meta_checksum(meta: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
 
 
-_SYSTEM_REASONS = re.compile(r"No space left on device|Disk quota exceeded|File too large|Read-only file system|Permission denied|Input/output error")
+_SYSTEM_REASONS = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|Read-only file system|Permission denied|Input/output error"
+)
 
 
 def _reason(error: BaseException | None, path: Path | None = None) -> str:
@@ -322,5 +383,11 @@ def _reason(error: BaseException | None, path: Path | None = None) -> str:
     text = "\n".join(texts)
     file = re.search(re.escape(str(path)) + r"/([^\s\"':;,\]]+)", text) if path else None
     said = _SYSTEM_REASONS.search(text)
-    first = said.group() if said else (next((line.strip() for line in text.splitlines() if line.strip()), "no reason given"))[:160]
+    first = (
+        said.group()
+        if said
+        else (
+            next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+        )[:160]
+    )
     return f"{file.group(1)}: {first}" if file and file.group(1) not in first else first

@@ -54,7 +54,13 @@ class Log:
     Raises `RunError` if the directory cannot be written, here and in the methods.
     """
 
-    def __init__(self, run_dir: Path | str, resume_images: int = 0, tensorboard: bool = True, progress: bool = True):
+    def __init__(
+        self,
+        run_dir: Path | str,
+        resume_images: int = 0,
+        tensorboard: bool = True,
+        progress: bool = True,
+    ):
         self.run_dir = Path(run_dir)
         self._stream, self._progress = sys.stderr, progress
         self._live_width, self._shown_at, self._noted = 0, -math.inf, False
@@ -63,7 +69,9 @@ class Log:
             lines = _truncate(self.run_dir, resume_images)
             self._file = open(self.run_dir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
         except OSError as error:
-            raise RunError(f"cannot write to the run directory {self.run_dir}: {error.strerror or error}; choose another or free space") from error
+            raise RunError(
+                f"cannot write to the run directory {self.run_dir}: {error.strerror or error}; choose another or free space"
+            ) from error
         self.seconds = lines[-1]["seconds"] if lines else 0.0
         self._mirror = _open_tensorboard(self.run_dir, lines, self.message) if tensorboard else None
 
@@ -91,12 +99,19 @@ class Log:
         """
         values = {name: float(value) for name, value in metrics.items()}
         written = {name: _json_number(value) for name, value in values.items()}
-        line = {"images": int(images), "step": int(step), "metrics": written, "seconds": round(float(seconds), 3)}
+        line = {
+            "images": int(images),
+            "step": int(step),
+            "metrics": written,
+            "seconds": round(float(seconds), 3),
+        }
         try:
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
             self._file.flush()
         except OSError as error:
-            raise RunError(f"cannot write {self._file.name}: {error.strerror or error}; free space and run the same command again") from error
+            raise RunError(
+                f"cannot write {self._file.name}: {error.strerror or error}; free space and run the same command again"
+            ) from error
         self.seconds = float(seconds)
         if self._mirror is not None:
             self._mirror.scalars(values, int(images))
@@ -106,7 +121,9 @@ class Log:
         array = np.asarray(array)
         sheet = tile(array)
         note = f"channels 1 to 3 of {array.shape[-1]} are shown" if array.shape[-1] > 4 else ""
-        path = write_whole(self.run_dir / SAMPLES_FOLDER / f"{int(images):08d}.png", encode_png(sheet, note))
+        path = write_whole(
+            self.run_dir / SAMPLES_FOLDER / f"{int(images):08d}.png", encode_png(sheet, note)
+        )
         if note and not self._noted:
             self._noted = True
             self.message(f"sample sheets: {note}, as red, green and blue")
@@ -114,14 +131,23 @@ class Log:
             self._mirror.sheet(path, int(images))
         return path
 
-    def progress(self, images: int, total: int, metrics: Mapping[str, Any], images_per_second: float, eta: float | None) -> None:
+    def progress(
+        self,
+        images: int,
+        total: int,
+        metrics: Mapping[str, Any],
+        images_per_second: float,
+        eta: float | None,
+    ) -> None:
         """The one progress line: redrawn in place on a terminal, else a plain line every `LINE_SECONDS`; the last (images >= total) always.
 
         Args:
           metrics: shown in this order, as many as fit. eta: seconds left, None or non-finite while unknown.
         """
         live, now = self._stream.isatty(), time.monotonic()
-        if not self._progress or (now - self._shown_at < (REDRAW_SECONDS if live else LINE_SECONDS) and images < total):
+        if not self._progress or (
+            now - self._shown_at < (REDRAW_SECONDS if live else LINE_SECONDS) and images < total
+        ):
             return
         self._shown_at = now
         columns = shutil.get_terminal_size((120, 24)).columns - 1 if live else 0
@@ -146,7 +172,14 @@ class Log:
             self._live_width = 0
 
 
-def progress_line(images: int, total: int, metrics: Mapping[str, Any], images_per_second: float, eta: float | None, columns: int = 0) -> str:
+def progress_line(
+    images: int,
+    total: int,
+    metrics: Mapping[str, Any],
+    images_per_second: float,
+    eta: float | None,
+    columns: int = 0,
+) -> str:
     """One line whose parts keep their width from call to call; with `columns` > 0, only as many metrics as fit (and never longer than that)."""
     width = len(f"{total:,}")
     share = 100 * images // max(total, 1)
@@ -181,7 +214,9 @@ def read_metrics(run_dir: Path | str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}; permit reading it, or move it away") from error
+        raise RunError(
+            f"cannot read {path}: {error.strerror or error}; permit reading it, or move it away"
+        ) from error
     return [line for line in map(_parsed, text.split("\n")) if line is not None]
 
 
@@ -190,7 +225,9 @@ def _parsed(text: str) -> dict[str, Any] | None:
         line = json.loads(text)
         metrics = {name: _metric(value) for name, value in line["metrics"].items()}
         images, step, seconds = line["images"], line["step"], float(line["seconds"])
-        "".join(metrics).encode()  # half a surrogate pair, which JSON can spell, could never be written again
+        "".join(
+            metrics
+        ).encode()  # half a surrogate pair, which JSON can spell, could never be written again
         if not (_is_count(images) and _is_count(step) and 0 <= seconds < math.inf):
             return None
         return {"images": images, "step": step, "metrics": metrics, "seconds": seconds}
@@ -212,7 +249,11 @@ def _is_count(value: Any) -> bool:
 def read_samples(run_dir: Path | str) -> list[tuple[int, Path]]:
     """(images, path) of every sample sheet, earliest first."""
     folder = Path(run_dir) / SAMPLES_FOLDER
-    return sorted((int(path.stem), path) for path in folder.glob("*.png") if re.fullmatch(r"[0-9]+", path.stem))
+    return sorted(
+        (int(path.stem), path)
+        for path in folder.glob("*.png")
+        if re.fullmatch(r"[0-9]+", path.stem)
+    )
 
 
 _WORDS = ("NaN", "Infinity", "-Infinity")
@@ -220,7 +261,15 @@ _WORDS = ("NaN", "Infinity", "-Infinity")
 
 
 def _json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else _WORDS[0] if math.isnan(value) else _WORDS[1] if value > 0 else _WORDS[2]
+    return (
+        value
+        if math.isfinite(value)
+        else _WORDS[0]
+        if math.isnan(value)
+        else _WORDS[1]
+        if value > 0
+        else _WORDS[2]
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------- truncation
@@ -246,7 +295,11 @@ def _truncate(run_dir: Path, resume_images: int) -> list[dict[str, Any]]:
         if images > resume_images:
             sheet.unlink()
     written = [f".{name}.tmp" for name in (METRICS_FILE, RESULTS_FILE, "report.html")]
-    for pattern in (f"{SAMPLES_FOLDER}/.*.png.tmp", *written, f"{TENSORBOARD_FOLDER}/events.out.tfevents.*"):
+    for pattern in (
+        f"{SAMPLES_FOLDER}/.*.png.tmp",
+        *written,
+        f"{TENSORBOARD_FOLDER}/events.out.tfevents.*",
+    ):
         for leftover in run_dir.glob(pattern):
             leftover.unlink()
     return kept
@@ -268,7 +321,9 @@ def _truncate_results(path: Path, resume_images: int) -> None:
 # --------------------------------------------------------------------------------------------------------------- TensorBoard
 
 
-def _open_tensorboard(run_dir: Path, lines: list[dict[str, Any]], say: Callable[[str], None]) -> Mirror | None:
+def _open_tensorboard(
+    run_dir: Path, lines: list[dict[str, Any]], say: Callable[[str], None]
+) -> Mirror | None:
     """A copy that already holds `lines` and the sheets on disk; None where tensorboardX is not installed.
 
     Rebuilt rather than purged: `purge_step` only asks the viewer to hide the old events, and a killed run loses those not yet written.

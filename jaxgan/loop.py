@@ -73,7 +73,11 @@ class Session(NamedTuple):
     @property
     def mesh(self) -> Any:
         """The mesh of jit over several devices; None under pmap or on one device."""
-        return parallel.data_mesh(self.devices) if self.parallel == "jit" and len(self.devices) > 1 else None
+        return (
+            parallel.data_mesh(self.devices)
+            if self.parallel == "jit" and len(self.devices) > 1
+            else None
+        )
 
     @property
     def pmapped(self) -> list[jax.Device] | None:
@@ -101,20 +105,60 @@ def say(text: str, log: Log | None = None) -> None:
 class Loop:
     """The state of the loop: what is known about the call under way, and what was saved last."""
 
-    def __init__(self, session: Session, directory: RunDir, checkpoints: Checkpoints, log: Log | None, attempt: int, state: State, fresh: bool):
-        self.session, self.directory, self.checkpoints, self.log, self.attempt = session, directory, checkpoints, log, attempt
+    def __init__(
+        self,
+        session: Session,
+        directory: RunDir,
+        checkpoints: Checkpoints,
+        log: Log | None,
+        attempt: int,
+        state: State,
+        fresh: bool,
+    ):
+        self.session, self.directory, self.checkpoints, self.log, self.attempt = (
+            session,
+            directory,
+            checkpoints,
+            log,
+            attempt,
+        )
         self.state, self.fresh = state, fresh
         self.step, self.images = int(state.step), int(state.images)
         self.saved = None if fresh else self.images
         key = jax.random.key(session.seed)
         self.key = stream_key(key, "attempt", attempt) if attempt else key
-        self.feed = Feed(session.dataset, session.spec, session.seed, attempt, session.plan.steps, session.mesh, session.pmapped, session.resident)
+        self.feed = Feed(
+            session.dataset,
+            session.spec,
+            session.seed,
+            attempt,
+            session.plan.steps,
+            session.mesh,
+            session.pmapped,
+            session.resident,
+        )
         self.pending: tuple[int, int, Any] | None = None
-        self.evaluation = Evaluation(session.evaluation, directory.path, log, checkpoints.steps) if session.evaluation is not None else None
-        if self.evaluation is not None and self.evaluation.plan.keep_best and self.evaluation.best is not None:
+        self.evaluation = (
+            Evaluation(session.evaluation, directory.path, log, checkpoints.steps)
+            if session.evaluation is not None
+            else None
+        )
+        if (
+            self.evaluation is not None
+            and self.evaluation.plan.keep_best
+            and self.evaluation.best is not None
+        ):
             checkpoints.protect(self.evaluation.best)
-        self.clock = _Clock(log.seconds if log is not None else 0.0, self.images, session.plan.total)
-        self.finite = jax.jit(lambda state: [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)])
+        self.clock = _Clock(
+            log.seconds if log is not None else 0.0, self.images, session.plan.total
+        )
+        self.finite = jax.jit(
+            lambda state: [
+                jnp.isfinite(leaf).all()
+                for leaf in jax.tree.leaves(state)
+                if jnp.issubdtype(leaf.dtype, jnp.inexact)
+            ]
+        )
 
     def train(self) -> State:
         """Until the end, or a signal; returns the state. Raises `NonFiniteError`, and what `Checkpoints` and `Log` raise."""
@@ -133,7 +177,11 @@ class Loop:
                 self._begin()
                 compiled = compiling.compile_lowered(lowered, traced, self._say)
                 self._say(self._sizes(compiled))
-                while self.images < plan.total and not self._stopping(stop) and not (self.evaluation and self.evaluation.exhausted):
+                while (
+                    self.images < plan.total
+                    and not self._stopping(stop)
+                    and not (self.evaluation and self.evaluation.exhausted)
+                ):
                     inputs, first = (self._next(calls) if first is None else first), None
                     self.state, metrics = compiled(self.state, arrays, inputs, self.key)
                     self._handle_pending()
@@ -146,7 +194,10 @@ class Loop:
             self.checkpoints.wait()
             self._report()
             if self.images < plan.total and not self._exhausted():
-                say(f"stopped at {self.images} of {plan.total} images, all saved: the same command goes on from here", self.log)
+                say(
+                    f"stopped at {self.images} of {plan.total} images, all saved: the same command goes on from here",
+                    self.log,
+                )
         return self.state
 
     def _say(self, text: str) -> None:
@@ -155,9 +206,15 @@ class Loop:
     def _lower(self, arrays: Any, inputs: Any) -> Any:
         """The program of one call, traced. Raises what the family raises at settings that do not fit."""
         session = self.session
-        prepare = functools.partial(data.prepare, augment=session.augment, sizes=self.feed.sizes, aligned=self.feed.aligned)
-        pure = functools.partial(program, session.family, session.config, self.feed.resident, prepare)
-        return lower_program(pure, session.mesh, session.pmapped, (self.state, arrays, inputs, self.key))
+        prepare = functools.partial(
+            data.prepare, augment=session.augment, sizes=self.feed.sizes, aligned=self.feed.aligned
+        )
+        pure = functools.partial(
+            program, session.family, session.config, self.feed.resident, prepare
+        )
+        return lower_program(
+            pure, session.mesh, session.pmapped, (self.state, arrays, inputs, self.key)
+        )
 
     def _begin(self) -> None:
         """Write what belongs to the run from here on: settings, circumstances, notes, and of a new run the first checkpoint.
@@ -169,7 +226,9 @@ class Loop:
         if changed is not None:
             changed = f"{changed}; training goes on with it from {self.images:,} images"
             self._say(changed)
-        self.directory.settle_environment(environment(session.devices, session.parallel, session.plan.steps), self.images)
+        self.directory.settle_environment(
+            environment(session.devices, session.parallel, session.plan.steps), self.images
+        )
         if self.log is not None:
             for text in [*session.notes, *([changed] if changed else [])]:
                 add_note(self.directory.path, self.images, text)
@@ -177,7 +236,10 @@ class Loop:
             self._save()  # so that there is something to roll back to, and networks of other runs are read once
 
     def _sizes(self, compiled: Any) -> str:
-        sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in self.state.players.items()}
+        sizes = {
+            name: sum(leaf.size for leaf in jax.tree.leaves(player.params))
+            for name, player in self.state.players.items()
+        }
         parts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         return f"{sum(sizes.values()):,} parameters ({parts}); {_memory(compiled)}"
 
@@ -226,7 +288,9 @@ class Loop:
         assert self.evaluation is not None
         best = self.evaluation.best
         try:
-            better = self.evaluation(self.state, self.step, self.images, self.clock.seconds()) and bool(self.evaluation.plan.keep_best)
+            better = self.evaluation(
+                self.state, self.step, self.images, self.clock.seconds()
+            ) and bool(self.evaluation.plan.keep_best)
         except NonFiniteError:
             self._fail(self.step, self.images, ["the averaged generator's images"])
         if better:
@@ -258,7 +322,9 @@ class Loop:
                 self.log.metrics(images, step, last, self.clock.seconds())
             if self.session.progress:
                 judged = self.evaluation.latest if self.evaluation is not None else {}
-                self.log.progress(images, plan.total, foremost(last, self.state.players, judged), rate, eta)
+                self.log.progress(
+                    images, plan.total, foremost(last, self.state.players, judged), rate, eta
+                )
 
     def _fail(self, step: int, images: int, names: list[str]) -> NoReturn:
         if jax.process_index() == 0:
@@ -266,38 +332,66 @@ class Loop:
         self.checkpoints.wait()
         good = max(self.checkpoints.steps, default=0)
         what = f"{', '.join(names)} became NaN or infinite"
-        raise NonFiniteError(f"{what} at step {step} ({images} images): the checkpoint at {good} images is good, go on from it with --rollback")
+        raise NonFiniteError(
+            f"{what} at step {step} ({images} images): the checkpoint at {good} images is good, go on from it with --rollback"
+        )
 
     def _save(self) -> None:
         """Start a checkpoint of the state, once it is known to be finite."""
         finite = np.asarray(jax.device_get(self.finite(self.state)))
         if not finite.all():
-            inexact = [path for path, leaf in integrity.paths(self.state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-            self._fail(self.step, self.images, [f"the state's {inexact[int(np.flatnonzero(~finite)[0])]}"])
+            inexact = [
+                path
+                for path, leaf in integrity.paths(self.state)
+                if jnp.issubdtype(leaf.dtype, jnp.inexact)
+            ]
+            self._fail(
+                self.step, self.images, [f"the state's {inexact[int(np.flatnonzero(~finite)[0])]}"]
+            )
         if (int(self.state.step), int(self.state.images)) != (self.step, self.images):
-            family, counted = self.session.family.__name__, (int(self.state.step), int(self.state.images))
-            raise RunError(f"{family} counts (step, images) {counted} where {(self.step, self.images)} were shown: its train_step must add them up")
+            family, counted = (
+                self.session.family.__name__,
+                (int(self.state.step), int(self.state.images)),
+            )
+            raise RunError(
+                f"{family} counts (step, images) {counted} where {(self.step, self.images)} were shown: its train_step must add them up"
+            )
         session = self.session
-        meta = {"family": session.family.__name__, "config": to_dict(session.config), "seed": session.seed, "attempt": self.attempt}
+        meta = {
+            "family": session.family.__name__,
+            "config": to_dict(session.config),
+            "seed": session.seed,
+            "attempt": self.attempt,
+        }
         if any(session.names):
             meta[naming.KEY] = session.names.to_dict()
         if self.directory.data_changes:
             meta["data_changes"] = self.directory.data_changes
-        self.checkpoints.save(self.state, checkpoint.sampler(self.state), {**meta, "jaxgan": _version()})
+        self.checkpoints.save(
+            self.state, checkpoint.sampler(self.state), {**meta, "jaxgan": _version()}
+        )
         self.saved = self.images
 
     def _grid(self) -> None:
         if self.log is None:
             return
         part = State(self.state.step, self.state.images, {}, self.state.ema, {})
-        local = jax.tree.map(lambda leaf: leaf.addressable_data(0), part)  # one device's copy: the grid is drawn by process 0 alone
+        local = jax.tree.map(
+            lambda leaf: leaf.addressable_data(0), part
+        )  # one device's copy: the grid is drawn by process 0 alone
         self.log.grid(self.images, self._preview(local))
 
     def _preview(self, state: State) -> np.ndarray:
         if not hasattr(self, "_drawer"):
             batch = jax.device_put(self.feed.first_batch())
-            family, config, key = self.session.family, self.session.config, stream_key(jax.random.key(self.session.seed), "preview")
-            draw = jax.jit(lambda state, batch: family.preview(config, state, data.prepare(batch, key, 0), key))
+            family, config, key = (
+                self.session.family,
+                self.session.config,
+                stream_key(jax.random.key(self.session.seed), "preview"),
+            )
+            draw = jax.jit(
+                lambda state, batch: family.preview(config, state, data.prepare(batch, key, 0), key)
+            )
             self._drawer = functools.partial(draw, batch=batch)
         return np.asarray(jax.device_get(self._drawer(state)), np.float32)
 
@@ -306,7 +400,9 @@ class Loop:
             report.write(self.directory.path)
 
 
-def foremost(metrics: Mapping[str, float], players: Iterable[str], judged: Mapping[str, float]) -> dict[str, float]:
+def foremost(
+    metrics: Mapping[str, float], players: Iterable[str], judged: Mapping[str, float]
+) -> dict[str, float]:
     """The metrics in the order in which the progress line shows them: the players' losses, evaluation's first figure, other losses, the rest.
 
     Args:
@@ -353,7 +449,10 @@ def _stop_signals(log: Log | None) -> Iterator[threading.Event]:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
-        say(f"{signal.Signals(number).name}: finishing this step and saving; ctrl-C again stops at once", log)
+        say(
+            f"{signal.Signals(number).name}: finishing this step and saving; ctrl-C again stops at once",
+            log,
+        )
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -368,7 +467,12 @@ def _memory(compiled: Any) -> str:
     analysis = compiled.memory_analysis() if hasattr(compiled, "memory_analysis") else None
     if analysis is None:
         return "no memory estimate here"
-    needed = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes + analysis.temp_size_in_bytes
+    needed = (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        - analysis.alias_size_in_bytes
+        + analysis.temp_size_in_bytes
+    )
     return f"about {needed / 2**20:,.1f} MiB a device, {analysis.temp_size_in_bytes / 2**20:,.1f} of it while a step runs"
 
 

@@ -17,7 +17,15 @@ from jaxgan.errors import is_number, require, require_choice
 from jaxgan.state import PyTree
 from jaxgan.update import device_mean
 
-LOSSES = ("non-saturating", "saturating", "least-squares", "hinge", "wasserstein", "relativistic-average", "relativistic-pairing")
+LOSSES = (
+    "non-saturating",
+    "saturating",
+    "least-squares",
+    "hinge",
+    "wasserstein",
+    "relativistic-average",
+    "relativistic-pairing",
+)
 RELATIVISTIC = ("relativistic-average", "relativistic-pairing")
 """Losses whose generator needs the real logits too."""
 SMOOTHABLE = ("non-saturating", "saturating", "least-squares")
@@ -59,7 +67,9 @@ def discriminator_loss(
     _check_targets(name, real_target, fake_target)
     real, fake = _float32(real_logits), _float32(fake_logits)
     if name in ("non-saturating", "saturating"):
-        return jnp.mean(_cross_entropy(real, real_target)) + jnp.mean(_cross_entropy(fake, fake_target))
+        return jnp.mean(_cross_entropy(real, real_target)) + jnp.mean(
+            _cross_entropy(fake, fake_target)
+        )
     if name == "least-squares":
         return jnp.mean(jnp.square(real - real_target)) + jnp.mean(jnp.square(fake - fake_target))
     if name == "hinge":
@@ -80,7 +90,13 @@ def decision_boundary(name: str) -> float:
 # ------------------------------------------------------------------------------------------------------------------ generator
 
 
-def generator_loss(name: str, fake_logits: jax.Array, real_logits: jax.Array | None = None, *, axis_name: str | None = None) -> jax.Array:
+def generator_loss(
+    name: str,
+    fake_logits: jax.Array,
+    real_logits: jax.Array | None = None,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
     """The loss that the generator minimises, float32 []. Sources as in `discriminator_loss`.
 
     - "non-saturating": -log D(fake) (Goodfellow et al. 2014, section 3). "saturating": log(1 - D(fake)) (eq. 1), whose gradient vanishes
@@ -107,7 +123,9 @@ def generator_loss(name: str, fake_logits: jax.Array, real_logits: jax.Array | N
     if name in ("hinge", "wasserstein"):
         return -jnp.mean(fake)
     if real_logits is None:
-        raise ValueError(f"the generator's {name!r} loss needs real_logits, the discriminator's logits of real images")
+        raise ValueError(
+            f"the generator's {name!r} loss needs real_logits, the discriminator's logits of real images"
+        )
     real = _float32(real_logits)
     if name == "relativistic-average":
         return _relativistic_average(fake, real, axis_name)
@@ -135,7 +153,9 @@ def r2_penalty(critic: Critic, fake: jax.Array) -> jax.Array:
     return 0.5 * jnp.mean(_squared_gradient_norms(critic, fake))
 
 
-def gradient_penalty(critic: Critic, real: jax.Array, fake: jax.Array, alpha: jax.Array) -> jax.Array:
+def gradient_penalty(
+    critic: Critic, real: jax.Array, fake: jax.Array, alpha: jax.Array
+) -> jax.Array:
     """Mean (norm - 1)^2 of the critic's gradient between real and generated images, float32 []; multiply by lambda.
 
     Args:
@@ -157,7 +177,9 @@ def gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
     return _root(_squared_gradient_norms(critic, images))
 
 
-def path_lengths(generate: Callable[[jax.Array], jax.Array], styles: jax.Array, directions: jax.Array) -> jax.Array:
+def path_lengths(
+    generate: Callable[[jax.Array], jax.Array], styles: jax.Array, directions: jax.Array
+) -> jax.Array:
     """float32 [B]: how far each image moves in a random direction of pixels per step of its styles; 0 has derivative 0, as in `gradient_norms`.
 
     The root mean square, over layers, of the gradient's norm of sum(image * direction) / sqrt(H W).
@@ -184,7 +206,9 @@ def clip_weights(params: PyTree, limit: float) -> PyTree:
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean cross-entropy of class logits [B, K] against int labels [B] in [0, K), float32 []. Any other label gives NaN."""
-    labels = jnp.where(labels < 0, logits.shape[-1], labels)  # a negative index would count from the end
+    labels = jnp.where(
+        labels < 0, logits.shape[-1], labels
+    )  # a negative index would count from the end
     picked = jnp.take_along_axis(jax.nn.log_softmax(_float32(logits)), labels[:, None], axis=-1)
     return -jnp.mean(picked)
 
@@ -204,11 +228,16 @@ def _cross_entropy(logits: jax.Array, target: Any) -> jax.Array:
 def _relativistic_average(higher: jax.Array, lower: jax.Array, axis_name: str | None) -> jax.Array:
     """Small where `higher` exceeds the mean of `lower`, and `lower` stays below the mean of `higher`."""
     higher_mean, lower_mean = device_mean((jnp.mean(higher), jnp.mean(lower)), axis_name)
-    return jnp.mean(jax.nn.softplus(lower_mean - higher)) + jnp.mean(jax.nn.softplus(lower - higher_mean))
+    return jnp.mean(jax.nn.softplus(lower_mean - higher)) + jnp.mean(
+        jax.nn.softplus(lower - higher_mean)
+    )
 
 
 def _relativistic_pairing(higher: jax.Array, lower: jax.Array) -> jax.Array:
-    require(higher.shape == lower.shape, f"relativistic-pairing compares logits of one shape, got {higher.shape} and {lower.shape}")
+    require(
+        higher.shape == lower.shape,
+        f"relativistic-pairing compares logits of one shape, got {higher.shape} and {lower.shape}",
+    )
     return jnp.mean(jax.nn.softplus(lower - higher))
 
 
@@ -225,5 +254,12 @@ def _root(squares: jax.Array) -> jax.Array:
 
 
 def _check_targets(name: str, real_target: Any, fake_target: Any) -> None:
-    plain = is_number(real_target) and is_number(fake_target) and (real_target, fake_target) == (1.0, 0.0)
-    require(plain or name in SMOOTHABLE, f"the {name!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0")
+    plain = (
+        is_number(real_target)
+        and is_number(fake_target)
+        and (real_target, fake_target) == (1.0, 0.0)
+    )
+    require(
+        plain or name in SMOOTHABLE,
+        f"the {name!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0",
+    )

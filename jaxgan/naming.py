@@ -26,14 +26,19 @@ def from_dict(content: Any) -> Names:
     """Names as `Names.to_dict` wrote them. Anything else, such as the None of an older run, has none."""
     stored = content if isinstance(content, Mapping) else {}
     found = {name: stored.get(name, ()) for name in Names._fields}
-    good = {name: isinstance(values, list) and all(isinstance(one, str) for one in values) for name, values in found.items()}
+    good = {
+        name: isinstance(values, list) and all(isinstance(one, str) for one in values)
+        for name, values in found.items()
+    }
     return Names(**{name: tuple(values) for name, values in found.items() if good[name]})
 
 
 def asked(names: Names, spec: Mapping[str, Any]) -> Names:
     """Those of a run's names that batches of `spec` rely on."""
     numbered = "label" in spec or "layout" in spec
-    return Names(names.classes if numbered else (), names.attributes if "attributes" in spec else ())
+    return Names(
+        names.classes if numbered else (), names.attributes if "attributes" in spec else ()
+    )
 
 
 def listed(names: Sequence[str]) -> str:

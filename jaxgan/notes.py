@@ -18,7 +18,9 @@ NOTES_FILE = "notes.jsonl"
 def read_notes(run_dir: Path | str) -> list[tuple[int, str]]:
     """(images, text) of every note, earliest first; no file, no notes. What is not such a line is passed over."""
     try:
-        lines = (Path(run_dir) / NOTES_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = (
+            (Path(run_dir) / NOTES_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
+        )
     except OSError:
         return []
     return [note for note in map(_parsed, lines) if note is not None]
@@ -53,8 +55,16 @@ def of_learning_rates(config: Any, images: int, step_images: int) -> list[str]:
 
 
 def _sentence(names: list[str], end: int, images: int) -> str:
-    several = f"learning rates of {', '.join(names[:-1])} and {names[-1]} reach" if len(names) > 1 else f"learning rate of {names[0]} reaches"
-    remedy = "give one above zero" if end == 0 else f"lengthen the schedule, set min_learning_rate, or stop at --images {end}"
+    several = (
+        f"learning rates of {', '.join(names[:-1])} and {names[-1]} reach"
+        if len(names) > 1
+        else f"learning rate of {names[0]} reaches"
+    )
+    remedy = (
+        "give one above zero"
+        if end == 0
+        else f"lengthen the schedule, set min_learning_rate, or stop at --images {end}"
+    )
     return f"the {several} zero at {end:,} images, so that {images - end:,} of {images:,} images train nothing with it: {remedy}"
 
 
@@ -86,4 +96,6 @@ def _write(run_dir: Path, notes: list[tuple[int, str]]) -> None:
     try:
         write_whole(path, text.encode())
     except OSError as error:
-        raise RunError(f"cannot write {path} ({error.strerror or error}): free space and run the same command again") from error
+        raise RunError(
+            f"cannot write {path} ({error.strerror or error}): free space and run the same command again"
+        ) from error

@@ -62,16 +62,35 @@ class Optimizer:
 
     def __post_init__(self):
         settle(self, schedule=("momentum_images", "constant_images", "decay_images"))
-        for field in ("learning_rate", "epsilon", "momentum_images", "clip_norm", "constant_images", "decay_images", "half_life"):
+        for field in (
+            "learning_rate",
+            "epsilon",
+            "momentum_images",
+            "clip_norm",
+            "constant_images",
+            "decay_images",
+            "half_life",
+        ):
             require_range(field, getattr(self, field), 0)
         for field in ("beta1", "beta2", "decay"):
             value = getattr(self, field)
-            require(not is_number(value) or 0 <= value < 1, f"{field} must be at least 0 and below 1, got {value!r}")
+            require(
+                not is_number(value) or 0 <= value < 1,
+                f"{field} must be at least 0 and below 1, got {value!r}",
+            )
         for field in ("momentum", "final_momentum"):
             require_range(field, getattr(self, field), 0, 1)
-        require_range("min_learning_rate", self.min_learning_rate, 0, self.learning_rate if is_number(self.learning_rate) else float("inf"))
+        require_range(
+            "min_learning_rate",
+            self.min_learning_rate,
+            0,
+            self.learning_rate if is_number(self.learning_rate) else float("inf"),
+        )
         ramp_without_span = not _is_zero(self.final_momentum) and _is_zero(self.momentum_images)
-        require(not ramp_without_span, "final_momentum needs momentum_images, the number of images over which it is reached")
+        require(
+            not ramp_without_span,
+            "final_momentum needs momentum_images, the number of images over which it is reached",
+        )
 
 
 def as_float32(value: Any) -> Any:
@@ -98,14 +117,20 @@ def learning_rate(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:
 
 def zero_from(optimizer: Optimizer) -> int | None:
     """Images from which on the learning rate is zero in float32; None if it never is, or is a tracer."""
-    rate, minimum, linear = optimizer.learning_rate, optimizer.min_learning_rate, (optimizer.constant_images, optimizer.decay_images)
+    rate, minimum, linear = (
+        optimizer.learning_rate,
+        optimizer.min_learning_rate,
+        (optimizer.constant_images, optimizer.decay_images),
+    )
     if not all(map(is_number, (rate, minimum, *linear, optimizer.half_life))) or minimum > 0:
         return None
     if rate == 0:
         return 0
     ends = [sum(linear)] if optimizer.decay_images else []
     if optimizer.half_life:
-        ends.append(math.ceil(optimizer.half_life * (_FLOAT32_HALVINGS + min(0.0, math.log2(rate)))))
+        ends.append(
+            math.ceil(optimizer.half_life * (_FLOAT32_HALVINGS + min(0.0, math.log2(rate))))
+        )
     return max(0, int(min(ends))) if ends else None
 
 
@@ -114,7 +139,9 @@ def momentum(optimizer: Optimizer, images: jax.Array | int) -> jax.Array:
     start = jnp.asarray(optimizer.momentum, jnp.float32)
     if _is_zero(optimizer.final_momentum):
         return start
-    return start + (as_float32(optimizer.final_momentum) - start) * _progress(jnp.asarray(images), optimizer.momentum_images)
+    return start + (as_float32(optimizer.final_momentum) - start) * _progress(
+        jnp.asarray(images), optimizer.momentum_images
+    )
 
 
 def build(optimizer: Optimizer, images: jax.Array | int = 0) -> optax.GradientTransformation:
@@ -127,10 +154,16 @@ def build(optimizer: Optimizer, images: jax.Array | int = 0) -> optax.GradientTr
       rate inside the velocity: the same at a constant rate, and while it decays ours forgets the larger rates at once.
     - "rmsprop": equal to `torch.optim.RMSprop`, epsilon outside the root.
     """
-    parts = [] if _is_zero(optimizer.clip_norm) else [optax.clip_by_global_norm(as_float32(optimizer.clip_norm))]
+    parts = (
+        []
+        if _is_zero(optimizer.clip_norm)
+        else [optax.clip_by_global_norm(as_float32(optimizer.clip_norm))]
+    )
     epsilon = as_float32(optimizer.epsilon)
     if optimizer.name == "adam":
-        parts.append(_scale_by_adam(as_float32(optimizer.beta1), as_float32(optimizer.beta2), epsilon))
+        parts.append(
+            _scale_by_adam(as_float32(optimizer.beta1), as_float32(optimizer.beta2), epsilon)
+        )
     elif optimizer.name == "rmsprop":
         parts.append(_scale_by_rms(as_float32(optimizer.decay), epsilon))
     elif not (_is_zero(optimizer.momentum) and _is_zero(optimizer.final_momentum)):
@@ -152,7 +185,9 @@ def _row_major(grad: jax.Array) -> jax.Array:
     if grad.ndim < 4:
         return grad
     rows = Layout(major_to_minor=tuple(range(grad.ndim)))
-    return jax.lax.platform_dependent(grad, cuda=lambda grad: with_layout_constraint(grad, rows), default=lambda grad: grad)
+    return jax.lax.platform_dependent(
+        grad, cuda=lambda grad: with_layout_constraint(grad, rows), default=lambda grad: grad
+    )
 
 
 def _scale_by_adam(beta1: Any, beta2: Any, epsilon: Any) -> optax.GradientTransformation:
@@ -167,7 +202,9 @@ def _scale_by_adam(beta1: Any, beta2: Any, epsilon: Any) -> optax.GradientTransf
         mu = jax.tree.map(lambda mean, grad: (1 - beta1) * grad - (-beta1) * mean, state.mu, grads)
         nu = jax.tree.map(lambda mean, grad: (1 - beta2) * grad**2 + beta2 * mean, state.nu, grads)
         mu_scale, nu_scale = (1 - beta ** count.astype(jnp.float32) for beta in (beta1, beta2))
-        scaled = jax.tree.map(lambda m, v: m / mu_scale / (jnp.sqrt(v / nu_scale + _ROOT_GUARD) + epsilon), mu, nu)
+        scaled = jax.tree.map(
+            lambda m, v: m / mu_scale / (jnp.sqrt(v / nu_scale + _ROOT_GUARD) + epsilon), mu, nu
+        )
         return scaled, state._replace(count=count, mu=mu, nu=nu)
 
     return optax.GradientTransformation(reference.init, update)
@@ -187,8 +224,12 @@ def _scale_by_rms(decay: float, epsilon: float) -> optax.GradientTransformation:
 
     def update(grads, state, params=None):
         del params
-        squares = jax.tree.map(lambda square, grad: decay * square + (1 - decay) * grad * grad, state.squares, grads)
-        scaled = jax.tree.map(lambda grad, square: grad / (jnp.sqrt(square + _ROOT_GUARD) + epsilon), grads, squares)
+        squares = jax.tree.map(
+            lambda square, grad: decay * square + (1 - decay) * grad * grad, state.squares, grads
+        )
+        scaled = jax.tree.map(
+            lambda grad, square: grad / (jnp.sqrt(square + _ROOT_GUARD) + epsilon), grads, squares
+        )
         return scaled, RmsState(squares)
 
     return optax.GradientTransformation(init, update)

@@ -15,7 +15,9 @@ def write(path: Path | str, title: str, body: list[str], style: str) -> Path:
       title: plain text. body: HTML, one block after the other; embedded images have to be data URIs.
       style: rules besides those of `STYLE`, which know the colours --paper, --ink, --quiet (less important), --rule, --bad and --link.
     """
-    return write_whole(path, PAGE.format(title=escape(title), style=STYLE + style, body="\n".join(body)).encode())
+    return write_whole(
+        path, PAGE.format(title=escape(title), style=STYLE + style, body="\n".join(body)).encode()
+    )
 
 
 PAGE = """<!DOCTYPE html>

@@ -26,7 +26,11 @@ Step = Callable[[State, Any, jax.Array], tuple[State, Metrics]]
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A one-dimensional mesh with axis "data" over `devices` (default: all of them, over all processes); axis type Auto."""
-    return Mesh(np.array(jax.devices() if devices is None else list(devices)), (AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(
+        np.array(jax.devices() if devices is None else list(devices)),
+        (AXIS,),
+        axis_types=(AxisType.Auto,),
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -43,7 +47,9 @@ def check_divisible(count: int, devices: int) -> None:
     """Raise `ValueError` unless a batch of `count` examples splits evenly over `devices`."""
     if count % devices:
         nearest = max(devices, round(count / devices) * devices)
-        raise ValueError(f"a batch of {count} examples cannot be split evenly over {devices} devices: use a multiple of {devices}, such as {nearest}")
+        raise ValueError(
+            f"a batch of {count} examples cannot be split evenly over {devices} devices: use a multiple of {devices}, such as {nearest}"
+        )
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
@@ -82,7 +88,10 @@ def _on(tree: PyTree, mesh: Mesh) -> bool:
     """Whether `tree` already lies whole on every device of `mesh` (or is being traced, where placing is the compiler's business)."""
     leaves = jax.tree.leaves(tree)
     wanted = replicated(mesh)
-    return all(isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding == wanted) for x in leaves[:1])
+    return all(
+        isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding == wanted)
+        for x in leaves[:1]
+    )
 
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
@@ -111,12 +120,19 @@ def jit_step(family: ModuleType, config: Any, mesh: Mesh | None = None) -> Step:
     if mesh is None:
         return jax.jit(step, donate_argnums=0)
     whole, cut = replicated(mesh), split(mesh)
-    compiled = jax.jit(on_mesh(step, mesh), donate_argnums=0, in_shardings=(whole, cut, whole), out_shardings=(whole, whole))
+    compiled = jax.jit(
+        on_mesh(step, mesh),
+        donate_argnums=0,
+        in_shardings=(whole, cut, whole),
+        out_shardings=(whole, whole),
+    )
 
     def mesh_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         if _on(state, mesh) and isinstance(jax.tree.leaves(state)[0], jax.core.Tracer):
             return compiled(state, batch, key)
-        return compiled(state if _on(state, mesh) else replicate(state, mesh), shard_batch(batch, mesh), key)
+        return compiled(
+            state if _on(state, mesh) else replicate(state, mesh), shard_batch(batch, mesh), key
+        )
 
     return mesh_step
 
@@ -132,17 +148,34 @@ def pmap_step(family: ModuleType, config: Any, devices: Sequence[jax.Device] | N
 
     Raises `ValueError` if the batch does not split evenly over the devices.
     """
-    local = jax.local_device_count() if devices is None else sum(device.process_index == jax.process_index() for device in devices)
+    local = (
+        jax.local_device_count()
+        if devices is None
+        else sum(device.process_index == jax.process_index() for device in devices)
+    )
     mesh = data_mesh(devices)
     step = partial(family.train_step, config, axis_name=AXIS)
-    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices)
+    mapped = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0, None),
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
+    )
 
     def per_device_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         for leaf in jax.tree.leaves(batch):
             check_divisible(leaf.shape[0], local)
-        if not _on(state, mesh):  # the first state: left where it lies, it would cost a compilation that no later step can use
+        if not _on(
+            state, mesh
+        ):  # the first state: left where it lies, it would cost a compilation that no later step can use
             state = replicate(state, mesh)
-        return mapped(state, jax.tree.map(lambda x: x.reshape(local, x.shape[0] // local, *x.shape[1:]), batch), key)
+        return mapped(
+            state,
+            jax.tree.map(lambda x: x.reshape(local, x.shape[0] // local, *x.shape[1:]), batch),
+            key,
+        )
 
     return per_device_step
 
@@ -165,7 +198,14 @@ def scan_steps(step: Step, k: int, batch_at: Callable[[jax.Array], Batch] | None
         if batch_at is None:
             depths = {leaf.shape[0] for leaf in jax.tree.leaves(batches)}
             if depths != {k}:
-                raise ValueError(f"scan_steps over {k} steps needs batches stacked [{k}, B, ...], got a first axis of {sorted(depths)}")
-        return jax.lax.scan(lambda state, batch: step(state, batch_at(state.step) if batch_at else batch, key), state, batches, length=k)
+                raise ValueError(
+                    f"scan_steps over {k} steps needs batches stacked [{k}, B, ...], got a first axis of {sorted(depths)}"
+                )
+        return jax.lax.scan(
+            lambda state, batch: step(state, batch_at(state.step) if batch_at else batch, key),
+            state,
+            batches,
+            length=k,
+        )
 
     return jax.jit(run, donate_argnums=0)

@@ -31,7 +31,10 @@ def create(size: int, example: PyTree) -> Pool:
       ValueError: negative size.
     """
     require_range("pool size", size, 0)
-    return Pool(items=jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example), count=jnp.zeros((), jnp.int32))
+    return Pool(
+        items=jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example),
+        count=jnp.zeros((), jnp.int32),
+    )
 
 
 def query(pool: Pool, items: PyTree, key: jax.Array) -> tuple[Pool, PyTree]:
@@ -83,7 +86,9 @@ def exchange(pool: Pool, items: PyTree, swap: jax.Array, slot: jax.Array) -> tup
         return stored.at[slot].set(_rows(last < 0, old, new[last])), returned
 
     moved = jax.tree.map(move, pool.items, items)
-    stored, returned = jax.tree.transpose(jax.tree.structure(pool.items), jax.tree.structure((0, 0)), moved)
+    stored, returned = jax.tree.transpose(
+        jax.tree.structure(pool.items), jax.tree.structure((0, 0)), moved
+    )
     return Pool(items=stored, count=jnp.minimum(pool.count + swap.size, size)), returned
 
 
@@ -94,7 +99,9 @@ def _writers(stores: jax.Array, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
     turn = jnp.arange(slot.size, dtype=jnp.int32)
     row, column = turn[:, None], turn[None, :]
     same = (slot[:, None] == slot[None, :]) & stores[None, :]
-    return jnp.max(jnp.where(same & (column < row), column, -1), axis=1), jnp.max(jnp.where(same, column, -1), axis=1)
+    return jnp.max(jnp.where(same & (column < row), column, -1), axis=1), jnp.max(
+        jnp.where(same, column, -1), axis=1
+    )
 
 
 def _rows(condition: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
@@ -109,4 +116,6 @@ def _size(pool: Pool) -> int:
 def _check_items(pool: Pool, items: PyTree) -> None:
     stored = jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), pool.items)
     given = jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), items)
-    require(stored == given, f"the pool was created for items of (shape, dtype) {stored}, got {given}")
+    require(
+        stored == given, f"the pool was created for items of (shape, dtype) {stored}, got {given}"
+    )

@@ -35,21 +35,36 @@ def write(run_dir: Path | str) -> Path:
     """Writes `run_dir`/report.html, whole or not at all, and returns its path. Raises `RunError` if the directory is missing or not writable."""
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
-        raise RunError(f"there is no run directory {run_dir}; give the directory that training was started with (--run)")
+        raise RunError(
+            f"there is no run directory {run_dir}; give the directory that training was started with (--run)"
+        )
     lines, samples = read_metrics(run_dir), read_samples(run_dir)
     config, environment = _json(run_dir / "config.json"), _json(run_dir / "environment.json")
-    series = {name: _series(lines, name) for name in dict.fromkeys(name for line in lines for name in line["metrics"])}
+    series = {
+        name: _series(lines, name)
+        for name in dict.fromkeys(name for line in lines for name in line["metrics"])
+    }
     rate = images_per_second(lines)
     name, family = run_dir.resolve().name, config.get("family")
     title = f"{family.rpartition('.')[2]}: {name}" if isinstance(family, str) else name
     results, best = read_results(run_dir / RESULTS_FILE), _json(run_dir / BEST_FILE)
-    advice = [*diagnostics.sentences(results), *hints.find_hints(series, rate, hints.losses_used(config))]
-    kept = f" Best by {best.get('metric')}: the checkpoint at {best.get('images'):,} images, {best.get('value'):.4g}." if best else ""
+    advice = [
+        *diagnostics.sentences(results),
+        *hints.find_hints(series, rate, hints.losses_used(config)),
+    ]
+    kept = (
+        f" Best by {best.get('metric')}: the checkpoint at {best.get('images'):,} images, {best.get('value'):.4g}."
+        if best
+        else ""
+    )
     latest, earlier = _sheets(samples)
     body = [
         f"<header><h1>{escape(title)}</h1>{_status(lines)}</header>",
         _section("Notes", _notes(read_notes(run_dir))),
-        _section("What the curves say", "<ul>" + "".join(f"<li>{escape(hint)}</li>" for hint in advice) + "</ul>"),
+        _section(
+            "What the curves say",
+            "<ul>" + "".join(f"<li>{escape(hint)}</li>" for hint in advice) + "</ul>",
+        ),
         _section("Latest samples", latest),
         _section("Evaluation", diagnostics.section(results, total_seconds(lines), kept)),
         _section("Metrics", "".join(curves.charts(series))),
@@ -75,7 +90,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _series(lines: Sequence[dict[str, Any]], name: str) -> Series:
     points = [(line["images"], line["metrics"][name]) for line in lines if name in line["metrics"]]
-    return np.array([x for x, _ in points], np.float64), np.array([y for _, y in points], np.float64)
+    return np.array([x for x, _ in points], np.float64), np.array(
+        [y for _, y in points], np.float64
+    )
 
 
 def images_per_second(lines: Sequence[dict[str, Any]]) -> Series:
@@ -85,7 +102,9 @@ def images_per_second(lines: Sequence[dict[str, Any]]) -> Series:
         images, seconds = new["images"] - old["images"], new["seconds"] - old["seconds"]
         if images > 0 and seconds > 0:
             points.append((new["images"], images / seconds))
-    return np.array([x for x, _ in points], np.float64), np.array([y for _, y in points], np.float64)
+    return np.array([x for x, _ in points], np.float64), np.array(
+        [y for _, y in points], np.float64
+    )
 
 
 def _not_finite(lines: Sequence[dict[str, Any]]) -> tuple[int, list[str]] | None:
@@ -111,10 +130,15 @@ def _status(lines: Sequence[dict[str, Any]]) -> str:
     if not lines:
         return "<p>No metrics yet.</p>"
     last = max(lines, key=lambda line: line["images"])
-    facts = [f"{last['images']:,} images in {last['step']:,} rounds", f"{_duration(total_seconds(lines))} of training"]
+    facts = [
+        f"{last['images']:,} images in {last['step']:,} rounds",
+        f"{_duration(total_seconds(lines))} of training",
+    ]
     text = f"<p>{escape(', '.join(facts))}.</p>"
     if event := _not_finite(lines):
-        text += f'<p class="bad">Not finite at {event[0]:,} images: {escape(", ".join(event[1]))}.</p>'
+        text += (
+            f'<p class="bad">Not finite at {event[0]:,} images: {escape(", ".join(event[1]))}.</p>'
+        )
     return text
 
 
@@ -150,7 +174,9 @@ def _rows(content: dict[str, Any], depth: int) -> list[str]:
     for name, value in content.items():
         label = f'<th style="padding-left:{depth * 1.1:.1f}em">{escape(name)}</th>'
         nested = isinstance(value, dict) and value
-        shown = "" if nested else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown = (
+            "" if nested else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        )
         rows.append(f"<tr>{label}<td>{escape(shown)}</td></tr>")
         rows += _rows(value, depth + 1) if nested else []
     return rows
@@ -158,10 +184,17 @@ def _rows(content: dict[str, Any], depth: int) -> list[str]:
 
 def _sheets(samples: Sequence[tuple[int, Path]]) -> tuple[str, str]:
     """The latest sheet, and up to `MAX_SHEETS` - 1 earlier ones spread evenly over the run (the first among them)."""
-    latest = "".join(_figure(images, path, LATEST_WIDTH, LATEST_BYTES) for images, path in samples[-1:])
+    latest = "".join(
+        _figure(images, path, LATEST_WIDTH, LATEST_BYTES) for images, path in samples[-1:]
+    )
     earlier = samples[:-1]
-    chosen = sorted({round(i) for i in np.linspace(0, len(earlier) - 1, min(len(earlier), MAX_SHEETS - 1))})
-    figures = "".join(_figure(images, path, EARLIER_WIDTH, EARLIER_BYTES) for images, path in (earlier[i] for i in chosen))
+    chosen = sorted(
+        {round(i) for i in np.linspace(0, len(earlier) - 1, min(len(earlier), MAX_SHEETS - 1))}
+    )
+    figures = "".join(
+        _figure(images, path, EARLIER_WIDTH, EARLIER_BYTES)
+        for images, path in (earlier[i] for i in chosen)
+    )
     return latest, f'<div class="sheets">{figures}</div>' if figures else ""
 
 
@@ -174,7 +207,8 @@ def _figure(images: int, path: Path, width: int, limit: int) -> str:
     return f'<figure><img src="{source}" alt="samples after {images:,} images"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-_STYLE = """
+_STYLE = (
+    """
 :root { --c0: #2563ab; --c1: #d1661c; --c2: #2f8f5b; --c3: #8a4fb0; --c4: #a8861b; --c5: #c23b67; }
 @media (prefers-color-scheme: dark) { :root { --c0: #6aa5e8; --c1: #f0985a; --c2: #6cc493; --c3: #c093e0; --c4: #d9bb57; --c5: #ee7f9f; } }
 body { max-width: 1120px; }
@@ -189,10 +223,16 @@ ul { max-width: 75ch; } li + li { margin-top: .4rem; }
 svg { display: block; width: 100%; height: auto; } svg text { font-size: 10.5px; fill: var(--quiet); font-variant-numeric: tabular-nums; }
 svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; } .rule { stroke: var(--rule); }
 .raw { stroke-width: .8; opacity: .3; } .bold { stroke-width: 1.7; }
-""" + "".join(f".s{i} {{ stroke: var(--c{i}); }} .c{i} {{ background: var(--c{i}); }}\n" for i in range(curves.MAX_LINES)) + """
+"""
+    + "".join(
+        f".s{i} {{ stroke: var(--c{i}); }} .c{i} {{ background: var(--c{i}); }}\n"
+        for i in range(curves.MAX_LINES)
+    )
+    + """
 img { max-width: 100%; }
 figure img + figcaption { margin-top: .35rem; font-size: .8rem; color: var(--quiet); }
 .sheets { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); gap: 1.4rem; }
 table { width: 100%; } td { text-align: right; }
 th, td { padding: .28rem 0 .28rem 1em; }
 """
+)

@@ -64,13 +64,17 @@ class RunDir:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held while the run lasts)
         except OSError as error:
-            raise RunError(f"cannot write to the run directory {self.path} ({error.strerror}): choose another or permit writing there") from error
+            raise RunError(
+                f"cannot write to the run directory {self.path} ({error.strerror}): choose another or permit writing there"
+            ) from error
         if fcntl is not None:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._lock.close()
-                raise RunError(f"another process is training in {self.path}: wait for it, stop it, or choose another run directory") from None
+                raise RunError(
+                    f"another process is training in {self.path}: wait for it, stop it, or choose another run directory"
+                ) from None
 
     def __enter__(self) -> RunDir:
         return self
@@ -80,7 +84,11 @@ class RunDir:
             self._lock.close()  # and with it the lock goes
 
     def settle_config(
-        self, config: dict[str, Any], kind: type | None = None, record: DataRecord | None = None, data_changed: bool = False
+        self,
+        config: dict[str, Any],
+        kind: type | None = None,
+        record: DataRecord | None = None,
+        data_changed: bool = False,
     ) -> None:
         """Compare with config.json; raise `RunError` that lists what differs. `commit` writes what is new.
 
@@ -96,16 +104,24 @@ class RunDir:
         stored = read_json(self.path / "config.json")
         if stored is None:
             if checkpoint.Checkpoints(self.path / "checkpoints").steps:
-                raise RunError(f"{self.path} holds checkpoints but no config.json: choose another run directory")
+                raise RunError(
+                    f"{self.path} holds checkpoints but no config.json: choose another run directory"
+                )
             self._pending = config
             return
         version = stored.get("format", 0)
         if not isinstance(version, int):
-            raise RunError(f"{self.path / 'config.json'} holds something else than the settings of a run: restore it, or choose another run directory")
+            raise RunError(
+                f"{self.path / 'config.json'} holds something else than the settings of a run: restore it, or choose another run directory"
+            )
         if version > FORMAT:
-            raise RunError(f"{self.path} has format {version}, newer than this version reads ({FORMAT}): update jaxgan")
+            raise RunError(
+                f"{self.path} has format {version}, newer than this version reads ({FORMAT}): update jaxgan"
+            )
         if "imported" in stored:
-            raise RunError(f"{self.path} holds imported networks without discriminators: train in another run directory, from these by --init-from {self.path}")
+            raise RunError(
+                f"{self.path} holds imported networks without discriminators: train in another run directory, from these by --init-from {self.path}"
+            )
         wanted, change = {**config}, None
         # A run that began before names were kept goes on, and keeps them from now on: the fingerprint tells that they are the same.
         new_names = {} if naming.KEY in stored else {naming.KEY: wanted.pop(naming.KEY, None)}
@@ -114,7 +130,9 @@ class RunDir:
         elif record is not None:
             change = data_record.change(self.path, record, str(stored.get("fingerprint")))
             wanted |= {name: stored.get(name) for name in ("data", "fingerprint")}
-        if "init_from" not in stored or checkpoint.same_origin(stored["init_from"], config.get("init_from")):
+        if "init_from" not in stored or checkpoint.same_origin(
+            stored["init_from"], config.get("init_from")
+        ):
             wanted["init_from"] = stored.get("init_from")
         if kind is not None and "config" in stored:
             stored = json.loads(json.dumps({**stored, "config": completed(kind, stored["config"])}))
@@ -124,10 +142,14 @@ class RunDir:
             self._pending = config
         elif changed:
             listed = "; ".join([*changed, *([data_record.in_words(change)] if change else [])])
-            raise RunError(f"{self.path} is a run of other settings ({listed}): use these again, or choose another run directory")
+            raise RunError(
+                f"{self.path} is a run of other settings ({listed}): use these again, or choose another run directory"
+            )
         elif change and not data_changed:
             remedy = "restore it, add --data-changed to go on from the last checkpoint with the set as it is now, or choose another run directory"
-            raise RunError(f"{data_record.in_words(change)}; {self.path} was trained on the set as it was: {remedy}")
+            raise RunError(
+                f"{data_record.in_words(change)}; {self.path} was trained on the set as it was: {remedy}"
+            )
         elif change:
             self._pending = {**stored, "data": config["data"], "fingerprint": config["fingerprint"]}
             self.data_changes, self._change = [*self.data_changes, change], change
@@ -191,7 +213,9 @@ class RunDir:
     def record_failure(self, step: int, images: int, names: list[str]) -> None:
         """Note in attempts.json that the present attempt ended."""
         stored = self._attempts()
-        stored["failures"].append({"attempt": stored["attempt"], "step": step, "images": images, "non_finite": names})
+        stored["failures"].append(
+            {"attempt": stored["attempt"], "step": step, "images": images, "non_finite": names}
+        )
         self._write("attempts.json", stored)
 
     def next_attempt(self) -> int:
@@ -206,8 +230,14 @@ class RunDir:
         stored = {"attempt": 0, "failures": [], **(read_json(path) or {})}
         number, failures = stored["attempt"], stored["failures"]
         counted = isinstance(number, int) and 0 <= number < 2**31
-        if not counted or not isinstance(failures, list) or not all(isinstance(failure, dict) for failure in failures):
-            raise RunError(f"{path} does not say how often the run was rolled back: restore it, or choose another run directory")
+        if (
+            not counted
+            or not isinstance(failures, list)
+            or not all(isinstance(failure, dict) for failure in failures)
+        ):
+            raise RunError(
+                f"{path} does not say how often the run was rolled back: restore it, or choose another run directory"
+            )
         return stored
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
@@ -222,7 +252,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read ({error}): restore it, or choose another run directory") from None
+        raise RunError(
+            f"{path} cannot be read ({error}): restore it, or choose another run directory"
+        ) from None
     if not isinstance(content, dict) or _is_deeper(content, DEEPEST):
         raise RunError(f"{path} holds no settings: restore it, or choose another run directory")
     return content
@@ -232,7 +264,12 @@ def _is_deeper(content: Any, levels: int) -> bool:
     """Whether a JSON value is nested more than `levels` times."""
     layer = [content]
     for _ in range(levels):
-        layer = [item for one in layer if isinstance(one, (dict, list)) for item in (one.values() if isinstance(one, dict) else one)]
+        layer = [
+            item
+            for one in layer
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
     return any(isinstance(one, (dict, list)) for one in layer)
 
 

@@ -67,12 +67,16 @@ def _plain(where: str, hint: Any, value: Any, traced: bool) -> Any:
         require(type(None) in options, f"{where} must be {_named(hint)}, got None")
         return None
     if len(options) > 1:
-        return _first_fitting(where, hint, [each for each in options if each is not type(None)], value, traced)
+        return _first_fitting(
+            where, hint, [each for each in options if each is not type(None)], value, traced
+        )
     (kind,) = options
     if isinstance(value, np.str_):
         value = str(value)
     if typing.get_origin(kind) is Literal:
-        fits = any(type(value) is type(choice) and value == choice for choice in typing.get_args(kind))
+        fits = any(
+            type(value) is type(choice) and value == choice for choice in typing.get_args(kind)
+        )
         require(fits, f"{where} must be {_named(kind)}, got {_shown(value)}")
         return value
     if typing.get_origin(kind) is tuple:
@@ -81,13 +85,20 @@ def _plain(where: str, hint: Any, value: Any, traced: bool) -> Any:
         return _number(where, kind, value, traced)
     if kind is bool and isinstance(value, np.bool):
         return bool(value)
-    require(isinstance(kind, type) and isinstance(value, kind), f"{where} must be {_named(kind)}, got {_shown(value)}")
+    require(
+        isinstance(kind, type) and isinstance(value, kind),
+        f"{where} must be {_named(kind)}, got {_shown(value)}",
+    )
     return value
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the one type."""
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    return (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )
 
 
 def _first_fitting(where: str, hint: Any, options: list[Any], value: Any, traced: bool) -> Any:
@@ -105,18 +116,30 @@ def _elements(where: str, kind: Any, value: Any) -> tuple[Any, ...]:
     fits = isinstance(value, (tuple, list)) and (repeated or len(value) == len(arguments))
     require(fits, f"{where} must be {_named(kind)}, got {_shown(value)}")
     hints = (arguments[0],) * len(value) if repeated else arguments
-    elements = (_plain(f"{where}[{i}]", *pair, False) for i, pair in enumerate(zip(hints, value, strict=True)))
+    elements = (
+        _plain(f"{where}[{i}]", *pair, False)
+        for i, pair in enumerate(zip(hints, value, strict=True))
+    )
     return tuple(elements)
 
 
 def _number(where: str, kind: type, value: Any, traced: bool) -> Any:
     if isinstance(value, jax.core.Tracer):
-        require(traced, f"{where} must be concrete, for it shapes the state or the program; got a tracer")
-        number = jnp.issubdtype(value.dtype, jnp.integer) or (kind is float and jnp.issubdtype(value.dtype, jnp.floating))
+        require(
+            traced,
+            f"{where} must be concrete, for it shapes the state or the program; got a tracer",
+        )
+        number = jnp.issubdtype(value.dtype, jnp.integer) or (
+            kind is float and jnp.issubdtype(value.dtype, jnp.floating)
+        )
         require(number, f"{where} must be {_named(kind)}, got a tracer of {value.dtype}")
         require(value.ndim == 0, f"{where} must be a scalar, got a tracer of shape {value.shape}")
         return value
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.number):
+    if (
+        isinstance(value, (np.generic, np.ndarray, jax.Array))
+        and value.ndim == 0
+        and jnp.issubdtype(value.dtype, jnp.number)
+    ):
         value = value.item()
     wanted: tuple[type, ...] = (int,) if kind is int else (int, float)
     fits = isinstance(value, wanted) and not isinstance(value, bool)
@@ -124,7 +147,10 @@ def _number(where: str, kind: type, value: Any, traced: bool) -> Any:
     if kind is int:
         require(abs(value) < 2**31, f"{where} must be below 2**31, got {_shown(value)}")
     else:
-        require(value == value and abs(value) <= LARGEST, f"{where} must be finite (in float32), got {_shown(value)}")
+        require(
+            value == value and abs(value) <= LARGEST,
+            f"{where} must be finite (in float32), got {_shown(value)}",
+        )
     return value
 
 
@@ -134,7 +160,13 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-_NAMES = {int: "an integer", float: "a number", bool: "True or False", str: "text", type(None): "None"}
+_NAMES = {
+    int: "an integer",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    type(None): "None",
+}
 
 
 def _named(hint: Any) -> str:

@@ -44,7 +44,9 @@ class Mirror:
         self._flushed = -math.inf  # the first event goes to the disk at once
         self._attempt(self._open)
 
-    def scalars(self, metrics: Mapping[str, float], images: int, walltime: float | None = None) -> None:
+    def scalars(
+        self, metrics: Mapping[str, float], images: int, walltime: float | None = None
+    ) -> None:
         """Copy metrics measured after `images` images. Of non-finite ones TensorBoard draws nothing; metrics.jsonl has them."""
         for name, value in metrics.items():
             if math.isfinite(value):
@@ -99,13 +101,17 @@ class Mirror:
             self._file = None
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             after = "training goes on, metrics.jsonl and samples/ stay complete, and the next start of the run writes the copy anew"
-            self._say(f"warning: TensorBoard's copy of the log in {self.folder} ends here ({reason}): {after}")
+            self._say(
+                f"warning: TensorBoard's copy of the log in {self.folder} ends here ({reason}): {after}"
+            )
 
 
 def _event(summary: Any, images: int, walltime: float | None) -> Any:
     from tensorboardX.proto.event_pb2 import Event
 
-    return Event(summary=summary, step=images, wall_time=time.time() if walltime is None else walltime)
+    return Event(
+        summary=summary, step=images, wall_time=time.time() if walltime is None else walltime
+    )
 
 
 def _as_colour(path: Path) -> tuple[bytes, tuple[int, int], int]:
@@ -130,5 +136,7 @@ def _scalar_summary(name: str, value: float) -> Any:
 def _image_summary(encoded: bytes, size: tuple[int, int], channels: int) -> Any:
     from tensorboardX.proto.summary_pb2 import Summary
 
-    image = Summary.Image(width=size[0], height=size[1], colorspace=channels, encoded_image_string=encoded)
+    image = Summary.Image(
+        width=size[0], height=size[1], colorspace=channels, encoded_image_string=encoded
+    )
     return Summary(value=[Summary.Value(tag="samples", image=image)])

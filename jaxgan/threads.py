@@ -25,7 +25,10 @@ PATIENCE = 8
 """In how many looks, one after the other, something must be wrong: threads that hand over work seem dead for a moment."""
 
 
-POOLS = {"grain": ("grain-",), "orbax": ("asyncio", "metadata_store", "Worker", "ThreadPoolExecutor")}
+POOLS = {
+    "grain": ("grain-",),
+    "orbax": ("asyncio", "metadata_store", "Worker", "ThreadPoolExecutor"),
+}
 """How the names of a library's pools of threads begin."""
 
 
@@ -39,7 +42,11 @@ def dead_pools(package: str) -> list[str]:
     for thread, work in list(pools._threads_queues.items()):  # type: ignore[attr-defined]
         if thread.name.startswith(POOLS[package]):
             workers.setdefault(work, []).append(thread)
-    dead = (threads[0] for work, threads in workers.items() if not any(map(threading.Thread.is_alive, threads)) and _holds_work(work))
+    dead = (
+        threads[0]
+        for work, threads in workers.items()
+        if not any(map(threading.Thread.is_alive, threads)) and _holds_work(work)
+    )
     return sorted({thread.name.rstrip("0123456789").rstrip("_") for thread in dead})
 
 
@@ -61,8 +68,12 @@ def deadlocked(thread: threading.Thread, package: str) -> bool:
     A thread that waits for a disk or a network does so elsewhere: in a system call, in other code, in a loop of events.
     """
     frames = sys._current_frames()
-    workers = [frames.get(worker.ident or 0) for worker in list(pools._threads_queues) if worker.is_alive()]  # type: ignore[attr-defined]
-    busy = any(frame is not None and frame.f_code.co_name != "_worker" for frame in workers)  # perhaps with what another waits for
+    workers = [
+        frames.get(worker.ident or 0) for worker in list(pools._threads_queues) if worker.is_alive()
+    ]  # type: ignore[attr-defined]
+    busy = any(
+        frame is not None and frame.f_code.co_name != "_worker" for frame in workers
+    )  # perhaps with what another waits for
     if busy or not _runs(frames.get(thread.ident or 0), package):
         return False
     return all(_waits(frame) for frame in frames.values() if _runs(frame, package))
@@ -80,7 +91,9 @@ def _waits(frame: Any) -> bool:
     return (frame.f_globals.get("__name__"), frame.f_code.co_name) in _WAITS
 
 
-_WAITS = [("threading", name) for name in ("wait", "join", "_wait_for_tstate_lock")] + [("logging", "acquire")]
+_WAITS = [("threading", name) for name in ("wait", "join", "_wait_for_tstate_lock")] + [
+    ("logging", "acquire")
+]
 
 
 def stuck(thread: threading.Thread, package: str) -> str:
@@ -109,10 +122,14 @@ def result(future: Future[T], pool: ThreadPoolExecutor) -> T:
             return future.result(LOOK_SECONDS)
         except TimeoutError:
             if not future.done() and not all(map(threading.Thread.is_alive, pool._threads)):
-                raise ThreadDied(f"the threads of {pool._thread_name_prefix} have died: run the same command again") from None
+                raise ThreadDied(
+                    f"the threads of {pool._thread_name_prefix} have died: run the same command again"
+                ) from None
         except (SystemExit, KeyboardInterrupt) as error:
             if future.done() and future.exception() is error:
-                raise ThreadDied(f"a thread of {pool._thread_name_prefix} was ended by {type(error).__name__}: run the same command again") from error
+                raise ThreadDied(
+                    f"a thread of {pool._thread_name_prefix} was ended by {type(error).__name__}: run the same command again"
+                ) from error
             raise
 
 
@@ -141,5 +158,9 @@ def supervised(action: Callable[[], T], package: str) -> T:
         raise ThreadDied("its thread has died")
     value, error = outcome[0]
     if error is not None:
-        raise error if isinstance(error, Exception) else ThreadDied(f"its thread was ended by {type(error).__name__}")
+        raise (
+            error
+            if isinstance(error, Exception)
+            else ThreadDied(f"its thread was ended by {type(error).__name__}")
+        )
     return value  # type: ignore[return-value]

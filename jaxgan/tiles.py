@@ -24,7 +24,10 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
 
     Raises `ValueError` unless 0 <= overlap < tile and length > 0.
     """
-    require(0 <= overlap < tile, f"tiles must overlap by less than their size and not below 0, got overlap {overlap} of tile {tile}")
+    require(
+        0 <= overlap < tile,
+        f"tiles must overlap by less than their size and not below 0, got overlap {overlap} of tile {tile}",
+    )
     require(length > 0, f"an image has at least one pixel along each axis, got {length}")
     if length <= tile:
         return [0]
@@ -42,23 +45,31 @@ def weights(length: int, tile: int, overlap: int) -> np.ndarray:
     result = np.ones((len(first), side))
     for left, right in zip(range(len(first)), range(1, len(first))):
         shared = first[left] + side - first[right]
-        rise = np.sin(0.5 * np.pi * np.minimum(position / shared, 1)) ** 2 if shared else np.ones(side)
+        rise = (
+            np.sin(0.5 * np.pi * np.minimum(position / shared, 1)) ** 2 if shared else np.ones(side)
+        )
         result[right] *= rise
         result[left] *= rise[::-1]
     total = np.zeros(length)
     for begin, one in zip(first, result, strict=True):
         total[begin : begin + side] += one
-    return np.stack([one / total[begin : begin + side] for begin, one in zip(first, result, strict=True)])
+    return np.stack(
+        [one / total[begin : begin + side] for begin, one in zip(first, result, strict=True)]
+    )
 
 
 def boxes(size: tuple[int, int], tile: int, overlap: int) -> list[Box]:
     """The tiles of an image of `size` (H, W), row by row, all of one shape. Raises as `starts`."""
     sides = [min(tile, length) for length in size]
     tops, lefts = (starts(length, tile, overlap) for length in size)
-    return [(slice(top, top + sides[0]), slice(left, left + sides[1])) for top in tops for left in lefts]
+    return [
+        (slice(top, top + sides[0]), slice(left, left + sides[1])) for top in tops for left in lefts
+    ]
 
 
-def blend(parts: Iterable[np.ndarray], size: tuple[int, int], tile: int, overlap: int) -> np.ndarray:
+def blend(
+    parts: Iterable[np.ndarray], size: tuple[int, int], tile: int, overlap: int
+) -> np.ndarray:
     """What became of every tile, float32 [h, w, C] in the order of `boxes` -> float32 [H, W, C], the weighted mean where they overlap.
 
     Equal values give exactly that value: it is summed in float64. Parts are consumed one by one. Raises `ValueError` if their number or shape is
@@ -70,7 +81,10 @@ def blend(parts: Iterable[np.ndarray], size: tuple[int, int], tile: int, overlap
     for number, (box, part) in enumerate(zip(places, parts, strict=True)):
         row, column = divmod(number, len(columns))
         shape = (len(rows[row]), len(columns[column]))
-        require(part.shape[:2] == shape, f"tile {number} must have {shape[0]}x{shape[1]} pixels, got {part.shape[0]}x{part.shape[1]}")
+        require(
+            part.shape[:2] == shape,
+            f"tile {number} must have {shape[0]}x{shape[1]} pixels, got {part.shape[0]}x{part.shape[1]}",
+        )
         if len(places) == 1:
             return np.asarray(part, np.float32)
         total = np.zeros((*size, part.shape[-1])) if number == 0 else total

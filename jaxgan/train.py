@@ -114,7 +114,14 @@ def run(
     require_choice("parallel", parallel, ("jit", "pmap"))
     seed = require_seed(seed)
     spec = family.batch_spec(config, batch_size)
-    plan = _plan(images, next(iter(spec.values())).shape[0], steps_per_call, log_every, sample_every, checkpoint_every)
+    plan = _plan(
+        images,
+        next(iter(spec.values())).shape[0],
+        steps_per_call,
+        log_every,
+        sample_every,
+        checkpoint_every,
+    )
     options = {"metrics": metrics, "network": network, "keep_best": keep_best, "patience": patience}
     evaluation.refuse_without(evaluate_every, evaluate_samples=evaluate_samples, **options)
     every = _whole("evaluate_every", evaluate_every, plan) if evaluate_every else 0
@@ -123,20 +130,55 @@ def run(
     dataset = _as_named(_open(dataset, spec, augment.crop), spec, Path(run_dir), init_from)
     held_out = evaluation.held_out_of(dataset) if every and named and held_out is None else held_out
     if held_out is not None:
-        held_out = data_naming.matched(held_out[0], data_naming.names_of(dataset, spec), "the training data"), held_out[1]
+        held_out = (
+            data_naming.matched(
+                held_out[0], data_naming.names_of(dataset, spec), "the training data"
+            ),
+            held_out[1],
+        )
     told = conditioning(family, config)
     data.check(dataset, spec, told, crop=augment.crop)
     for remark in data.remarks(dataset, spec):
         say(remark)
     if unused := data_naming.unused_classes(dataset, short_name(family), config, spec):
         say(unused)
-    if told.kind == "sides" and not told.paired:  # each side in an order of its own, also where they belong together
+    if (
+        told.kind == "sides" and not told.paired
+    ):  # each side in an order of its own, also where they belong together
         dataset = dataclasses.replace(dataset, independent=True)
-    jax.eval_shape(functools.partial(family.init, config), jax.random.key(0))  # settings that do not fit are refused before anything is written
-    judged = evaluation.plan(family, config, dataset, every, samples=evaluate_samples, held_out=held_out, **options) if every else None
+    jax.eval_shape(
+        functools.partial(family.init, config), jax.random.key(0)
+    )  # settings that do not fit are refused before anything is written
+    judged = (
+        evaluation.plan(
+            family, config, dataset, every, samples=evaluate_samples, held_out=held_out, **options
+        )
+        if every
+        else None
+    )
     notes = tuple(of_learning_rates(config, plan.total, plan.round))
-    session = Session(family, config, dataset, spec, plan, seed, augment, chosen, parallel, progress, resident, judged, notes)
-    begin = None if init_from is None else functools.partial(checkpoint.initialise_from, init_from, family=init_family, default=family)
+    session = Session(
+        family,
+        config,
+        dataset,
+        spec,
+        plan,
+        seed,
+        augment,
+        chosen,
+        parallel,
+        progress,
+        resident,
+        judged,
+        notes,
+    )
+    begin = (
+        None
+        if init_from is None
+        else functools.partial(
+            checkpoint.initialise_from, init_from, family=init_family, default=family
+        )
+    )
     for note in notes:
         say(f"note: {note}")
     with RunDir(run_dir) as directory:
@@ -155,44 +197,78 @@ def run(
                 say(str(error))
             except OSError as error:
                 reason = error.strerror or str(error)
-                raise RunError(f"cannot go on writing to {directory.path} ({reason}): free space and run the same command again") from error
+                raise RunError(
+                    f"cannot go on writing to {directory.path} ({reason}): free space and run the same command again"
+                ) from error
 
 
 def _run_config(session: Session, batch_size: int) -> dict[str, Any]:
     family, dataset = session.family.__name__, session.dataset
-    settings = {"family": family, "config": to_dict(session.config), "batch_size": batch_size, "seed": session.seed}
+    settings = {
+        "family": family,
+        "config": to_dict(session.config),
+        "batch_size": batch_size,
+        "seed": session.seed,
+    }
     names = {naming.KEY: session.names.to_dict()} if any(session.names) else {}
-    return {**settings, "augment": to_dict(session.augment), "data": dataset.name, "fingerprint": dataset.fingerprint, **names}
+    return {
+        **settings,
+        "augment": to_dict(session.augment),
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        **names,
+    }
 
 
-def _as_named(dataset: data.Dataset, spec: dict[str, jax.ShapeDtypeStruct], run_dir: Path, init_from: str | Path | None) -> data.Dataset:
+def _as_named(
+    dataset: data.Dataset,
+    spec: dict[str, jax.ShapeDtypeStruct],
+    run_dir: Path,
+    init_from: str | Path | None,
+) -> data.Dataset:
     """The data set, its classes and attributes numbered as by the run that training starts from, or goes on with."""
     if init_from is not None:
-        dataset = data_naming.matched(dataset, naming.asked(checkpoint.names(init_from), spec), str(init_from))
+        dataset = data_naming.matched(
+            dataset, naming.asked(checkpoint.names(init_from), spec), str(init_from)
+        )
     own = naming.from_dict((read_json(run_dir / "config.json") or {}).get(naming.KEY))
     with contextlib.suppress(DataError):  # what differs is said with all other settings
         dataset = data_naming.matched(dataset, naming.asked(own, spec), str(run_dir))
     return dataset
 
 
-def _open(dataset: data.Dataset | str, spec: dict[str, jax.ShapeDtypeStruct], crop: int) -> data.Dataset:
+def _open(
+    dataset: data.Dataset | str, spec: dict[str, jax.ShapeDtypeStruct], crop: int
+) -> data.Dataset:
     if not isinstance(dataset, str):
         return dataset
     shapes = [wanted.shape for wanted in spec.values() if len(wanted.shape) == 4]
-    channels = shapes[0][3] if len({shape[3] for shape in shapes}) == 1 else (shapes[0][3], shapes[1][3])
-    return data.open(dataset, image_size=(shapes[0][1] + crop, shapes[0][2] + crop), channels=channels)
+    channels = (
+        shapes[0][3] if len({shape[3] for shape in shapes}) == 1 else (shapes[0][3], shapes[1][3])
+    )
+    return data.open(
+        dataset, image_size=(shapes[0][1] + crop, shapes[0][2] + crop), channels=channels
+    )
 
 
 def _devices(count: int | None, batch_size: int) -> list[jax.Device]:
     available = jax.devices()
-    require(count is None or 1 <= count <= len(available), f"devices must be between 1 and {len(available)}, the devices there are, got {count}")
-    require(count is None or jax.process_count() == 1 or count == len(available), "several processes train on all their devices: leave devices out")
+    require(
+        count is None or 1 <= count <= len(available),
+        f"devices must be between 1 and {len(available)}, the devices there are, got {count}",
+    )
+    require(
+        count is None or jax.process_count() == 1 or count == len(available),
+        "several processes train on all their devices: leave devices out",
+    )
     chosen = available[:count]
     check_divisible(batch_size, len(chosen))
     return chosen
 
 
-def _plan(images: int, per_round: int, steps: int, log: int | None, sample: int | None, save: int | None) -> Plan:
+def _plan(
+    images: int, per_round: int, steps: int, log: int | None, sample: int | None, save: int | None
+) -> Plan:
     """All cadences checked: each a whole number of calls, so that the program of a step depends on nothing but the step."""
     require(steps >= 1, f"steps_per_call must be at least 1, got {steps}")
     call = steps * per_round
@@ -203,8 +279,19 @@ def _plan(images: int, per_round: int, steps: int, log: int | None, sample: int 
 
     total = whole("images", images)
     require(total < 2**31, f"images must be below 2**31, got {images}")
-    logs, samples = cadence("log_every", log, LOG_EVERY), cadence("sample_every", sample, SAMPLE_EVERY)
-    return Plan(total, per_round, call, steps, logs, samples, cadence("checkpoint_every", save, CHECKPOINT_EVERY))
+    logs, samples = (
+        cadence("log_every", log, LOG_EVERY),
+        cadence("sample_every", sample, SAMPLE_EVERY),
+    )
+    return Plan(
+        total,
+        per_round,
+        call,
+        steps,
+        logs,
+        samples,
+        cadence("checkpoint_every", save, CHECKPOINT_EVERY),
+    )
 
 
 def _whole(name: str, value: int, plan: Plan) -> int:
@@ -212,35 +299,68 @@ def _whole(name: str, value: int, plan: Plan) -> int:
     require(value >= 1, f"{name} must be at least 1 image, got {value}")
     nearest = max(plan.call, round(value / plan.call) * plan.call)
     parts = f"{plan.steps} step{'s' * (plan.steps > 1)} of {plan.round} images"
-    require(value % plan.call == 0, f"{name} must be a multiple of {plan.call} images, one call ({parts}), got {value}: the nearest is {nearest}")
+    require(
+        value % plan.call == 0,
+        f"{name} must be a multiple of {plan.call} images, one call ({parts}), got {value}: the nearest is {nearest}",
+    )
     return value
 
 
 # ------------------------------------------------------------------------------------------------------------------- one attempt
 
 
-def _attempt(session: Session, directory: RunDir, keep: int, rolled_back: bool, begin: Callable[[State], State] | None) -> State:
+def _attempt(
+    session: Session,
+    directory: RunDir,
+    keep: int,
+    rolled_back: bool,
+    begin: Callable[[State], State] | None,
+) -> State:
     """Train from the last checkpoint to the end, a signal, or a non-finite value. begin: a fresh state -> the one to start from."""
     with Checkpoints(directory.path / "checkpoints", keep) as checkpoints:
-        attempt = _agreed(directory.next_attempt() if rolled_back and jax.process_index() == 0 else directory.attempt())
+        attempt = _agreed(
+            directory.next_attempt()
+            if rolled_back and jax.process_index() == 0
+            else directory.attempt()
+        )
         state, meta = _first_state(session, checkpoints, begin)
         attempt = max(attempt, meta.get("attempt", 0))
         with contextlib.ExitStack() as stack:
-            log = stack.enter_context(Log(directory.path, int(state.images), progress=session.progress)) if jax.process_index() == 0 else None
+            log = (
+                stack.enter_context(
+                    Log(directory.path, int(state.images), progress=session.progress)
+                )
+                if jax.process_index() == 0
+                else None
+            )
             if int(state.images) >= session.plan.total:
-                say(f"{directory.path} has already seen {int(state.images)} of {session.plan.total} images: for more, raise images", log)
+                say(
+                    f"{directory.path} has already seen {int(state.images)} of {session.plan.total} images: for more, raise images",
+                    log,
+                )
                 return state
             if rolled_back:
-                say(f"attempt {attempt} goes on from the checkpoint at {int(state.images)} images with other draws and data order", log)
-            return Loop(session, directory, checkpoints, log, attempt, state, fresh=not meta).train()
+                say(
+                    f"attempt {attempt} goes on from the checkpoint at {int(state.images)} images with other draws and data order",
+                    log,
+                )
+            return Loop(
+                session, directory, checkpoints, log, attempt, state, fresh=not meta
+            ).train()
 
 
 def _agreed(value: int) -> int:
     """Process 0's value, in every process."""
-    return value if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    return (
+        value
+        if jax.process_count() == 1
+        else int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    )
 
 
-def _first_state(session: Session, checkpoints: Checkpoints, begin: Callable[[State], State] | None) -> tuple[State, dict[str, Any]]:
+def _first_state(
+    session: Session, checkpoints: Checkpoints, begin: Callable[[State], State] | None
+) -> tuple[State, dict[str, Any]]:
     """The newest checkpoint's (state, meta), else a fresh state and {}."""
     init = functools.partial(session.family.init, session.config)
     key = jax.random.key(session.seed)

@@ -32,14 +32,19 @@ def stream_key(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Arra
 
 def require_key(key: Any) -> None:
     """Raise ValueError unless `key` is one key, typed or of the older kind, concrete or traced."""
-    shape, dtype = jnp.shape(key) if isinstance(key, (jax.Array, np.ndarray)) else None, getattr(key, "dtype", None)
+    shape, dtype = (
+        jnp.shape(key) if isinstance(key, (jax.Array, np.ndarray)) else None,
+        getattr(key, "dtype", None),
+    )
     typed = shape == () and dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     older = shape is not None and len(shape) == 1 and dtype == jnp.uint32
     found = f"{dtype} of shape {list(shape)}" if shape is not None else repr(key)[:80]
     require(typed or older, f"one key is needed, such as jax.random.key(0), got {found}")
 
 
-def example_keys(key: jax.Array, count: int, axis_name: str | None = None, first: int = 0) -> jax.Array:
+def example_keys(
+    key: jax.Array, count: int, axis_name: str | None = None, first: int = 0
+) -> jax.Array:
     """[count] keys, one per example of the local batch: `fold_in(key, global index)`, so an example draws the same on any device.
 
     Args:
@@ -113,7 +118,12 @@ def gather(tree: PyTree, axis_name: str | None) -> PyTree:
         count = local.shape[0]
         padded = jnp.zeros((count * jax.lax.axis_size(axis_name), *local.shape[1:]), local.dtype)
         padded = jax.lax.pcast(padded, axis_name, to="varying")
-        return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(padded, local, jax.lax.axis_index(axis_name) * count, axis=0), axis_name)
+        return jax.lax.psum(
+            jax.lax.dynamic_update_slice_in_dim(
+                padded, local, jax.lax.axis_index(axis_name) * count, axis=0
+            ),
+            axis_name,
+        )
 
     return jax.tree.map(gather_array, tree)
 
@@ -125,7 +135,9 @@ def local_part(tree: PyTree, axis_name: str | None) -> PyTree:
 
     def slice_array(array):
         count = array.shape[0] // jax.lax.axis_size(axis_name)
-        return jax.lax.dynamic_slice_in_dim(array, jax.lax.axis_index(axis_name) * count, count, axis=0)
+        return jax.lax.dynamic_slice_in_dim(
+            array, jax.lax.axis_index(axis_name) * count, count, axis=0
+        )
 
     return jax.tree.map(slice_array, tree)
 
@@ -133,14 +145,19 @@ def local_part(tree: PyTree, axis_name: str | None) -> PyTree:
 # ------------------------------------------------------------------------------------------------------------------ learning
 
 
-def apply_gradients(player: Player, grads: PyTree, optimizer: optax.GradientTransformation, axis_name: str | None) -> Player:
+def apply_gradients(
+    player: Player, grads: PyTree, optimizer: optax.GradientTransformation, axis_name: str | None
+) -> Player:
     """One optimiser step from the gradients of a loss that was already averaged over devices (see `update`)."""
     updates, opt = optimizer.update(device_mean(grads, axis_name), player.opt, player.params)
     return player.replace(params=optax.apply_updates(player.params, updates), opt=opt)
 
 
 def update(
-    player: Player, loss_fn: Callable[[PyTree], tuple[jax.Array, Any]], optimizer: optax.GradientTransformation, axis_name: str | None
+    player: Player,
+    loss_fn: Callable[[PyTree], tuple[jax.Array, Any]],
+    optimizer: optax.GradientTransformation,
+    axis_name: str | None,
 ) -> tuple[Player, jax.Array, Any]:
     """One optimiser step of one player.
 
@@ -161,7 +178,14 @@ def update(
     return apply_gradients(player, grads, optimizer, axis_name), loss, aux
 
 
-def moving_average(average: PyTree, variables: PyTree, step_images: int, images: jax.Array, half_life: float, ramp: float = 0.0) -> PyTree:
+def moving_average(
+    average: PyTree,
+    variables: PyTree,
+    step_images: int,
+    images: jax.Array,
+    half_life: float,
+    ramp: float = 0.0,
+) -> PyTree:
     """The averaged generator after a round: its `params` move towards the new ones, every other collection is copied.
 
     Args:
@@ -179,5 +203,7 @@ def moving_average(average: PyTree, variables: PyTree, step_images: int, images:
     if not (is_number(ramp) and ramp == 0):
         span = jnp.minimum(span, jnp.asarray(ramp, jnp.float32) * seen)
     decay = 0.5 ** (step_images / jnp.maximum(span, 1e-8))
-    params = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average["params"], variables["params"])
+    params = jax.tree.map(
+        lambda old, new: decay * old + (1 - decay) * new, average["params"], variables["params"]
+    )
     return {**variables, "params": params}

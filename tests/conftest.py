@@ -65,7 +65,10 @@ MEMORY = 3 * 2**30
 def _compiled_programs_do_not_pile_up():
     yield
     statistics = Path("/proc/self/statm")
-    if statistics.exists() and int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
+    if (
+        statistics.exists()
+        and int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY
+    ):
         jax.clear_caches()
 
 

@@ -58,7 +58,12 @@ def test_round_trip_is_bitwise_and_keeps_the_newest(tmp_path):
     state, meta = restore(tmp_path)
     assert_equal(state, state_at(32))
     assert Checkpoints(tmp_path).steps == [24, 32]
-    assert (meta["images"], meta["step"], meta["family"], meta["format"]) == (32, 4, tiny_family.__name__, 1)
+    assert (meta["images"], meta["step"], meta["family"], meta["format"]) == (
+        32,
+        4,
+        tiny_family.__name__,
+        1,
+    )
     assert meta["versions"]["jax"] == jax.__version__
     assert meta["leaves"]["sampler"]["ema/params/hidden"][:2] == ["float32", [3, 8]]
 
@@ -90,7 +95,9 @@ def test_protected_numbers_stay(tmp_path):
 
 def test_same_number_twice_is_an_error(tmp_path):
     save(tmp_path, 8)
-    with pytest.raises(CheckpointError, match=r"checkpoint 8 was not saved, as .* already holds \[8\]"):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint 8 was not saved, as .* already holds \[8\]"
+    ):
         save(tmp_path, 8)
 
 
@@ -133,13 +140,17 @@ def test_load_needs_only_the_run(tmp_path):
     assert state.players == {}
     assert int(state.images) == 16
     key = jax.random.key(5)
-    np.testing.assert_array_equal(family.sample(config, state, key, 3), family.sample(config, state_at(16), key, 3))
+    np.testing.assert_array_equal(
+        family.sample(config, state, key, 3), family.sample(config, state_at(16), key, 3)
+    )
 
 
 def test_load_passes_over_damage_without_renaming(tmp_path):
     save(tmp_path / "checkpoints", 8, 16)
     shutil.rmtree(tmp_path / "checkpoints" / "16" / "sampler")
-    with pytest.warns(CheckpointWarning, match=r"checkpoint 16 .* item sampler is missing; left in place"):
+    with pytest.warns(
+        CheckpointWarning, match=r"checkpoint 16 .* item sampler is missing; left in place"
+    ):
         assert int(checkpoint.load(tmp_path, family=tiny_family)[2].images) == 8
     assert (tmp_path / "checkpoints" / "16").is_dir()
 
@@ -148,7 +159,9 @@ def test_load_passes_over_damage_without_renaming(tmp_path):
 
 
 def biggest(folder: Path) -> Path:
-    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    return max(
+        (file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
+    )
 
 
 def flip(file: Path, position: float = 0.5) -> None:
@@ -170,7 +183,10 @@ def test_flipped_byte_of_a_leaf_is_named(tmp_path):
     (tmp_path / "16" / "files.json").unlink()
     with ocp.StandardCheckpointer() as writer:
         writer.save(tmp_path / "16" / "state", state)
-    with pytest.warns(CheckpointWarning, match="leaf players/generator/params/hidden of item state does not match its checksum; renamed 16.damaged"):
+    with pytest.warns(
+        CheckpointWarning,
+        match="leaf players/generator/params/hidden of item state does not match its checksum; renamed 16.damaged",
+    ):
         again, _ = restore(tmp_path)
     assert_equal(again, state_at(8))
 
@@ -180,8 +196,14 @@ def cut(file):
 
 
 DAMAGES = {
-    "flipped": (lambda folder: flip(biggest(folder / "state")), "file state/.* does not match its checksum"),
-    "truncated": (lambda folder: cut(biggest(folder / "state")), "file state/.* has [0-9]+ bytes instead of"),
+    "flipped": (
+        lambda folder: flip(biggest(folder / "state")),
+        "file state/.* does not match its checksum",
+    ),
+    "truncated": (
+        lambda folder: cut(biggest(folder / "state")),
+        "file state/.* has [0-9]+ bytes instead of",
+    ),
     "deleted": (lambda folder: biggest(folder / "sampler").unlink(), "file sampler/.* is missing"),
     "missing item": (lambda folder: shutil.rmtree(folder / "state"), "item state is missing"),
     "missing meta": (lambda folder: shutil.rmtree(folder / "meta"), "item meta is missing"),
@@ -189,8 +211,14 @@ DAMAGES = {
         lambda folder: replace_text(folder / "meta" / "metadata", '"seed": 0', '"seed": 1'),
         "file meta/metadata does not match its checksum",
     ),
-    "meta cut": (lambda folder: (folder / "meta" / "metadata").write_text("{"), "file meta/metadata has 1 bytes instead of"),
-    "not committed": (lambda folder: (folder / "commit_success.txt").unlink(), "commit_success.txt is missing"),
+    "meta cut": (
+        lambda folder: (folder / "meta" / "metadata").write_text("{"),
+        "file meta/metadata has 1 bytes instead of",
+    ),
+    "not committed": (
+        lambda folder: (folder / "commit_success.txt").unlink(),
+        "commit_success.txt is missing",
+    ),
 }
 UNLISTED = {
     "truncated": (lambda folder: cut(biggest(folder / "state")), "item state cannot be read"),
@@ -216,7 +244,9 @@ def test_damage_is_named_and_the_previous_used(tmp_path, damage, words):
     assert_equal(restore(tmp_path)[0], state_at(16))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads, where it meets a damaged file
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Orbax's threads, where it meets a damaged file
 @pytest.mark.parametrize(("damage", "words"), [*UNLISTED.values()], ids=[*UNLISTED])
 def test_damage_is_seen_without_the_list_of_files(tmp_path, damage, words):
     """As after a kill just behind the commit: then what is read is judged."""
@@ -240,7 +270,9 @@ def check_passed_over(directory, words):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads, where it meets a damaged file
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Orbax's threads, where it meets a damaged file
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("kind", ["flip", "truncate", "delete"])
 def test_no_damage_to_any_file_gives_wrong_values(tmp_path, kind, listed):
@@ -248,8 +280,17 @@ def test_no_damage_to_any_file_gives_wrong_values(tmp_path, kind, listed):
     save(tmp_path / "whole", 8, 16)
     if not listed:
         (tmp_path / "whole" / "16" / "files.json").unlink()
-    files = sorted(file.relative_to(tmp_path / "whole" / "16") for file in (tmp_path / "whole" / "16").rglob("*") if file.is_file())
-    files = [file for file in files if (file.name != "files.json" and (tmp_path / "whole" / "16" / file).stat().st_size) or kind == "delete"]
+    files = sorted(
+        file.relative_to(tmp_path / "whole" / "16")
+        for file in (tmp_path / "whole" / "16").rglob("*")
+        if file.is_file()
+    )
+    files = [
+        file
+        for file in files
+        if (file.name != "files.json" and (tmp_path / "whole" / "16" / file).stat().st_size)
+        or kind == "delete"
+    ]
     assert len(files) > 15
     for file in files:
         if file.name == "files.json":
@@ -261,7 +302,11 @@ def test_no_damage_to_any_file_gives_wrong_values(tmp_path, kind, listed):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             state, meta = restore(directory)
-        messages = [str(warning.message) for warning in caught if issubclass(warning.category, CheckpointWarning)]
+        messages = [
+            str(warning.message)
+            for warning in caught
+            if issubclass(warning.category, CheckpointWarning)
+        ]
         assert meta["images"] == (8 if messages else 16), file
         assert_equal(state, state_at(meta["images"]))
         if listed:
@@ -282,9 +327,16 @@ def test_all_damaged_is_an_error_now_and_later(tmp_path):
     save(tmp_path, 8, 16)
     for number in ("8", "16"):
         shutil.rmtree(tmp_path / number / "state")
-    with pytest.warns(CheckpointWarning), pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged .*8: item state is missing"):
+    with (
+        pytest.warns(CheckpointWarning),
+        pytest.raises(
+            CheckpointError, match=r"every checkpoint in .* is damaged .*8: item state is missing"
+        ),
+    ):
         restore(tmp_path)
-    with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged \(16.damaged, 8.damaged\)"):
+    with pytest.raises(
+        CheckpointError, match=r"every checkpoint in .* is damaged \(16.damaged, 8.damaged\)"
+    ):
         restore(tmp_path)
 
 
@@ -305,7 +357,10 @@ def test_other_shapes_are_a_short_error_not_damage(tmp_path):
         checkpoints.restore(abstract(tiny_family.Config(width=9)))
     message = str(error.value)
     assert "players/discriminator" not in message
-    assert "ema/batch_stats/mean: stored float32[8], expected float32[9]" in message or "players/generator/" in message
+    assert (
+        "ema/batch_stats/mean: stored float32[8], expected float32[9]" in message
+        or "players/generator/" in message
+    )
     assert "more" in message
     assert len(message) < 600
     assert (tmp_path / "8").is_dir()
@@ -321,16 +376,26 @@ def test_initialise_from_takes_networks_only(tmp_path):
         assert_equal(state.players[name].opt, fresh.players[name].opt)
     assert_equal(state.ema, source.ema)
     assert (int(state.images), int(state.step), float(state.extra["real_mean"])) == (0, 0, 7.0)
-    with pytest.raises(CheckpointError, match=r"the networks of .* do not fit this config .*stored float32"):
-        checkpoint.initialise_from(tmp_path, state_at(0, tiny_family.Config(width=9)), family=tiny_family)
+    with pytest.raises(
+        CheckpointError, match=r"the networks of .* do not fit this config .*stored float32"
+    ):
+        checkpoint.initialise_from(
+            tmp_path, state_at(0, tiny_family.Config(width=9)), family=tiny_family
+        )
 
 
-@pytest.mark.parametrize("name", ["no_such_family", "os", "jaxgan.train", "jaxgan.families.gan.", "tests.tiny_family", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["no_such_family", "os", "jaxgan.train", "jaxgan.families.gan.", "tests.tiny_family", ""],
+)
 def test_a_name_in_a_file_is_looked_up_and_never_imported(tmp_path, name, monkeypatch):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(state_at(8), checkpoint.sampler(state_at(8)), {**META, "family": name})
     monkeypatch.setattr("importlib.import_module", lambda *_: pytest.fail("imported"))
-    with pytest.raises(CheckpointError, match=f"the run's family {re.escape(name)} is none of this library's.*family=module.*--family FILE.py"):
+    with pytest.raises(
+        CheckpointError,
+        match=f"the run's family {re.escape(name)} is none of this library's.*family=module.*--family FILE.py",
+    ):
         checkpoint.load(tmp_path)
     with pytest.raises(CheckpointError, match="is none of this library's"):
         checkpoint.initialise_from(tmp_path, state_at(0))
@@ -338,24 +403,34 @@ def test_a_name_in_a_file_is_looked_up_and_never_imported(tmp_path, name, monkey
 
 def test_a_family_other_than_the_one_passed_is_one_sentence(tmp_path):
     save(tmp_path / "checkpoints", 8)
-    with pytest.raises(CheckpointError, match=r"of the family tests.tiny_family, not of jaxgan.families.gan: pass the module that it was trained with"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"of the family tests.tiny_family, not of jaxgan.families.gan: pass the module that it was trained with",
+    ):
         checkpoint.load(tmp_path, family=gan)
 
 
 def test_a_run_of_a_script_is_opened_by_any_family_that_fits(tmp_path):
     """Its family has the name __main__, which tells nothing."""
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        checkpoints.save(state_at(8), checkpoint.sampler(state_at(8)), {**META, "family": "__main__"})
+        checkpoints.save(
+            state_at(8), checkpoint.sampler(state_at(8)), {**META, "family": "__main__"}
+        )
     assert checkpoint.load(tmp_path, family=tiny_family)[:2] == (tiny_family, CONFIG)
     with pytest.raises(CheckpointError, match="is none of this library's"):
         checkpoint.load(tmp_path)
-    with pytest.raises(CheckpointError, match=r"config does not fit jaxgan.families.gan as installed: Config has no field"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"config does not fit jaxgan.families.gan as installed: Config has no field",
+    ):
         checkpoint.load(tmp_path, family=gan)
 
 
 def test_networks_of_the_family_in_training_need_not_be_passed(tmp_path):
     save(tmp_path / "checkpoints", 8)
-    assert_equal(checkpoint.initialise_from(tmp_path, state_at(0), default=tiny_family).ema, state_at(8).ema)
+    assert_equal(
+        checkpoint.initialise_from(tmp_path, state_at(0), default=tiny_family).ema, state_at(8).ema
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------------- disks
@@ -366,7 +441,12 @@ def small_disk(tmp_path):
     """A file system of 1 MB, where mounting is allowed."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if shutil.which("mount") is None or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small file system is not permitted here")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -380,7 +460,9 @@ def test_full_disk_is_one_sentence_and_the_previous_stays(small_disk):
     directory = small_disk / "checkpoints"
     save(directory, 8)
     (small_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 65536))
-    with pytest.raises(CheckpointError, match=r"checkpoint 16 could not be written to .*No space left on device") as error:
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint 16 could not be written to .*No space left on device"
+    ) as error:
         save(directory, 16)
     assert one_sentence(error)
     assert Checkpoints(directory).steps == [8]
@@ -394,7 +476,9 @@ def test_read_only_disk_is_one_sentence(small_disk):
     directory = small_disk / "checkpoints"
     save(directory, 8)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(CheckpointError, match=r"checkpoint 16 could not be written to .*Read-only file system") as error:
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint 16 could not be written to .*Read-only file system"
+    ) as error:
         save(directory, 16)
     assert one_sentence(error)
     assert_equal(restore(directory)[0], state_at(8))

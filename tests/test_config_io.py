@@ -45,7 +45,9 @@ def test_absent_fields_take_defaults():
 
 
 def test_unknown_field_is_named():
-    with pytest.raises(ValueError, match="Inner has no field momentum: it was stored by another version"):
+    with pytest.raises(
+        ValueError, match="Inner has no field momentum: it was stored by another version"
+    ):
         from_dict(Outer, {"inner": {"momentum": 1}})
 
 
@@ -59,12 +61,20 @@ def test_required_field_is_named():
 
 
 def test_array_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"Outer\.inner\.rate is ArrayImpl, which cannot be stored"):
+    with pytest.raises(
+        ValueError, match=r"Outer\.inner\.rate is ArrayImpl, which cannot be stored"
+    ):
         to_dict(Outer(inner=Inner(rate=jnp.ones(2))))
 
 
 def test_differences_are_dotted_old_to_new():
-    new = dataclasses.replace(CONFIG, name="c", inner=dataclasses.replace(CONFIG.inner, rate=0.1), image_size=(8, 3))
-    assert differences(to_dict(CONFIG), to_dict(new)) == ["image_size: [8, 2] -> [8, 3]", "inner.rate: 1e-07 -> 0.1", "name: 'b' -> 'c'"]
+    new = dataclasses.replace(
+        CONFIG, name="c", inner=dataclasses.replace(CONFIG.inner, rate=0.1), image_size=(8, 3)
+    )
+    assert differences(to_dict(CONFIG), to_dict(new)) == [
+        "image_size: [8, 2] -> [8, 3]",
+        "inner.rate: 1e-07 -> 0.1",
+        "name: 'b' -> 'c'",
+    ]
     assert differences(to_dict(CONFIG), json.loads(json.dumps(to_dict(CONFIG)))) == []
     assert differences({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]

@@ -33,19 +33,36 @@ def quick(monkeypatch, tmp_path):
 
 
 def run(directory, images=160, **options):
-    options = {"batch_size": 8, "devices": 1, "progress": False, "log_every": 16, "sample_every": 80, "checkpoint_every": 80, **options}
-    return train.run(tiny_family, tiny_family.Config(), DATASET, directory, images=images, **options)
+    options = {
+        "batch_size": 8,
+        "devices": 1,
+        "progress": False,
+        "log_every": 16,
+        "sample_every": 80,
+        "checkpoint_every": 80,
+        **options,
+    }
+    return train.run(
+        tiny_family, tiny_family.Config(), DATASET, directory, images=images, **options
+    )
 
 
 def assert_same_state(a, b):
-    for (path, x), (_, y) in zip(*(jax.tree_util.tree_leaves_with_path(jax.device_get(state)) for state in (a, b)), strict=True):
+    for (path, x), (_, y) in zip(
+        *(jax.tree_util.tree_leaves_with_path(jax.device_get(state)) for state in (a, b)),
+        strict=True,
+    ):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), path
 
 
 def lines(directory):
     """metrics.jsonl and evaluations.jsonl without the times."""
-    read = [json.loads(line) for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()]
-    results = [one for one in read_results(Path(directory) / "evaluations.jsonl") if one.metric != SECONDS]
+    read = [
+        json.loads(line) for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()
+    ]
+    results = [
+        one for one in read_results(Path(directory) / "evaluations.jsonl") if one.metric != SECONDS
+    ]
     return [{**line, "seconds": None} for line in read], results
 
 
@@ -64,18 +81,38 @@ def test_evaluation_leaves_training_as_it_is(tmp_path, evaluated):
     curves, results = lines(directory)
     plain, _ = lines(tmp_path / "plain")
     assert [line for line in curves if "eval/fid" not in line["metrics"]] == plain
-    assert [line["images"] for line in curves if "eval/fid" in line["metrics"]] == [40, 80, 120, 160]
-    assert [(one.metric, one.checkpoint) for one in results if one.metric in ("fid", "kid")] == [(m, n) for n in (40, 80, 120, 160) for m in ("fid", "kid")]
+    assert [line["images"] for line in curves if "eval/fid" in line["metrics"]] == [
+        40,
+        80,
+        120,
+        160,
+    ]
+    assert [(one.metric, one.checkpoint) for one in results if one.metric in ("fid", "kid")] == [
+        (m, n) for n in (40, 80, 120, 160) for m in ("fid", "kid")
+    ]
     fid = {one.checkpoint: one.value for one in results if one.metric == "fid"}
-    assert {line["images"]: line["metrics"]["eval/fid"] for line in curves if "eval/fid" in line["metrics"]} == fid
+    assert {
+        line["images"]: line["metrics"]["eval/fid"]
+        for line in curves
+        if "eval/fid" in line["metrics"]
+    } == fid
     one = next(one for one in results if one.metric == "fid")
-    assert (one.network, one.split, one.real, one.generated, one.family, one.fingerprint) == ("tiny", "test", 40, 30, "tests.tiny_family", HELD_OUT.fingerprint)
+    assert (one.network, one.split, one.real, one.generated, one.family, one.fingerprint) == (
+        "tiny",
+        "test",
+        40,
+        30,
+        "tests.tiny_family",
+        HELD_OUT.fingerprint,
+    )
     assert len({one.value for one in results if one.metric == "fid"}) == 4
 
 
 def test_a_resumed_run_writes_what_an_uninterrupted_one_does(tmp_path, evaluated):
     run(tmp_path / "run", 80, **EVALUATED)
-    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:  # a process killed at 120, before its checkpoint
+    with open(
+        tmp_path / "run" / "metrics.jsonl", "a"
+    ) as file:  # a process killed at 120, before its checkpoint
         file.write('{"images": 120, "step": 15, "metrics": {"eval/fid": 0.0}, "seconds": 1.0}\n')
     with open(tmp_path / "run" / "evaluations.jsonl", "a") as file:
         file.write(Result("fid", 0.0, checkpoint=120).to_json() + "\n" + '{"metric": "fi')
@@ -88,7 +125,11 @@ def told(values, monkeypatch):
 
     def plan(*arguments, **options):
         made = PLAN(*arguments, **options)
-        return made._replace(measure=lambda state: [Result("fid", values[int(state.images)], checkpoint=int(state.images))])
+        return made._replace(
+            measure=lambda state: [
+                Result("fid", values[int(state.images)], checkpoint=int(state.images))
+            ]
+        )
 
     monkeypatch.setattr(evaluation, "plan", plan)
 
@@ -103,7 +144,11 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path, monkeypatch):
     assert checkpoint.Checkpoints(tmp_path / "checkpoints").steps == [80, 120]
     run(tmp_path, 240, **options)  # goes on in what is to all purposes another process
     assert checkpoint.Checkpoints(tmp_path / "checkpoints").steps == [80, 240]
-    assert json.loads((tmp_path / "best.json").read_text()) == {"images": 80, "metric": "fid", "value": 3.0}
+    assert json.loads((tmp_path / "best.json").read_text()) == {
+        "images": 80,
+        "metric": "fid",
+        "value": 3.0,
+    }
     assert int(checkpoint.load(tmp_path, "best", family=tiny_family)[2].images) == 80
     assert int(checkpoint.load(tmp_path, family=tiny_family)[2].images) == 240
     assert int(checkpoint.load(tmp_path, 80, family=tiny_family)[2].images) == 80
@@ -133,7 +178,9 @@ def test_training_stops_when_evaluations_do_not_become_better(tmp_path, monkeypa
     assert int(run(tmp_path, 200, **{**options, "patience": 3}).images) == 200
 
 
-def test_values_that_were_measured_in_another_way_are_not_what_is_best(tmp_path, monkeypatch, capsys):
+def test_values_that_were_measured_in_another_way_are_not_what_is_best(
+    tmp_path, monkeypatch, capsys
+):
     """More samples make every FID smaller: resumed with other settings, the best is looked for anew."""
 
     def plan(*arguments, **options):
@@ -151,14 +198,20 @@ def test_values_that_were_measured_in_another_way_are_not_what_is_best(tmp_path,
     run(tmp_path, 40, **options)
     assert json.loads((tmp_path / "best.json").read_text())["images"] == 40
     run(tmp_path, 160, **{**options, "evaluate_samples": 20})
-    assert json.loads((tmp_path / "best.json").read_text()) == {"images": 120, "metric": "fid", "value": 4.0}
+    assert json.loads((tmp_path / "best.json").read_text()) == {
+        "images": 120,
+        "metric": "fid",
+        "value": 4.0,
+    }
     assert checkpoint.Checkpoints(tmp_path / "checkpoints").steps == [120, 160]
     assert capsys.readouterr().err.count("fid was measured in another way before") == 1
 
 
 def test_a_spec_is_evaluated_on_what_its_source_holds_out(tmp_path, monkeypatch):
     told = {}
-    monkeypatch.setattr(evaluation, "plan", lambda *arguments, **options: told.update(options) or 1 / 0)
+    monkeypatch.setattr(
+        evaluation, "plan", lambda *arguments, **options: told.update(options) or 1 / 0
+    )
     options = {"images": 8, "batch_size": 8, "evaluate_every": 8}
     with pytest.raises(ZeroDivisionError):
         train.run(tiny_family, tiny_family.Config(), "digits", tmp_path, **options)
@@ -174,7 +227,9 @@ def test_checkpoints_are_chosen_by_validation_images_where_there_are_any(tmp_pat
     for i, split in enumerate(("train", "val", "test")):
         (tmp_path / split).mkdir()
         for j in range(3):
-            Image.fromarray(np.full((8, 8), 20 * i + j, np.uint8)).save(tmp_path / split / f"{j}.png")
+            Image.fromarray(np.full((8, 8), 20 * i + j, np.uint8)).save(
+                tmp_path / split / f"{j}.png"
+            )
     found, split = evaluation.held_out_of(data.open(f"folder:{tmp_path}"))
     assert (split, int(found.arrays["image"][0, 0, 0, 0])) == ("val", 20)
 
@@ -194,21 +249,37 @@ def test_higher_is_better_where_it_is(tmp_path):
 def test_curves_are_means_over_directions_without_classes():
     classes = [Result("class_accuracy", 0.5), Result("class_accuracy", 0.9, subject="class 3")]
     results = [Result("fid", 2.0, subject="a2b"), Result("fid", 4.0, subject="b2a"), *classes]
-    assert evaluation.curves(results) == {"eval/fid_a2b": 2.0, "eval/fid_b2a": 4.0, "eval/fid": 3.0, "eval/class_accuracy": 0.5}
+    assert evaluation.curves(results) == {
+        "eval/fid_a2b": 2.0,
+        "eval/fid_b2a": 4.0,
+        "eval/fid": 3.0,
+        "eval/class_accuracy": 0.5,
+    }
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"metrics": ("fid",)}, "metrics mean something only with evaluate_every"),
-        ({**EVALUATED, "keep_best": "precision"}, "keep_best must be one of the metrics measured, fid, kid, got 'precision'"),
-        ({**EVALUATED, "metrics": ("l1", "speed")}, r"l1, speed \(unknown\) cannot be measured of tiny_family on noise: ask for some of fid, kid, is"),
-        ({**EVALUATED, "evaluate_every": 42}, "evaluate_every must be a multiple of 8 images.*the nearest is 40"),
+        (
+            {**EVALUATED, "keep_best": "precision"},
+            "keep_best must be one of the metrics measured, fid, kid, got 'precision'",
+        ),
+        (
+            {**EVALUATED, "metrics": ("l1", "speed")},
+            r"l1, speed \(unknown\) cannot be measured of tiny_family on noise: ask for some of fid, kid, is",
+        ),
+        (
+            {**EVALUATED, "evaluate_every": 42},
+            "evaluate_every must be a multiple of 8 images.*the nearest is 40",
+        ),
         ({**EVALUATED, "network": None}, "no feature network comes with the package for noise"),
         ({**EVALUATED, "patience": -1}, "patience must be at least 1"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused_before_anything_is_written(tmp_path, options, message):
+def test_settings_that_mean_nothing_are_refused_before_anything_is_written(
+    tmp_path, options, message
+):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()

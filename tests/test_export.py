@@ -26,7 +26,15 @@ pytest.importorskip("flatbuffers")
 safetensors = pytest.importorskip("safetensors.numpy")
 
 FAST = ("cgan", "dcgan", "stargan", "stylegan")
-VARIANTS = ("cgan conv", "dcgan labels", "dcgan resnet", "acgan resnet", "pix2pix densenet", "stargan sets", "spade styles")
+VARIANTS = (
+    "cgan conv",
+    "dcgan labels",
+    "dcgan resnet",
+    "acgan resnet",
+    "pix2pix densenet",
+    "stargan sets",
+    "spade styles",
+)
 VARIANTS += ("stylegan labels", "stylegan first")
 FURTHER = (*(name for name in CASES if name not in FAST), *VARIANTS)
 KEY = jax.random.key(5)
@@ -53,50 +61,82 @@ def random_state(family, config):
     random = np.random.default_rng(3)
 
     def fill(path, leaf):
-        positive, small = path.endswith(("var", "scale")), 0.1 if path.endswith("bias") else max(1, math.prod(leaf.shape[:-1])) ** -0.5
-        small *= 100 if "mapping" in path else 1  # StyleGAN's learns a hundred times slower, and stores a hundred times as much
-        values = random.uniform(0.5, 1.5, leaf.shape) if positive else small * random.normal(size=leaf.shape)
+        positive, small = (
+            path.endswith(("var", "scale")),
+            0.1 if path.endswith("bias") else max(1, math.prod(leaf.shape[:-1])) ** -0.5,
+        )
+        small *= (
+            100 if "mapping" in path else 1
+        )  # StyleGAN's learns a hundred times slower, and stores a hundred times as much
+        values = (
+            random.uniform(0.5, 1.5, leaf.shape)
+            if positive
+            else small * random.normal(size=leaf.shape)
+        )
         return values.astype(leaf.dtype)
 
     abstract = jax.eval_shape(functools.partial(family.init, config), KEY).ema
-    ema = jax.tree.unflatten(jax.tree.structure(abstract), [fill(path, leaf) for path, leaf in integrity.paths(abstract)])
+    ema = jax.tree.unflatten(
+        jax.tree.structure(abstract), [fill(path, leaf) for path, leaf in integrity.paths(abstract)]
+    )
     return State(np.int32(7), np.int32(700), {}, ema, {})
 
 
 def settings(name):
     """Other than the defaults: the second direction, other sizes that have to be padded, fixed noise."""
     sizes = {"stargan": {"image_size": (6, 9)}, "spade": {"image_size": (5, 7)}}
-    return (sizes | {"cyclegan": {"direction": "b2a"}, "stylegan first": {"noise": "constant"}}).get(name, {})
+    return (
+        sizes | {"cyclegan": {"direction": "b2a"}, "stylegan first": {"noise": "constant"}}
+    ).get(name, {})
 
 
 def asked(name, about):
     """Inputs for a program, and the images that the family itself makes of them."""
     family, config = EVERY[name].family, EVERY[name].config
-    state, size, chosen = random_state(family, config), settings(name).get("image_size", config.image_size), settings(name)
+    state, size, chosen = (
+        random_state(family, config),
+        settings(name).get("image_size", config.image_size),
+        settings(name),
+    )
     keys = [jax.random.fold_in(KEY, i) for i in range(COUNT)]
     inputs, named = {}, {}
     if hasattr(family, "sample"):
         (low, high) = about["inputs"][0]["range"]
-        draw = jax.random.normal if low is None else lambda key, shape: jax.random.uniform(key, shape, minval=low, maxval=high)
+        draw = (
+            jax.random.normal
+            if low is None
+            else lambda key, shape: jax.random.uniform(key, shape, minval=low, maxval=high)
+        )
         inputs["latents"] = np.stack([draw(key, (config.latent_size,)) for key in keys])
         if getattr(config, "classes", 0):
             inputs["labels"] = named["labels"] = np.arange(COUNT, dtype=np.int32) % config.classes
         if name.startswith("stylegan"):
             named |= {"truncation": 0.7, "noise": chosen.get("noise", "random")}
-            inputs |= {"truncation": np.full(COUNT, 0.7, np.float32), "seeds": np.stack([jax.random.key_data(key) for key in keys])}
-        return inputs, jax.jit(lambda state: family.sample(config, state, KEY, COUNT, **named))(state)
+            inputs |= {
+                "truncation": np.full(COUNT, 0.7, np.float32),
+                "seeds": np.stack([jax.random.key_data(key) for key in keys]),
+            }
+        return inputs, jax.jit(lambda state: family.sample(config, state, KEY, COUNT, **named))(
+            state
+        )
     batch = make_batch(family, config, COUNT)
     random = np.random.default_rng(1)
     if "layout" in batch:
         inputs["layouts"] = random.integers(0, config.classes, (COUNT, *size)).astype(np.int32)
         if config.instance_edges:
-            inputs["instances"] = named["instances"] = random.integers(0, 3, (COUNT, *size)).astype(np.int32)
+            inputs["instances"] = named["instances"] = random.integers(0, 3, (COUNT, *size)).astype(
+                np.int32
+            )
         if config.encoder:
-            inputs["styles"] = named["style"] = random.normal(size=(COUNT, config.style_size)).astype(np.float32)
+            inputs["styles"] = named["style"] = random.normal(
+                size=(COUNT, config.style_size)
+            ).astype(np.float32)
         first = inputs["layouts"]
     else:
         channels = about["inputs"][0]["shape"][-1]
-        first = inputs["images"] = random.uniform(-1, 1, (COUNT, *size, channels)).astype(np.float32)
+        first = inputs["images"] = random.uniform(-1, 1, (COUNT, *size, channels)).astype(
+            np.float32
+        )
     if "attributes" in batch:
         inputs["attributes"] = named["attributes"] = batch["attributes"][:COUNT]
         if config.known:
@@ -107,22 +147,35 @@ def asked(name, about):
         return inputs, jax.jit(lambda state: family.translate(config, state, first, **named))(state)
     inputs["seeds"] = np.stack([jax.random.key_data(key) for key in keys])
     one = jax.jit(lambda state, image, key: family.translate(config, state, image[None], key=key))
-    return inputs, np.concatenate([one(state, image, key) for image, key in zip(first, keys, strict=True)])
+    return inputs, np.concatenate(
+        [one(state, image, key) for image, key in zip(first, keys, strict=True)]
+    )
 
 
 def written(names, folder):
     """Export every case, call it in a fresh process, and return by name: its folder, and what its images should be."""
     expected = {}
     for name in names:
-        family, config, out = EVERY[name].family, EVERY[name].config, folder / (name.replace(" ", "-") + "--one" * (name in ("cgan", "stargan")))
+        family, config, out = (
+            EVERY[name].family,
+            EVERY[name].config,
+            folder / (name.replace(" ", "-") + "--one" * (name in ("cgan", "stargan"))),
+        )
         export.save(out, family, config, random_state(family, config), **settings(name))
         inputs, images = asked(name, json.loads((out / "model.json").read_text()))
         for key, array in inputs.items():
             np.save(out / f"{key}.npy", array)
         expected[name] = (out, np.asarray(images))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHONPATH")} | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("PYTHONPATH")
+    } | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     process = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, *(str(out) for out, _ in expected.values())], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ELSEWHERE, *(str(out) for out, _ in expected.values())],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert process.returncode == 0, process.stderr
     return expected
@@ -155,7 +208,9 @@ def test_any_number_at_once(exports, name):
 @pytest.mark.slow
 def test_further_architectures_in_a_process_without_the_library(tmp_path):
     for name, (out, images) in written(FURTHER, tmp_path).items():
-        assert_same_images(out, images, 1e-5 if name in CASES else 1e-4)  # norms of tiny networks enlarge rounding
+        assert_same_images(
+            out, images, 1e-5 if name in CASES else 1e-4
+        )  # norms of tiny networks enlarge rounding
 
 
 def test_the_description_says_how_to_call_the_program(exports):
@@ -167,16 +222,31 @@ def test_the_description_says_how_to_call_the_program(exports):
     assert about["images"] == 700
     assert about["platforms"] == ["cpu", "cuda", "tpu"]
     latents, labels = about["inputs"]
-    assert (latents["name"], latents["dtype"], latents["shape"], latents["range"]) == ("latents", "float32", ["B", 8], [0.0, 1.0])
-    assert (labels["name"], labels["dtype"], labels["shape"], labels["range"]) == ("labels", "int32", ["B"], [0, config.classes - 1])
+    assert (latents["name"], latents["dtype"], latents["shape"], latents["range"]) == (
+        "latents",
+        "float32",
+        ["B", 8],
+        [0.0, 1.0],
+    )
+    assert (labels["name"], labels["dtype"], labels["shape"], labels["range"]) == (
+        "labels",
+        "int32",
+        ["B"],
+        [0, config.classes - 1],
+    )
     assert about["output"]["shape"] == ["B", *images.shape[1:]]
     assert about["output"]["range"] == [-1.0, 1.0]
-    assert {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in about["sha256"]} == about["sha256"]
+    assert {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in about["sha256"]
+    } == about["sha256"]
     assert set(about["sha256"]) == {"program.jax", "program.stablehlo", "weights.safetensors"}
     weights = safetensors.load_file(out / "weights.safetensors")
     platform, *flat = about["stablehlo_arguments"]
     assert "platform" in platform
-    assert flat == [f"weights {name}" for name in sorted(weights)] + ["inputs labels", "inputs latents"]
+    assert flat == [f"weights {name}" for name in sorted(weights)] + [
+        "inputs labels",
+        "inputs latents",
+    ]
     kernel = random_state(CASES["cgan"].family, config).ema["params"]
     flattened = dict(integrity.paths({"params": kernel}))
     assert set(weights) == set(flattened)
@@ -189,7 +259,9 @@ def test_only_the_weights_that_count_are_written():
     ema = random_state(family, config).ema
     names = set(dict(integrity.paths(ema)))
     for direction in ("a2b", "b2a"):
-        weights = export.lower(export.program(family, config, direction=direction), ema, ("cpu",)).weights
+        weights = export.lower(
+            export.program(family, config, direction=direction), ema, ("cpu",)
+        ).weights
         assert set(weights) == {name for name in names if direction in name}
         assert 0 < len(weights) < len(names)
 
@@ -197,12 +269,16 @@ def test_only_the_weights_that_count_are_written():
 def test_each_platform_has_its_own_form_of_convolution(exports):
     family, config = CASES["dcgan"][:2]
     chosen, ema = export.program(family, config), random_state(family, config).ema
-    cpu, gpu = (export.lower(chosen, ema, (platform,)).program.mlir_module() for platform in ("cpu", "cuda"))
+    cpu, gpu = (
+        export.lower(chosen, ema, (platform,)).program.mlir_module() for platform in ("cpu", "cuda")
+    )
     # Zeros between the pixels of the two transposed convolutions with a stride, but between rows only where columns are the channels of an image; on a CPU,
     # phases instead.
     spread, of_rows = "lhs_dilate = [2, 2]", "lhs_dilate = [2, 1]"
     assert gpu.count("stablehlo.convolution") == 3
-    assert [[program.count(dilation) for dilation in (spread, of_rows)] for program in (gpu, cpu)] == [[1, 1], [0, 0]]
+    assert [
+        [program.count(dilation) for dilation in (spread, of_rows)] for program in (gpu, cpu)
+    ] == [[1, 1], [0, 0]]
     assert len(exports["dcgan"][0].joinpath("program.stablehlo").read_bytes()) > 1000
 
 
@@ -218,12 +294,16 @@ def test_options_that_a_family_has_no_use_for_are_refused():
             export.program(*CASES[name][:2], **options)
     family, config = CASES["pix2pix"][:2]
     with pytest.raises(ValueError, match="translates a2b only, not b2a"):
-        export.lower(export.program(family, config, direction="b2a"), random_state(family, config).ema)
+        export.lower(
+            export.program(family, config, direction="b2a"), random_state(family, config).ema
+        )
 
 
 def test_missing_packages_are_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
-    with pytest.raises(RunError, match=r"needs the package flatbuffers: pip install 'jaxgan\[export\]'"):
+    with pytest.raises(
+        RunError, match=r"needs the package flatbuffers: pip install 'jaxgan\[export\]'"
+    ):
         export.save(tmp_path, *CASES["gan"][:2], random_state(*CASES["gan"][:2]))
     assert not list(tmp_path.iterdir())
 
@@ -233,13 +313,22 @@ def run(monkeypatch):
     import jaxgan.checkpoint
 
     family, config = CASES["gan"][:2]
-    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, config, random_state(family, config).replace(players={})))
+    monkeypatch.setattr(
+        jaxgan.checkpoint,
+        "load",
+        lambda folder: (family, config, random_state(family, config).replace(players={})),
+    )
 
 
 def test_the_command_writes_checks_and_says_so(run, tmp_path, capsys):
     command.main(["a-run", str(tmp_path / "out")])
     assert "equal to the run to" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"program.jax", "program.stablehlo", "weights.safetensors", "model.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "program.jax",
+        "program.stablehlo",
+        "weights.safetensors",
+        "model.json",
+    }
     with pytest.raises(SystemExit) as exit_status:
         command.main(["a-run", str(tmp_path / "out")])
     assert exit_status.value.code == 2
@@ -254,7 +343,9 @@ def test_the_check_sees_other_weights(run, tmp_path):
     assert command.compare(tmp_path, chosen, state.ema) < 1e-6
     weights = safetensors.load_file(tmp_path / "weights.safetensors")
     name = next(name for name in sorted(weights) if name.endswith("kernel"))
-    safetensors.save_file(weights | {name: weights[name] + np.float32(0.1)}, tmp_path / "weights.safetensors")
+    safetensors.save_file(
+        weights | {name: weights[name] + np.float32(0.1)}, tmp_path / "weights.safetensors"
+    )
     assert command.compare(tmp_path, chosen, state.ema) > 1e-3
 
 

@@ -24,26 +24,38 @@ BATCH = 4
 
 
 def pictures(count, seed, channels=1, size=4):
-    return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels)).astype(np.uint8)
+    return (
+        np.random.default_rng(seed).integers(0, 256, (count, size, size, channels)).astype(np.uint8)
+    )
 
 
 def two_sides(a=10, b=7, independent=True, size=4):
-    return data.from_domains("sides", pictures(a, 1, size=size), pictures(b, 2, 3, size), independent=independent)
+    return data.from_domains(
+        "sides", pictures(a, 1, size=size), pictures(b, 2, 3, size), independent=independent
+    )
 
 
 def two_sided_spec(batch=BATCH):
-    return {"a": jax.ShapeDtypeStruct((batch, 4, 4, 1), jnp.float32), "b": jax.ShapeDtypeStruct((batch, 4, 4, 3), jnp.float32)}
+    return {
+        "a": jax.ShapeDtypeStruct((batch, 4, 4, 1), jnp.float32),
+        "b": jax.ShapeDtypeStruct((batch, 4, 4, 3), jnp.float32),
+    }
 
 
 def stream(feed, steps):
     """The rows of that many steps, by array, one after the other."""
-    calls = [feed.rows(step) for step in range(0, steps, next(iter(feed.rows(0).values())).shape[0])]
+    calls = [
+        feed.rows(step) for step in range(0, steps, next(iter(feed.rows(0).values())).shape[0])
+    ]
     return {name: np.concatenate([rows[name].ravel() for rows in calls]) for name in calls[0]}
 
 
 def test_aligned_arrays_share_the_order_there_was_before():
     labelled = data.from_arrays("x", pictures(9, 0), np.arange(9))
-    spec = {"image": jax.ShapeDtypeStruct((BATCH, 4, 4, 1), jnp.float32), "label": jax.ShapeDtypeStruct((BATCH,), jnp.int32)}
+    spec = {
+        "image": jax.ShapeDtypeStruct((BATCH, 4, 4, 1), jnp.float32),
+        "label": jax.ShapeDtypeStruct((BATCH,), jnp.int32),
+    }
     for attempt, seed in ((0, 5), (2, (5, 2))):
         rows = Feed(labelled, spec, 5, attempt, 3).rows(6)
         expected = np.stack([order(9, BATCH, seed, step) for step in (6, 7, 8)])
@@ -60,12 +72,22 @@ def test_independent_arrays_have_orders_of_their_own():
     feed = Feed(two_sides(), two_sided_spec(), 5, 0, 2)
     seen = stream(feed, 40)
     for domain, (name, size) in enumerate({"a": 10, "b": 7}.items(), start=1):
-        np.testing.assert_array_equal(seen[name], np.concatenate([order(size, BATCH, (5, domain), step) for step in range(40)]))
+        np.testing.assert_array_equal(
+            seen[name],
+            np.concatenate([order(size, BATCH, (5, domain), step) for step in range(40)]),
+        )
         for epoch in range(4 * 40 // size):
-            np.testing.assert_array_equal(np.sort(seen[name][epoch * size : (epoch + 1) * size]), np.arange(size))
+            np.testing.assert_array_equal(
+                np.sort(seen[name][epoch * size : (epoch + 1) * size]), np.arange(size)
+            )
     same = stream(Feed(two_sides(10, 10), two_sided_spec(), 5, 0, 1), 40)
     again = stream(Feed(two_sides(10, 10), two_sided_spec(), 5, 1, 1), 40)
-    for x, y in ((same["a"], same["b"]), (same["a"], again["a"]), (same["b"], again["b"]), (same["b"], again["a"])):
+    for x, y in (
+        (same["a"], same["b"]),
+        (same["a"], again["a"]),
+        (same["b"], again["b"]),
+        (same["b"], again["a"]),
+    ):
         assert np.mean(x == y) < 0.25  # a tenth by chance, of 160
 
 
@@ -78,7 +100,9 @@ def test_processes_share_the_rows(monkeypatch, independent):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
         parts.append(make())
     for name in whole:
-        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts], axis=1), whole[name])
+        np.testing.assert_array_equal(
+            np.concatenate([part[name] for part in parts], axis=1), whole[name]
+        )
 
 
 def test_first_batch_is_cut_at_the_centre_whatever_the_attempt():
@@ -108,13 +132,19 @@ AUGMENT = Augment(flip=True, crop=3)
 def test_a_call_sees_its_rows_prepared(resident, independent, steps):
     sides = two_sides(9, 9, independent, size=7)
     feed = Feed(sides, two_sided_spec(), 5, 0, steps, resident=resident)
-    prepare = functools.partial(data.prepare, augment=AUGMENT, sizes=feed.sizes, aligned=feed.aligned)
+    prepare = functools.partial(
+        data.prepare, augment=AUGMENT, sizes=feed.sizes, aligned=feed.aligned
+    )
     state, key = State(jnp.int32(6), jnp.int32(0), {}, {}, {}), jax.random.key(1)
-    _, seen = jax.jit(program(ECHO, None, resident, prepare))(state, feed.arrays(), next(feed.calls(6)), key)
+    _, seen = jax.jit(program(ECHO, None, resident, prepare))(
+        state, feed.arrays(), next(feed.calls(6)), key
+    )
     rows = feed.rows(6)
     for i in range(steps):
         batch = {name: array[rows[name][i]] for name, array in sides.arrays.items()}
-        expected = data.prepare(batch, key, 6 + i, AUGMENT, sizes={"a": (4, 4), "b": (4, 4)}, aligned=not independent)
+        expected = data.prepare(
+            batch, key, 6 + i, AUGMENT, sizes={"a": (4, 4), "b": (4, 4)}, aligned=not independent
+        )
         for name, array in expected.items():
             assert array.shape == (BATCH, 4, 4, batch[name].shape[3])
             np.testing.assert_allclose(seen[name][i], array, atol=1e-6)
@@ -124,7 +154,9 @@ def test_streamed_batches_are_laid_out_for_devices():
     sides, devices = two_sides(), jax.devices()[:2]
     rows = Feed(sides, two_sided_spec(), 0, 0, 3).rows(0)
     sent = next(Feed(sides, two_sided_spec(), 0, 0, 3, devices=devices, resident=False).calls(0))
-    cut = next(Feed(sides, two_sided_spec(), 0, 0, 3, mesh=data_mesh(devices), resident=False).calls(0))
+    cut = next(
+        Feed(sides, two_sided_spec(), 0, 0, 3, mesh=data_mesh(devices), resident=False).calls(0)
+    )
     for name, array in sides.arrays.items():
         assert sent[name].shape[:3] == (2, 3, 2)
         np.testing.assert_array_equal(np.concatenate(sent[name], axis=1), array[rows[name]])
@@ -138,7 +170,9 @@ def test_streamed_batches_are_laid_out_for_devices():
 def two_sided_family():
     """The tiny family, shown images half A and half grey B."""
     family = types.ModuleType("two_sided")
-    family.__dict__.update({name: getattr(tiny_family, name) for name in ("Config", "init", "preview", "sample")})
+    family.__dict__.update(
+        {name: getattr(tiny_family, name) for name in ("Config", "init", "preview", "sample")}
+    )
     family.batch_spec = lambda config, batch_size: two_sided_spec(batch_size)
 
     def train_step(config, state, batch, key, *, axis_name=None):
@@ -160,13 +194,32 @@ def two_sided_family():
 def test_every_way_of_running_shows_the_same_two_sides(tmp_path, options, monkeypatch, plain_run):
     monkeypatch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
     other = run_two_sides(tmp_path / "run", **options)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), jax.device_get(other), plain_run)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), jax.device_get(other), plain_run
+    )
 
 
 def run_two_sides(directory, **options):
     config = tiny_family.Config(optimizer_name="sgd")
-    options = {"devices": 1, "progress": False, "log_every": 16, "sample_every": 32, "checkpoint_every": 32, **options}
-    return train.run(two_sided_family(), config, two_sides(size=6), directory, images=32, batch_size=8, seed=3, augment=Augment(flip=True, crop=2), **options)
+    options = {
+        "devices": 1,
+        "progress": False,
+        "log_every": 16,
+        "sample_every": 32,
+        "checkpoint_every": 32,
+        **options,
+    }
+    return train.run(
+        two_sided_family(),
+        config,
+        two_sides(size=6),
+        directory,
+        images=32,
+        batch_size=8,
+        seed=3,
+        augment=Augment(flip=True, crop=2),
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -175,13 +228,33 @@ def plain_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
         final = jax.device_get(run_two_sides(tmp_path_factory.mktemp("runs") / "plain"))
-    config, key, sides, family = tiny_family.Config(optimizer_name="sgd"), jax.random.key(3), two_sides(size=6), two_sided_family()
-    state, step = tiny_family.init(config, key), jax.jit(functools.partial(family.train_step, config))
+    config, key, sides, family = (
+        tiny_family.Config(optimizer_name="sgd"),
+        jax.random.key(3),
+        two_sides(size=6),
+        two_sided_family(),
+    )
+    state, step = (
+        tiny_family.init(config, key),
+        jax.jit(functools.partial(family.train_step, config)),
+    )
     for number in range(4):
-        batch = {name: sides.arrays[name][order(len(sides.arrays[name]), 8, (3, i), number)] for i, name in ((1, "a"), (2, "b"))}
-        batch = data.prepare(batch, key, number, Augment(flip=True, crop=2), sizes={"a": (4, 4), "b": (4, 4)}, aligned=False)
+        batch = {
+            name: sides.arrays[name][order(len(sides.arrays[name]), 8, (3, i), number)]
+            for i, name in ((1, "a"), (2, "b"))
+        }
+        batch = data.prepare(
+            batch,
+            key,
+            number,
+            Augment(flip=True, crop=2),
+            sizes={"a": (4, 4), "b": (4, 4)},
+            aligned=False,
+        )
         state, _ = step(state, batch, key)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), final, jax.device_get(state))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), final, jax.device_get(state)
+    )
     return final
 
 
@@ -199,18 +272,36 @@ def test_families_of_pairs_refuse_independent_arrays(tmp_path):
     family = two_sided_family()
     family.conditioning = lambda config: Conditioning("sides", paired=True)
     with pytest.raises(DataError, match="10 images A and 7 images B that are no pairs"):
-        train.run(family, tiny_family.Config(), two_sides(), tmp_path / "run", images=8, batch_size=8, devices=1)
+        train.run(
+            family,
+            tiny_family.Config(),
+            two_sides(),
+            tmp_path / "run",
+            images=8,
+            batch_size=8,
+            devices=1,
+        )
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
-def test_a_family_without_pairs_takes_each_domain_of_pairs_in_its_own_order(name, monkeypatch, tmp_path):
+def test_a_family_without_pairs_takes_each_domain_of_pairs_in_its_own_order(
+    name, monkeypatch, tmp_path
+):
     sessions = []
     monkeypatch.setattr(train, "_attempt", lambda session, *rest: sessions.append(session))
     family, config = CASES[name].family, CASES[name].config
     height, width = config.image_size
     size = {"image_size": (height, width), "channels": (config.channels_a, config.channels_b)}
-    train.run(family, config, data.open("paired:digits", **size), tmp_path / "run", images=8, batch_size=4, devices=1)
+    train.run(
+        family,
+        config,
+        data.open("paired:digits", **size),
+        tmp_path / "run",
+        images=8,
+        batch_size=4,
+        devices=1,
+    )
     feed = Feed(sessions[0].dataset, sessions[0].spec, 0, 0, 1)
     rows = feed.rows(0)
     assert np.array_equal(rows["a"], rows["b"]) == (name == "pix2pix")

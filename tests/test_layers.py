@@ -10,7 +10,14 @@ from tests.conftest import ROOT
 from tests.families_under_test import CASES
 
 GROUND = ("errors", "settings", "state", "update", "losses", "pool", "augment", "optim", "family")
-FLOORS = (*((name, 0) for name in GROUND), ("nn", 1), ("checks", 1), ("networks", 2), ("convert", 3), ("families", 4))
+FLOORS = (
+    *((name, 0) for name in GROUND),
+    ("nn", 1),
+    ("checks", 1),
+    ("networks", 2),
+    ("convert", 3),
+    ("families", 4),
+)
 TOOLS = {"experiments": 6, "benchmarks": 7}
 FILES = sorted(path for folder in ("jaxgan", *TOOLS) for path in (ROOT / folder).rglob("*.py"))
 
@@ -28,7 +35,11 @@ def imported(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{name.name}" for name in node.names} if node.module in ("jaxgan", "jaxgan.families", *TOOLS) else {node.module}
+            found |= (
+                {f"{node.module}.{name.name}" for name in node.names}
+                if node.module in ("jaxgan", "jaxgan.families", *TOOLS)
+                else {node.module}
+            )
     return {name for name in found if name.split(".")[0] in ("jaxgan", *TOOLS) and name != "jaxgan"}
 
 
@@ -39,12 +50,25 @@ def test_imports_run_downwards(path):
         return
     upwards = {name for name in imported(path.read_text()) if floor(name) > floor(module)}
     assert not upwards, f"{module} imports {upwards} from above"
-    if floor(module) == 5 and module != "jaxgan.opening":  # the table of families that runs may name
-        families = {f"jaxgan.families.{name}" for name in CASES} | {f"jaxgan.{name}" for name in CASES}
+    if (
+        floor(module) == 5 and module != "jaxgan.opening"
+    ):  # the table of families that runs may name
+        families = {f"jaxgan.families.{name}" for name in CASES} | {
+            f"jaxgan.{name}" for name in CASES
+        }
         assert not families & imported(path.read_text()), f"{module} must know no particular family"
 
 
 def test_imports_are_found():
     source = "import jaxgan.train\nfrom jaxgan import nn, gan\ndef f():\n    from jaxgan.convert import files\n    import numpy\n"
     assert imported(source) == {"jaxgan.train", "jaxgan.nn", "jaxgan.gan", "jaxgan.convert"}
-    assert [floor(name) for name in ("jaxgan.errors", "jaxgan.convert", "jaxgan.families.gan", "jaxgan.train", "experiments.gan")] == [0, 3, 4, 5, 6]
+    assert [
+        floor(name)
+        for name in (
+            "jaxgan.errors",
+            "jaxgan.convert",
+            "jaxgan.families.gan",
+            "jaxgan.train",
+            "experiments.gan",
+        )
+    ] == [0, 3, 4, 5, 6]

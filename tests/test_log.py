@@ -23,10 +23,22 @@ from jaxgan.log import Log, progress_line, read_metrics, read_samples
 
 
 def test_to_uint8_rounds_and_clips():
-    values = np.array([-1.0, 1.0, 0.0, -2.0, 7.0, -1 + 2 * 100.4 / 255, -1 + 2 * 100.6 / 255], np.float32).reshape(1, -1, 1)
-    assert pictures.to_uint8(values).ravel().tolist() == [0, 255, 128, 0, 255, 100, 101]  # 127.5 goes to the even 128
+    values = np.array(
+        [-1.0, 1.0, 0.0, -2.0, 7.0, -1 + 2 * 100.4 / 255, -1 + 2 * 100.6 / 255], np.float32
+    ).reshape(1, -1, 1)
+    assert pictures.to_uint8(values).ravel().tolist() == [
+        0,
+        255,
+        128,
+        0,
+        255,
+        100,
+        101,
+    ]  # 127.5 goes to the even 128
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    assert np.array_equal(pictures.to_uint8(every / np.float32(127.5) - 1), every), "all 256 levels survive the way there and back"
+    assert np.array_equal(pictures.to_uint8(every / np.float32(127.5) - 1), every), (
+        "all 256 levels survive the way there and back"
+    )
     assert pictures.to_uint8(jnp.full((1, 1, 1), 0.5, jnp.bfloat16)).item() == 191
     with pytest.raises(ValueError, match="int32"):
         pictures.to_uint8(np.zeros((1, 1, 1), np.int32))
@@ -71,17 +83,27 @@ def test_tile_enlarges_by_repetition():
 
 
 def test_tile_limits():
-    assert pictures.tile(np.zeros((1, 1, 512, 600, 3), np.uint8)).shape == (512, 600, 3), "never made smaller, and whole factors only"
+    assert pictures.tile(np.zeros((1, 1, 512, 600, 3), np.uint8)).shape == (512, 600, 3), (
+        "never made smaller, and whole factors only"
+    )
     assert pictures.tile(np.zeros((2, 5, 256, 256, 3), np.uint8)).shape == (514, 5 * 256 + 8, 3)
-    assert pictures.tile(np.zeros((100, 1, 16, 16, 1), np.uint8)).shape == (100 * 16 + 198, 16, 1), "height is limited too"
+    assert pictures.tile(np.zeros((100, 1, 16, 16, 1), np.uint8)).shape == (
+        100 * 16 + 198,
+        16,
+        1,
+    ), "height is limited too"
     for shape in ((2, 2, 8, 8), (0, 1, 8, 8, 1)):
         with pytest.raises(ValueError, match="rows, columns, H, W, C"):
             pictures.tile(np.zeros(shape))
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA"), (7, "RGB")])
+@pytest.mark.parametrize(
+    ("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA"), (7, "RGB")]
+)
 def test_channels(tmp_path, channels, mode):
-    grid = np.linspace(-1, 1, 2 * 500 * 400 * channels, dtype=np.float32).reshape(1, 2, 500, 400, channels)
+    grid = np.linspace(-1, 1, 2 * 500 * 400 * channels, dtype=np.float32).reshape(
+        1, 2, 500, 400, channels
+    )
     path = pictures.save_png(tmp_path / "deep" / "a.png", pictures.tile(grid))
     with Image.open(path) as image:
         assert image.mode == mode
@@ -122,7 +144,12 @@ def test_metrics_lines(tmp_path):
         raise AssertionError(f"{name} is not JSON")
 
     lines = [json.loads(text, parse_constant=refuse) for text in texts]
-    assert lines[0] == {"images": 64, "step": 1, "metrics": {"d_loss": 0.5, "g_loss": 1.25}, "seconds": 2.0}
+    assert lines[0] == {
+        "images": 64,
+        "step": 1,
+        "metrics": {"d_loss": 0.5, "g_loss": 1.25},
+        "seconds": 2.0,
+    }
     assert lines[1]["metrics"] == {"d_loss": "NaN", "g_loss": "-Infinity"}
     back = read_metrics(tmp_path)
     assert math.isnan(back[1]["metrics"]["d_loss"])
@@ -153,7 +180,10 @@ def test_line_without_its_newline_is_kept(tmp_path):
 
 
 def test_foreign_lines_are_passed_over(tmp_path):
-    (tmp_path / "metrics.jsonl").write_bytes(b'\xff\xfe\n3\n[]\n{"images": 1}\n{"images": "x", "step": 1, "metrics": {}, "seconds": 0}\n\n' + WHOLE)
+    (tmp_path / "metrics.jsonl").write_bytes(
+        b'\xff\xfe\n3\n[]\n{"images": 1}\n{"images": "x", "step": 1, "metrics": {}, "seconds": 0}\n\n'
+        + WHOLE
+    )
     assert [line["images"] for line in read_metrics(tmp_path)] == [64]
     assert read_metrics(tmp_path / "nowhere") == []
 
@@ -167,13 +197,19 @@ def _train(run_dir, start, end, **options):
         clock = log.seconds
         for images in range(start + 64, end + 1, 64):
             clock += 0.5
-            log.metrics(images, images // 64, {"d_loss": 1 / images, "g_loss": float(images)}, clock)
+            log.metrics(
+                images, images // 64, {"d_loss": 1 / images, "g_loss": float(images)}, clock
+            )
             if images % 128 == 0:
                 log.grid(images, np.full((2, 2, 4, 4, 1), images / 1000 - 1, np.float32))
 
 
 def _files(run_dir):
-    return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*") if path.is_file() and "tensorboard" not in path.parts}
+    return {
+        str(path.relative_to(run_dir)): path.read_bytes()
+        for path in run_dir.rglob("*")
+        if path.is_file() and "tensorboard" not in path.parts
+    }
 
 
 def _events(run_dir):
@@ -186,7 +222,14 @@ def _events(run_dir):
     while header := stream.read(12):
         event = Event.FromString(stream.read(struct.unpack("<Q", header[:8])[0]))
         stream.read(4)
-        found += [(event.step, v.tag, v.image.encoded_image_string if v.HasField("image") else v.simple_value) for v in event.summary.value]
+        found += [
+            (
+                event.step,
+                v.tag,
+                v.image.encoded_image_string if v.HasField("image") else v.simple_value,
+            )
+            for v in event.summary.value
+        ]
     return found
 
 
@@ -200,7 +243,10 @@ def test_resumed_directory_equals_uninterrupted(tmp_path, resume_images):
     _train(tmp_path / "broken", resume_images, 640, tensorboard=False)
     straight = _files(tmp_path / "straight")
     assert straight == _files(tmp_path / "broken")
-    assert sorted(straight) == ["metrics.jsonl", *(f"samples/{n:08d}.png" for n in range(128, 641, 128))]
+    assert sorted(straight) == [
+        "metrics.jsonl",
+        *(f"samples/{n:08d}.png" for n in range(128, 641, 128)),
+    ]
     assert not (tmp_path / "straight" / "tensorboard").exists()
 
 
@@ -222,7 +268,12 @@ def test_files_of_others_stay(tmp_path):
     for name in ("samples/cat.png", "samples/00000999.txt", "notes.md"):
         (tmp_path / name).write_text("mine")
     Log(tmp_path, 0, tensorboard=False).close()
-    assert sorted(_files(tmp_path)) == ["metrics.jsonl", "notes.md", "samples/00000999.txt", "samples/cat.png"]
+    assert sorted(_files(tmp_path)) == [
+        "metrics.jsonl",
+        "notes.md",
+        "samples/00000999.txt",
+        "samples/cat.png",
+    ]
 
 
 @pytest.mark.parametrize("resume_images", [0, 256])
@@ -230,11 +281,17 @@ def test_tensorboard_equals_uninterrupted(tmp_path, resume_images):
     pytest.importorskip("tensorboardX")
     _train(tmp_path / "straight", 0, 640)
     _train(tmp_path / "broken", 0, 512)
-    (tmp_path / "broken" / "tensorboard" / "events.out.tfevents.1.killed").write_bytes(b"left by a killed process")
+    (tmp_path / "broken" / "tensorboard" / "events.out.tfevents.1.killed").write_bytes(
+        b"left by a killed process"
+    )
     _train(tmp_path / "broken", resume_images, 640)
     straight = _events(tmp_path / "straight")
-    assert sorted(straight, key=lambda event: event[:2]) == sorted(_events(tmp_path / "broken"), key=lambda event: event[:2])
-    assert [(step, value) for step, tag, value in straight if tag == "g_loss"] == [(n, float(n)) for n in range(64, 641, 64)]
+    assert sorted(straight, key=lambda event: event[:2]) == sorted(
+        _events(tmp_path / "broken"), key=lambda event: event[:2]
+    )
+    assert [(step, value) for step, tag, value in straight if tag == "g_loss"] == [
+        (n, float(n)) for n in range(64, 641, 64)
+    ]
     sheets = {step: value for step, tag, value in straight if tag == "samples"}
     assert sorted(sheets) == [128, 256, 384, 512, 640]
     with Image.open(io.BytesIO(sheets[256])) as image:
@@ -269,7 +326,9 @@ def test_full_disk_is_one_sentence(tmp_path):
     log = Log(tmp_path, tensorboard=False)
     log._file.close()
     log._file = Path("/dev/full").open("a")  # noqa: SIM115 (the log closes it)
-    with pytest.raises(RunError, match=r"cannot write /dev/full: No space left on device; free space"):
+    with pytest.raises(
+        RunError, match=r"cannot write /dev/full: No space left on device; free space"
+    ):
         log.metrics(64, 1, {"d_loss": 1.0}, 1.0)
     log.close()
 
@@ -286,18 +345,31 @@ def test_grid_file_and_note_on_many_channels(tmp_path, capsys):
     with Image.open(tmp_path / "samples" / "00012800.png") as image:
         assert image.getpixel((0, 0)) == (0, 255, 0)
         assert image.info["Comment"] == "channels 1 to 3 of 5 are shown"
-    assert capsys.readouterr().err == "sample sheets: channels 1 to 3 of 5 are shown, as red, green and blue\n"
+    assert (
+        capsys.readouterr().err
+        == "sample sheets: channels 1 to 3 of 5 are shown, as red, green and blue\n"
+    )
 
 
 def test_progress_line_is_aligned_and_fits():
     first = progress_line(64, 200_000, {"d_loss": 1.38629, "g_loss": 0.7}, 812.34, 245.4)
-    later = progress_line(128_000, 200_000, {"d_loss": -123456.0, "g_loss": math.nan}, 12345.6, None)
-    assert first == "     64 / 200,000 images   0%      812.3 images/s    0:04:05 left  d_loss      1.386  g_loss        0.7"
-    assert later == "128,000 / 200,000 images  64%   12,345.6 images/s    -:--:-- left  d_loss -1.235e+05  g_loss        nan"
+    later = progress_line(
+        128_000, 200_000, {"d_loss": -123456.0, "g_loss": math.nan}, 12345.6, None
+    )
+    assert (
+        first
+        == "     64 / 200,000 images   0%      812.3 images/s    0:04:05 left  d_loss      1.386  g_loss        0.7"
+    )
+    assert (
+        later
+        == "128,000 / 200,000 images  64%   12,345.6 images/s    -:--:-- left  d_loss -1.235e+05  g_loss        nan"
+    )
     assert len(later) == len(first)
     assert "0:00:00 left" in progress_line(5, 5, {}, 1.0, -3.0)
     assert "100:00:01 left" in progress_line(5, 6, {}, 1.0, 360_001)
-    narrow = progress_line(64, 200_000, {"d_loss": 1.38629, "g_loss": 0.7}, 812.34, 245.4, columns=91)
+    narrow = progress_line(
+        64, 200_000, {"d_loss": 1.38629, "g_loss": 0.7}, 812.34, 245.4, columns=91
+    )
     assert "d_loss" in narrow
     assert "g_loss" not in narrow
     assert len(progress_line(64, 200_000, {}, 812.34, 245.4, columns=20)) == 20

@@ -17,14 +17,25 @@ from jaxgan.log import Log, read_metrics
 
 GOOD = {"images": 64, "step": 1, "metrics": {"d_loss": 0.5}, "seconds": 1.0}
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from([10**400, -(2**63), "NaN", "1e999"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from([10**400, -(2**63), "NaN", "1e999"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=4,
 )
 LINES = st.one_of(
     st.binary(max_size=60),
     st.builds(json.dumps, VALUES).map(str.encode),
-    st.builds(lambda key, value: json.dumps({**GOOD, key: value}).encode(), st.sampled_from([*GOOD]), VALUES),
+    st.builds(
+        lambda key, value: json.dumps({**GOOD, key: value}).encode(),
+        st.sampled_from([*GOOD]),
+        VALUES,
+    ),
     st.builds(lambda value: json.dumps({**GOOD, "metrics": {"d_loss": value}}).encode(), VALUES),
     st.integers(0, len(json.dumps(GOOD))).map(lambda cut: json.dumps(GOOD).encode()[:cut]),
 )
@@ -79,7 +90,9 @@ def test_lines_that_no_run_writes_are_passed_over(tmp_path, line):
 
 def test_a_line_separator_in_a_name_does_not_break_the_line(tmp_path):
     line = {**GOOD, "metrics": {"a\u2028b\x85": 1.0}}
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text(
+        json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     assert read_metrics(tmp_path) == [line]
 
 

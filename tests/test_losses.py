@@ -27,13 +27,17 @@ def log_sigmoid(x):
 def expected_discriminator_loss(name, real, fake, real_target=1.0, fake_target=0.0):
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if name in ("non-saturating", "saturating"):
-        bce = [-(t * log_sigmoid(x) + (1 - t) * log_sigmoid(-x)) for x, t in ((real, real_target), (fake, fake_target))]
+        bce = [
+            -(t * log_sigmoid(x) + (1 - t) * log_sigmoid(-x))
+            for x, t in ((real, real_target), (fake, fake_target))
+        ]
         return bce[0].mean() + bce[1].mean()
     return {
         "least-squares": ((real - real_target) ** 2).mean() + ((fake - fake_target) ** 2).mean(),
         "hinge": np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean(),
         "wasserstein": fake.mean() - real.mean(),
-        "relativistic-average": -log_sigmoid(real - fake.mean()).mean() - log_sigmoid(-(fake - real.mean())).mean(),
+        "relativistic-average": -log_sigmoid(real - fake.mean()).mean()
+        - log_sigmoid(-(fake - real.mean())).mean(),
         "relativistic-pairing": -log_sigmoid(real - fake).mean(),
     }[name]
 
@@ -46,7 +50,8 @@ def expected_generator_loss(name, real, fake):
         "least-squares": ((fake - 1) ** 2).mean(),
         "hinge": -fake.mean(),
         "wasserstein": -fake.mean(),
-        "relativistic-average": -log_sigmoid(fake - real.mean()).mean() - log_sigmoid(-(real - fake.mean())).mean(),
+        "relativistic-average": -log_sigmoid(fake - real.mean()).mean()
+        - log_sigmoid(-(real - fake.mean())).mean(),
         "relativistic-pairing": -log_sigmoid(fake - real).mean(),
     }[name]
 
@@ -65,7 +70,11 @@ def test_discriminator_loss(name):
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_generator_loss(name):
     real = REAL if name in losses.RELATIVISTIC else None
-    np.testing.assert_allclose(losses.generator_loss(name, FAKE, real), expected_generator_loss(name, REAL, FAKE), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.generator_loss(name, FAKE, real),
+        expected_generator_loss(name, REAL, FAKE),
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -74,13 +83,17 @@ def test_losses_are_float32_means_of_half_precision_logits(name):
     loss = losses.discriminator_loss(name, real, fake)
     assert loss.dtype == jnp.float32
     assert losses.generator_loss(name, fake, real).dtype == jnp.float32
-    np.testing.assert_allclose(loss, expected_discriminator_loss(name, np.float32(real), np.float32(fake)), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, expected_discriminator_loss(name, np.float32(real), np.float32(fake)), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", losses.SMOOTHABLE)
 def test_smoothed_targets(name):
     loss = losses.discriminator_loss(name, REAL, FAKE, 0.9, 0.2)
-    np.testing.assert_allclose(loss, expected_discriminator_loss(name, REAL, FAKE, 0.9, 0.2), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, expected_discriminator_loss(name, REAL, FAKE, 0.9, 0.2), rtol=1e-5
+    )
     traced = jax.jit(partial(losses.discriminator_loss, name))(REAL, FAKE, 0.9, 0.2)
     np.testing.assert_allclose(traced, loss, rtol=1e-6)
 
@@ -93,7 +106,9 @@ def test_losses_without_targets_refuse_smoothing(name, targets):
 
 
 def test_unknown_loss_and_missing_real_logits_are_refused():
-    with pytest.raises(ValueError, match=r"loss must be one of 'non-saturating', .*, got 'nonsaturating'"):
+    with pytest.raises(
+        ValueError, match=r"loss must be one of 'non-saturating', .*, got 'nonsaturating'"
+    ):
         losses.discriminator_loss("nonsaturating", REAL, FAKE)
     with pytest.raises(ValueError, match=r"loss must be one of .*, got ''"):
         losses.generator_loss("", FAKE)
@@ -108,18 +123,32 @@ def test_pairing_refuses_unequal_shapes_that_would_broadcast():
 
 
 def test_sure_discriminator_keeps_its_loss_and_the_generator_its_gradient():
-    np.testing.assert_allclose(losses.discriminator_loss("non-saturating", jnp.full(2, 40.0), jnp.full(2, -40.0)), 2 * np.exp(-40.0), rtol=1e-4)
-    gradient = {name: float(jax.grad(partial(losses.generator_loss, name))(jnp.full(1, -20.0))[0]) for name in ("non-saturating", "saturating")}
+    np.testing.assert_allclose(
+        losses.discriminator_loss("non-saturating", jnp.full(2, 40.0), jnp.full(2, -40.0)),
+        2 * np.exp(-40.0),
+        rtol=1e-4,
+    )
+    gradient = {
+        name: float(jax.grad(partial(losses.generator_loss, name))(jnp.full(1, -20.0))[0])
+        for name in ("non-saturating", "saturating")
+    }
     np.testing.assert_allclose(gradient["non-saturating"], -1.0, rtol=1e-6)
     np.testing.assert_allclose(gradient["saturating"], -np.exp(-20.0), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_both_players_push_the_logits_their_way(name):
-    for_real, for_fake = jax.grad(partial(losses.discriminator_loss, name), argnums=(0, 1))(jnp.full(4, 0.5), jnp.full(4, 0.5))
+    for_real, for_fake = jax.grad(partial(losses.discriminator_loss, name), argnums=(0, 1))(
+        jnp.full(4, 0.5), jnp.full(4, 0.5)
+    )
     assert np.all(np.asarray(for_real) < 0)
     assert np.all(np.asarray(for_fake) > 0)
-    assert np.all(np.asarray(jax.grad(partial(losses.generator_loss, name))(jnp.full(4, 0.5), jnp.full(4, 0.5))) < 0)
+    assert np.all(
+        np.asarray(
+            jax.grad(partial(losses.generator_loss, name))(jnp.full(4, 0.5), jnp.full(4, 0.5))
+        )
+        < 0
+    )
 
 
 # ------------------------------------------------------------------------------------------------- relativistic mean over devices
@@ -148,11 +177,19 @@ def step_with(mapping, loss_name, devices=8):
     mapped = partial(step, axis_name="data")
     if mapping == "pmap":
         split = [x.reshape(devices, -1, 2) for x in (real, fake)]
-        return jax.pmap(mapped, axis_name="data", in_axes=(None, 0, 0), out_axes=None)(weights, *split)
+        return jax.pmap(mapped, axis_name="data", in_axes=(None, 0, 0), out_axes=None)(
+            weights, *split
+        )
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     spec = PartitionSpec("data")
     vma = mapping == "shard_map, vma"
-    sharded = jax.shard_map(mapped, mesh=mesh, in_specs=(PartitionSpec(), spec, spec), out_specs=PartitionSpec(), check_vma=vma)
+    sharded = jax.shard_map(
+        mapped,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), spec, spec),
+        out_specs=PartitionSpec(),
+        check_vma=vma,
+    )
     return jax.jit(sharded)(weights, real, fake)
 
 
@@ -163,7 +200,9 @@ def test_relativistic_average_uses_global_means(mapping):
     np.testing.assert_allclose(mapped_weights, weights, atol=1e-6)
     np.testing.assert_allclose(mapped_loss, loss, rtol=1e-6)
     real, fake = (x @ np.array([0.3, -0.2]) for x in LOGIT_INPUTS)
-    np.testing.assert_allclose(loss, expected_discriminator_loss("relativistic-average", real, fake), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, expected_discriminator_loss("relativistic-average", real, fake), rtol=1e-5
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------- penalties
@@ -183,12 +222,20 @@ def cubic(images):
 
 def test_r1_and_r2_are_half_the_mean_squared_gradient_norm():
     squares = (IMAGES.astype(np.float64) ** 2).sum((1, 2, 3))
-    np.testing.assert_allclose(losses.r1_penalty(quadratic, IMAGES), 0.5 * squares.mean(), rtol=1e-5)
-    np.testing.assert_allclose(losses.r2_penalty(cubic, IMAGES), 0.5 * (IMAGES.astype(np.float64) ** 4).sum((1, 2, 3)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.r1_penalty(quadratic, IMAGES), 0.5 * squares.mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        losses.r2_penalty(cubic, IMAGES),
+        0.5 * (IMAGES.astype(np.float64) ** 4).sum((1, 2, 3)).mean(),
+        rtol=1e-5,
+    )
 
 
 def test_patch_logits_are_summed_per_image():
-    penalty = losses.r1_penalty(lambda images: jnp.sum(images, axis=-1), IMAGES)  # [B, 3, 3] logits; every derivative 1
+    penalty = losses.r1_penalty(
+        lambda images: jnp.sum(images, axis=-1), IMAGES
+    )  # [B, 3, 3] logits; every derivative 1
     np.testing.assert_allclose(penalty, 0.5 * IMAGES[0].size, rtol=1e-6)
 
 
@@ -197,13 +244,19 @@ def test_gradient_norms_and_penalty_at_the_mixed_images():
     mixed = alpha[:, None, None, None] * IMAGES + (1 - alpha[:, None, None, None]) * OTHERS
     norms = np.sqrt((mixed.astype(np.float64) ** 2).sum((1, 2, 3)))
     np.testing.assert_allclose(losses.gradient_norms(quadratic, mixed), norms, rtol=1e-5)
-    np.testing.assert_allclose(losses.gradient_penalty(quadratic, IMAGES, OTHERS, jnp.asarray(alpha)), ((norms - 1) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.gradient_penalty(quadratic, IMAGES, OTHERS, jnp.asarray(alpha)),
+        ((norms - 1) ** 2).mean(),
+        rtol=1e-5,
+    )
 
 
 def test_penalty_weights_derivative_matches_the_closed_form():
     # critic s * quadratic: gradient norm s |x|, so d/ds mean (s |x| - 1)^2 = mean 2 |x| (s |x| - 1), and R1 is s^2 |x|^2 / 2.
     norms = np.sqrt((IMAGES.astype(np.float64) ** 2).sum((1, 2, 3)))
-    slope = jax.grad(lambda s: losses.gradient_penalty(lambda x: s * quadratic(x), IMAGES, OTHERS, jnp.ones(4)))(0.7)
+    slope = jax.grad(
+        lambda s: losses.gradient_penalty(lambda x: s * quadratic(x), IMAGES, OTHERS, jnp.ones(4))
+    )(0.7)
     np.testing.assert_allclose(slope, (2 * norms * (0.7 * norms - 1)).mean(), rtol=1e-5)
     slope = jax.grad(lambda s: losses.r1_penalty(lambda x: s * quadratic(x), IMAGES))(0.7)
     np.testing.assert_allclose(slope, (0.7 * norms**2).mean(), rtol=1e-5)
@@ -220,7 +273,9 @@ def test_zero_gradient_norm_gives_penalty_one_and_no_nan():
 
 def test_tiny_gradient_norms_are_exact():
     norms = losses.gradient_norms(lambda x: 1e-8 * quadratic(x), IMAGES)
-    np.testing.assert_allclose(norms, 1e-8 * np.sqrt((IMAGES.astype(np.float64) ** 2).sum((1, 2, 3))), rtol=1e-5)
+    np.testing.assert_allclose(
+        norms, 1e-8 * np.sqrt((IMAGES.astype(np.float64) ** 2).sum((1, 2, 3))), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("penalty", ["r1", "gradient"])
@@ -250,14 +305,22 @@ def test_penalties_average_over_devices_like_the_global_one(vma):
 
     mesh = Mesh(np.array(jax.devices()), ("data",))
     specs = (PartitionSpec(), PartitionSpec("data"))
-    sharded = jax.shard_map(partial(slope, axis_name="data"), mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=vma)
+    sharded = jax.shard_map(
+        partial(slope, axis_name="data"),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=PartitionSpec(),
+        check_vma=vma,
+    )
     expected = 0.5 - 0.5 * (images.astype(np.float64) ** 4).sum((1, 2, 3)).mean()
     np.testing.assert_allclose(jax.jit(slope)(jnp.float32(0.5), images), expected, rtol=1e-5)
     np.testing.assert_allclose(jax.jit(sharded)(jnp.float32(0.5), images), expected, rtol=1e-5)
 
 
 def test_clip_weights():
-    clipped = losses.clip_weights({"a": jnp.array([-1.0, 0.005, 2.0]), "b": {"c": jnp.array(-0.02)}}, 0.01)
+    clipped = losses.clip_weights(
+        {"a": jnp.array([-1.0, 0.005, 2.0]), "b": {"c": jnp.array(-0.02)}}, 0.01
+    )
     np.testing.assert_array_equal(clipped["a"], np.float32([-0.01, 0.005, 0.01]))
     np.testing.assert_array_equal(clipped["b"]["c"], np.float32(-0.01))
 
@@ -269,7 +332,11 @@ def test_softmax_cross_entropy():
     logits = RNG.normal(0, 5, (6, 4)).astype(np.float32)
     labels = np.array([0, 3, 1, 1, 2, 0], np.int32)
     exact = logits.astype(np.float64)
-    expected = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(exact, labels, strict=True)])
+    expected = np.mean(
+        [np.log(np.exp(row).sum()) - row[label] for row, label in zip(exact, labels, strict=True)]
+    )
     np.testing.assert_allclose(losses.softmax_cross_entropy(logits, labels), expected, rtol=1e-5)
-    np.testing.assert_allclose(losses.softmax_cross_entropy(logits + 1e4, labels), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        losses.softmax_cross_entropy(logits + 1e4, labels), expected, atol=2e-3
+    )
     assert np.isnan(losses.softmax_cross_entropy(logits, labels + 1))

@@ -21,7 +21,9 @@ ANIMALS = ("cat", "dog", "eel")
 
 def labelled(classes, labels):
     images = np.zeros((len(labels), 8, 8, 1), np.uint8)
-    return Dataset("animals", {"image": images, "label": np.array(labels, np.int32)}, tuple(classes), "0")
+    return Dataset(
+        "animals", {"image": images, "label": np.array(labels, np.int32)}, tuple(classes), "0"
+    )
 
 
 def told(attributes, values, groups=()):
@@ -42,7 +44,9 @@ def test_classes_are_numbered_as_in_the_run():
 
 
 def test_other_classes_are_refused_with_both_lists():
-    with pytest.raises(DataError, match="animals has the classes cat, cow, but a run knows cat, dog, eel: give"):
+    with pytest.raises(
+        DataError, match="animals has the classes cat, cow, but a run knows cat, dog, eel: give"
+    ):
         matched(labelled(("cat", "cow"), [0, 1]), Names(ANIMALS), "a run")
 
 
@@ -52,17 +56,24 @@ def test_composed_and_decomposed_names_are_one():
 
 
 def test_attributes_are_put_in_the_order_of_the_run():
-    found = matched(told(("hat", "smile"), [[1, 0], [0, 1]]), Names(attributes=("smile", "hat")), "a run")
+    found = matched(
+        told(("hat", "smile"), [[1, 0], [0, 1]]), Names(attributes=("smile", "hat")), "a run"
+    )
     assert found.attributes == ("smile", "hat")
     assert found.arrays["attributes"].tolist() == [[0, 1], [1, 0]]
-    with pytest.raises(DataError, match="faces has the attributes hat, smile, but a run knows hat, beard"):
+    with pytest.raises(
+        DataError, match="faces has the attributes hat, smile, but a run knows hat, beard"
+    ):
         matched(told(("hat", "smile"), [[1, 0]]), Names(attributes=("hat", "beard")), "a run")
 
 
 def test_exclusive_groups_stay_whole():
     faces = told(("black", "blond", "hat"), [[1, 0, 1]], (("hair", 2), ("hat", 1)))
     found = matched(faces, Names(attributes=("hat", "blond", "black")), "a run")
-    assert (found.groups, found.arrays["attributes"].tolist()) == ((("hat", 1), ("hair", 2)), [[1, 0, 1]])
+    assert (found.groups, found.arrays["attributes"].tolist()) == (
+        (("hat", 1), ("hair", 2)),
+        [[1, 0, 1]],
+    )
     with pytest.raises(DataError, match="but a run knows"):
         matched(faces, Names(attributes=("black", "hat", "blond")), "a run")
 
@@ -75,13 +86,18 @@ def test_names_from_files_are_names_or_none():
 
 def test_a_model_without_classes_says_that_it_ignores_them():
     config = CASES["stylegan"].config
-    said = unused_classes(labelled(ANIMALS, [0, 1, 2]), "stylegan", config, stylegan.batch_spec(config, 4))
+    said = unused_classes(
+        labelled(ANIMALS, [0, 1, 2]), "stylegan", config, stylegan.batch_spec(config, 4)
+    )
     assert said == (
         "animals has 3 classes (cat, dog, eel), which this stylegan ignores: "
         "set classes=3 (--config.classes 3) to learn them"
     )
     config = CASES["cgan"].config
-    assert unused_classes(labelled(ANIMALS, [0, 1, 2]), "cgan", config, cgan.batch_spec(config, 4)) == ""
+    assert (
+        unused_classes(labelled(ANIMALS, [0, 1, 2]), "cgan", config, cgan.batch_spec(config, 4))
+        == ""
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +107,31 @@ def run(tmp_path_factory):
     for number, name in enumerate(("dog", "cat")):
         (folder / "set" / name).mkdir(parents=True)
         for i in range(4):
-            Image.fromarray(np.full((8, 8), 100 * number + i, np.uint8)).save(folder / "set" / name / f"{i}.png")
-    config = cgan.Config((8, 8), 1, 2, 4, architecture="mlp", generator_hidden=(4,), discriminator_hidden=(4,))
+            Image.fromarray(np.full((8, 8), 100 * number + i, np.uint8)).save(
+                folder / "set" / name / f"{i}.png"
+            )
+    config = cgan.Config(
+        (8, 8), 1, 2, 4, architecture="mlp", generator_hidden=(4,), discriminator_hidden=(4,)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
-        train.run(cgan, config, data.open(f"folder:{folder / 'set'}"), folder / "run", images=8, batch_size=4, devices=1, progress=False)
+        train.run(
+            cgan,
+            config,
+            data.open(f"folder:{folder / 'set'}"),
+            folder / "run",
+            images=8,
+            batch_size=4,
+            devices=1,
+            progress=False,
+        )
     return folder
 
 
 def test_names_stay_with_a_run(run):
-    assert json.loads((run / "run" / "config.json").read_text())["names"] == {"classes": ["cat", "dog"]}
+    assert json.loads((run / "run" / "config.json").read_text())["names"] == {
+        "classes": ["cat", "dog"]
+    }
     assert checkpoint.names(run / "run") == Names(("cat", "dog"))
     config = checkpoint.load(run / "run")[1]
     turned = labelled(("dog", "cat"), [0, 1])
@@ -126,7 +157,9 @@ def test_families_that_cannot_be_taken_are_refused(tmp_path, content, message):
 
 def test_a_family_is_taken_from_a_file(tmp_path):
     path = tmp_path / "my_whole_family.py"
-    path.write_text("from jaxgan.families.gan import *\nfrom jaxgan.families.gan import Config, init\n")
+    path.write_text(
+        "from jaxgan.families.gan import *\nfrom jaxgan.families.gan import Config, init\n"
+    )
     module = runs.module_of(str(path))
     assert module.__name__ == "my_whole_family"
     assert runs.module_of(str(path)) is module

@@ -31,7 +31,9 @@ def train(step, config=CONFIG, count=5, size=8):
     for batch in batches(count, size):
         state, metrics = step(state, batch, KEY)
         history.append(jax.device_get(metrics))
-    return jax.device_get(state), {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
+    return jax.device_get(state), {
+        name: np.array([metrics[name] for metrics in history]) for name in history[0]
+    }
 
 
 def assert_same(a, b, parameters=1e-5, losses=1e-4):
@@ -52,14 +54,18 @@ def test_mapped_equals_eager(eager, kind, count):
     if kind == "pmap":
         step = parallel.pmap_step(tiny_family, CONFIG, devices)
     else:
-        step = parallel.jit_step(tiny_family, CONFIG, parallel.data_mesh(devices) if count > 1 else None)
+        step = parallel.jit_step(
+            tiny_family, CONFIG, parallel.data_mesh(devices) if count > 1 else None
+        )
     assert_same(train(step), eager)
 
 
 def test_without_device_means_differs(eager, monkeypatch):
     """The comparison above can fail: one forgotten mean is seen."""
     monkeypatch.setattr(tiny_family, "device_mean", lambda tree, axis_name: tree)
-    step = parallel.pmap_step(tiny_family, dataclasses.replace(CONFIG, ema_half_life=32.0), jax.devices()[:2])
+    step = parallel.pmap_step(
+        tiny_family, dataclasses.replace(CONFIG, ema_half_life=32.0), jax.devices()[:2]
+    )
     with pytest.raises(AssertionError):
         assert_same(train(step), eager)
 
@@ -69,7 +75,9 @@ def test_scan_equals_eager(eager, kind):
     step = {
         "pure": lambda: partial(tiny_family.train_step, CONFIG),
         "jit": lambda: parallel.jit_step(tiny_family, CONFIG),
-        "mesh": lambda: parallel.jit_step(tiny_family, CONFIG, parallel.data_mesh(jax.devices()[:2])),
+        "mesh": lambda: parallel.jit_step(
+            tiny_family, CONFIG, parallel.data_mesh(jax.devices()[:2])
+        ),
         "pmap": lambda: parallel.pmap_step(tiny_family, CONFIG, jax.devices()[:2]),
     }[kind]()
     stacked = jax.tree.map(lambda *x: np.stack(x), *batches())
@@ -80,7 +88,9 @@ def test_scan_equals_eager(eager, kind):
 
 def test_scan_with_batch_at(eager):
     images = jnp.asarray(np.stack([batch["image"] for batch in batches()]))
-    step = parallel.scan_steps(partial(tiny_family.train_step, CONFIG), 5, batch_at=lambda step: {"image": images[step]})
+    step = parallel.scan_steps(
+        partial(tiny_family.train_step, CONFIG), 5, batch_at=lambda step: {"image": images[step]}
+    )
     state, metrics = step(fresh_state(), None, KEY)
     assert_same((jax.device_get(state), jax.device_get(metrics)), eager)
 
@@ -93,7 +103,9 @@ def test_donates_the_state(kind):
     else:
         step = parallel.jit_step(tiny_family, CONFIG, mesh if kind == "mesh" else None)
     state, _ = step(fresh_state(), batches()[0], KEY)
-    before = jax.tree.leaves(state.players)  # the averaged statistics are overwritten unread, so jit drops that argument
+    before = jax.tree.leaves(
+        state.players
+    )  # the averaged statistics are overwritten unread, so jit drops that argument
     step(state, batches()[1], KEY)
     assert all(leaf.is_deleted() for leaf in before)
 
@@ -106,7 +118,10 @@ def test_donates_the_state(kind):
     ],
 )
 def test_indivisible_batch_is_one_sentence(make):
-    with pytest.raises(ValueError, match="a batch of 10 examples cannot be split evenly over 4 devices: use a multiple of 4, such as 8") as error:
+    with pytest.raises(
+        ValueError,
+        match="a batch of 10 examples cannot be split evenly over 4 devices: use a multiple of 4, such as 8",
+    ) as error:
         make()(fresh_state(), batches(1, 10)[0], KEY)
     assert "\n" not in str(error.value)
 
@@ -133,14 +148,19 @@ def test_mesh_keeps_state_whole_and_cuts_batch():
     assert mesh.axis_names == ("data",)
     assert mesh.axis_types == (jax.sharding.AxisType.Auto,)
     state, _ = parallel.jit_step(tiny_family, CONFIG, mesh)(fresh_state(), batches()[0], KEY)
-    assert all(leaf.sharding.is_fully_replicated and len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(state))
+    assert all(
+        leaf.sharding.is_fully_replicated and len(leaf.sharding.device_set) == 4
+        for leaf in jax.tree.leaves(state)
+    )
     cut = parallel.shard_batch(batches()[0], mesh)["image"]
     assert [shard.data.shape[0] for shard in cut.addressable_shards] == [2, 2, 2, 2]
 
 
 def test_scan_refuses_wrong_depth():
     step = parallel.scan_steps(partial(tiny_family.train_step, CONFIG), 3)
-    with pytest.raises(ValueError, match=r"needs batches stacked \[3, B, \.\.\.\], got a first axis of \[8\]"):
+    with pytest.raises(
+        ValueError, match=r"needs batches stacked \[3, B, \.\.\.\], got a first axis of \[8\]"
+    ):
         step(fresh_state(), batches()[0], KEY)
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         parallel.scan_steps(partial(tiny_family.train_step, CONFIG), 0)

@@ -11,13 +11,21 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxgan import pool as replay
 from jaxgan.update import gather, local_part
 
-EXAMPLE = {"image": jax.ShapeDtypeStruct((2, 3, 1), jnp.float32), "label": jax.ShapeDtypeStruct((), jnp.int32)}
+EXAMPLE = {
+    "image": jax.ShapeDtypeStruct((2, 3, 1), jnp.float32),
+    "label": jax.ShapeDtypeStruct((), jnp.int32),
+}
 
 
 def batch(first, count):
     """`count` items that all carry their own number."""
     numbers = first + jnp.arange(count)
-    return {"image": jnp.broadcast_to(numbers[:, None, None, None], (count, 2, 3, 1)).astype(jnp.float32), "label": numbers}
+    return {
+        "image": jnp.broadcast_to(numbers[:, None, None, None], (count, 2, 3, 1)).astype(
+            jnp.float32
+        ),
+        "label": numbers,
+    }
 
 
 def reference(stored, size, numbers, swap, slot):
@@ -42,7 +50,12 @@ def run(size, count, rounds, query=None, key=None):
     pool, stored = replay.create(size, EXAMPLE), []
     for i in range(rounds):
         step_key = jax.random.fold_in(key, i)
-        expected = reference(stored, size, range(i * count, (i + 1) * count), *map(np.asarray, replay.draw(step_key, count, size)))
+        expected = reference(
+            stored,
+            size,
+            range(i * count, (i + 1) * count),
+            *map(np.asarray, replay.draw(step_key, count, size)),
+        )
         pool, items = query(pool, batch(i * count, count), step_key)
         yield pool, items, list(stored), expected
 
@@ -51,7 +64,10 @@ def run(size, count, rounds, query=None, key=None):
 def test_equal_to_the_list(size, count):
     for pool, items, stored, expected in run(size, count, rounds=12):
         np.testing.assert_array_equal(items["label"], expected)
-        np.testing.assert_array_equal(items["image"], np.broadcast_to(np.float32(expected)[:, None, None, None], (count, 2, 3, 1)))
+        np.testing.assert_array_equal(
+            items["image"],
+            np.broadcast_to(np.float32(expected)[:, None, None, None], (count, 2, 3, 1)),
+        )
         assert int(pool.count) == len(stored)
         np.testing.assert_array_equal(pool.items["label"][: len(stored)], stored)
         np.testing.assert_array_equal(pool.items["image"][: len(stored), 1, 2, 0], stored)
@@ -61,13 +77,17 @@ def test_equal_to_the_list(size, count):
 
 def test_an_item_can_come_back_within_its_own_batch():
     pool = replay.create(1, EXAMPLE)
-    pool, items = replay.exchange(pool, batch(0, 4), jnp.array([False, True, True, False]), jnp.zeros(4, jnp.int32))
+    pool, items = replay.exchange(
+        pool, batch(0, 4), jnp.array([False, True, True, False]), jnp.zeros(4, jnp.int32)
+    )
     np.testing.assert_array_equal(items["label"], [0, 0, 1, 3])
     np.testing.assert_array_equal(pool.items["label"], [2])
 
 
 def test_while_filling_items_pass_whatever_the_choices():
-    pool, items = replay.exchange(replay.create(4, EXAMPLE), batch(10, 4), jnp.ones(4, bool), jnp.zeros(4, jnp.int32))
+    pool, items = replay.exchange(
+        replay.create(4, EXAMPLE), batch(10, 4), jnp.ones(4, bool), jnp.zeros(4, jnp.int32)
+    )
     np.testing.assert_array_equal(items["label"], [10, 11, 12, 13])
     np.testing.assert_array_equal(pool.items["label"], [10, 11, 12, 13])
 
@@ -100,7 +120,9 @@ def test_scan_and_eager_equal_single_calls():
     def body(pool, i):
         return replay.query(pool, batch(i * count, count), jax.random.fold_in(key, i))
 
-    scanned, all_items = jax.jit(lambda pool: jax.lax.scan(body, pool, jnp.arange(rounds)))(replay.create(size, EXAMPLE))
+    scanned, all_items = jax.jit(lambda pool: jax.lax.scan(body, pool, jnp.arange(rounds)))(
+        replay.create(size, EXAMPLE)
+    )
     jax.tree.map(np.testing.assert_array_equal, scanned, last)
     np.testing.assert_array_equal(all_items["label"][-1], items["label"])
     *_, (eager, _, _, _) = run(size, count, rounds, query=replay.query, key=key)
@@ -113,7 +135,11 @@ def test_vmap_over_seeds_equals_single_runs():
     pools, items = jax.jit(jax.vmap(replay.query, in_axes=(None, None, 0)))(pool, batch(0, 9), keys)
     for i, key in enumerate(keys):
         single, single_items = replay.query(pool, batch(0, 9), key)
-        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x, i=i: x[i], (pools, items)), (single, single_items))
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            jax.tree.map(lambda x, i=i: x[i], (pools, items)),
+            (single, single_items),
+        )
     assert len({tuple(np.asarray(row)) for row in items["label"]}) > 1
 
 
@@ -125,7 +151,13 @@ def test_same_on_eight_devices(vma):
 
     mesh = Mesh(np.array(jax.devices()), ("data",))
     spec, replicated = PartitionSpec("data"), PartitionSpec()
-    sharded = jax.shard_map(sharded_query, mesh=mesh, in_specs=(replicated, spec, replicated), out_specs=(replicated, spec), check_vma=vma)
+    sharded = jax.shard_map(
+        sharded_query,
+        mesh=mesh,
+        in_specs=(replicated, spec, replicated),
+        out_specs=(replicated, spec),
+        check_vma=vma,
+    )
     for pool, items, stored, expected in run(6, 16, rounds=3, query=jax.jit(sharded)):
         np.testing.assert_array_equal(items["label"], expected)
         np.testing.assert_array_equal(pool.items["label"], stored)
@@ -135,7 +167,12 @@ def test_the_pool_is_updated_in_place():
     """Donated, the compiled exchange needs room for a few items, not for a copy of the pool."""
     pool = replay.create(256, jax.ShapeDtypeStruct((32, 32, 3), jnp.float32))
     items = jnp.zeros((4, 32, 32, 3))
-    memory = jax.jit(replay.query, donate_argnums=0).lower(pool, items, jax.random.key(0)).compile().memory_analysis()
+    memory = (
+        jax.jit(replay.query, donate_argnums=0)
+        .lower(pool, items, jax.random.key(0))
+        .compile()
+        .memory_analysis()
+    )
     assert memory.temp_size_in_bytes < 4 * items.nbytes < pool.items.nbytes
     assert memory.alias_size_in_bytes >= pool.items.nbytes
 
@@ -145,6 +182,8 @@ def test_wrong_items_and_sizes_are_refused():
     with pytest.raises(ValueError, match="the pool was created for items of"):
         replay.query(pool, {**batch(0, 2), "image": jnp.zeros((2, 3, 3, 1))}, jax.random.key(0))
     with pytest.raises(ValueError, match="float16"):
-        replay.query(pool, {**batch(0, 2), "image": jnp.zeros((2, 2, 3, 1), jnp.float16)}, jax.random.key(0))
+        replay.query(
+            pool, {**batch(0, 2), "image": jnp.zeros((2, 2, 3, 1), jnp.float16)}, jax.random.key(0)
+        )
     with pytest.raises(ValueError, match="pool size must be at least 0, got -1"):
         replay.create(-1, EXAMPLE)

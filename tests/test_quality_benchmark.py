@@ -36,7 +36,11 @@ def test_rows_are_commands_that_exist(name):
     if row.rival:
         assert told[:3] == ["python", "-m", "benchmarks.train_pytorch"]
         given, flags = train_pytorch.parse(told[3:])
-        assert (given.family, given.out, given.split) == (row.command.split()[0], Path(f"WORK/{name}-seed3"), row.split)
+        assert (given.family, given.out, given.split) == (
+            row.command.split()[0],
+            Path(f"WORK/{name}-seed3"),
+            row.split,
+        )
         assert [flag for flag in flags if flag.startswith("--images")] == ["--images"]
         flags[flags.index("--images") + 1] = "640"
         told[2:] = [f"experiments.{given.family}", *flags]
@@ -46,8 +50,14 @@ def test_rows_are_commands_that_exist(name):
     if row.rival:
         train_pytorch.check_settings(given.family, config, common.augmentation(options))
         return
-    assert (options.seed, options.run, options.checkpoint_every) == (3, f"WORK/{name}-seed3", row.checkpoint)
-    call = options.steps_per_call * options.batch_size * getattr(config.stabilisers, "critic_steps", 1)
+    assert (options.seed, options.run, options.checkpoint_every) == (
+        3,
+        f"WORK/{name}-seed3",
+        row.checkpoint,
+    )
+    call = (
+        options.steps_per_call * options.batch_size * getattr(config.stabilisers, "critic_steps", 1)
+    )
     assert row.checkpoint % call == 0
     assert set(row.metrics) <= set(table.METRICS)
     assert row.judge in ("", *JUDGES)
@@ -57,12 +67,33 @@ def test_rows_are_commands_that_exist(name):
 
 def test_the_tables_of_the_page_are_those_of_the_lines():
     page = (ROOT / "docs/results.md").read_text()
-    assert quality_tables.filled(page, quality_tables.read(ROOT / "benchmarks/results/quality.jsonl")) == page
+    assert (
+        quality_tables.filled(page, quality_tables.read(ROOT / "benchmarks/results/quality.jsonl"))
+        == page
+    )
 
 
 def line(row="a", which="last", metric="fid", value=1.0, **others):
-    result = Result(metric, value, family="f", checkpoint=640, real=10, generated=20, network="n", checksum="c", data="idx:sets", versions={"jax": "1"})
-    place = {"row": row, "table": "t", "command": f"python {row}", "seconds": 600.4, "device": "cpu", "cores": 2}
+    result = Result(
+        metric,
+        value,
+        family="f",
+        checkpoint=640,
+        real=10,
+        generated=20,
+        network="n",
+        checksum="c",
+        data="idx:sets",
+        versions={"jax": "1"},
+    )
+    place = {
+        "row": row,
+        "table": "t",
+        "command": f"python {row}",
+        "seconds": 600.4,
+        "device": "cpu",
+        "cores": 2,
+    }
     return {**place, "which": which, **json.loads(result.to_json()), **others}
 
 
@@ -84,7 +115,9 @@ def test_tables_are_written_between_their_markers(tmp_path):
     page.write_text(PAGE)
     quality_tables.write(page, lines)
     text = page.read_text()
-    assert text.startswith("before\n<!-- quality: t -->\n| model | FID | recall | L1 | images seen | seconds |\n|---|---|---|---|---|---|\n")
+    assert text.startswith(
+        "before\n<!-- quality: t -->\n| model | FID | recall | L1 | images seen | seconds |\n|---|---|---|---|---|---|\n"
+    )
     body = text.split("|---|\n", 1)[1].split("\n\n")[0].split("\n")
     assert body == [
         "| a | 3.1 ± 0.3 | 50.0 % |  | 640 | 600 |",
@@ -94,7 +127,10 @@ def test_tables_are_written_between_their_markers(tmp_path):
         "| real images, sets | 1.5 | 75.0 % |  |  |  |",
     ]
     assert "jax 1, cpu, 2 cores. Real and generated images: 10 and 20. Features: n (c)." in text
-    assert "```\npython a\npython b\n```\n<!-- end of quality -->\nbetween\n<!-- quality: u -->\nNot measured yet.\n<!-- end of quality -->\nafter\n" in text
+    assert (
+        "```\npython a\npython b\n```\n<!-- end of quality -->\nbetween\n<!-- quality: u -->\nNot measured yet.\n<!-- end of quality -->\nafter\n"
+        in text
+    )
     quality_tables.write(page, lines)
     assert page.read_text() == text
     with pytest.raises(DataError, match="there is no page"):
@@ -130,7 +166,10 @@ def test_faces_are_parted_once(tmp_path):
         archive.writestr("faces/notes.txt", b"")
     quality_training.split_faces(tmp_path / "all.zip", tmp_path / "work" / "parted.zip")
     with zipfile.ZipFile(tmp_path / "work" / "parted.zip") as archive:
-        assert {name for name in archive.namelist() if name.startswith("test")} == {"test/07.jpg", "test/15.jpg"}
+        assert {name for name in archive.namelist() if name.startswith("test")} == {
+            "test/07.jpg",
+            "test/15.jpg",
+        }
         assert len(archive.namelist()) == 17
         assert archive.read("test/15.jpg") == bytes([15])
     with pytest.raises(DataError, match="put the faces there"):
@@ -146,7 +185,9 @@ def test_a_command_is_stopped_when_its_time_is_over(tmp_path):
     assert (tmp_path / "told").exists()
     assert time.monotonic() - start < 30
     assert quality_training.call([sys.executable, "-c", ""], 30.0)
-    assert not quality_training.call([sys.executable, "-c", "import time; time.sleep(60)"], 1.0)  # dies of it, as a run that has not begun
+    assert not quality_training.call(
+        [sys.executable, "-c", "import time; time.sleep(60)"], 1.0
+    )  # dies of it, as a run that has not begun
     with pytest.raises(RunError, match="failed with status 3"):
         quality_training.call([sys.executable, "-c", "raise SystemExit(3)"], 30.0)
 
@@ -163,7 +204,10 @@ def test_answers_without_a_model_by_hand():
     np.testing.assert_array_equal(found["mean image"], np.full_like(source, 20))
     assert found["nearest neighbour"][:, 0, 0, 0].tolist() == [31, 20]
     row = Row("pix2pix", "", 1, ("l1", "accuracy"), "maps")
-    results = {(how, one.metric): one.value for how, one in quality_scores.baselines(row, train, real, None, ("a2b",))}
+    results = {
+        (how, one.metric): one.value
+        for how, one in quality_scores.baselines(row, train, real, None, ("a2b",))
+    }
     assert results["nearest neighbour", "l1"] == 5.5
     assert results["mean image", "accuracy"] == 1.0
     assert results["copying the input", "l1"] == 100.0
@@ -177,7 +221,12 @@ def test_maps_are_read_off_translations(monkeypatch):
     b = np.array([[[[0, 0, 0], [255, 0, 0]]]] * 2, np.uint8)
     rows = {"source": Rows(np.zeros_like(b), (1, 2)), "target": Rows(b, (1, 2))}
     task = SimpleNamespace(subject="a2b", make=lambda state: [np.zeros_like(b)], **rows)
-    found = {one.metric: one for one in quality_scores.map_accuracy(judge, task, None, Result("l1", 1.0, standard_error=2.0))}
+    found = {
+        one.metric: one
+        for one in quality_scores.map_accuracy(
+            judge, task, None, Result("l1", 1.0, standard_error=2.0)
+        )
+    }
     assert (found["pixel_accuracy"].value, found["pixel_accuracy"].floor) == (0.5, 1.0)
     assert (found["miou"].value, found["miou"].floor) == (0.25, 1.0)
     assert found["miou"].standard_error is None
@@ -185,7 +234,10 @@ def test_maps_are_read_off_translations(monkeypatch):
 
 def test_specs_lose_their_folders():
     assert without_folders("idx:/home/me/mnist") == "idx:mnist"
-    assert without_folders("attributes:a/b/faces.zip?names={age}_*&gender=male:0,female:1") == "attributes:faces.zip?names={age}_*&gender=male:0,female:1"
+    assert (
+        without_folders("attributes:a/b/faces.zip?names={age}_*&gender=male:0,female:1")
+        == "attributes:faces.zip?names={age}_*&gender=male:0,female:1"
+    )
     assert without_folders("layout:/x/images,/x/maps?unknown=11") == "layout:images,maps?unknown=11"
     assert without_folders("digits") == "digits"
 
@@ -193,17 +245,38 @@ def test_specs_lose_their_folders():
 def test_a_row_of_one_seed_is_not_one_of_another(tmp_path, monkeypatch):
     """Baselines, which have no seed, do not count as a measurement of seed 0."""
     made, results = [], tmp_path / "lines.jsonl"
-    results.write_text("".join(json.dumps(one) + "\n" for one in (line("gan-fashion", seed=1), line("gan-fashion", "mean image", seed=0))))
-    monkeypatch.setattr(quality, "measured", lambda name, *arguments: made.append(arguments[-1]) or [])
+    results.write_text(
+        "".join(
+            json.dumps(one) + "\n"
+            for one in (line("gan-fashion", seed=1), line("gan-fashion", "mean image", seed=0))
+        )
+    )
+    monkeypatch.setattr(
+        quality, "measured", lambda name, *arguments: made.append(arguments[-1]) or []
+    )
     (tmp_path / "page.md").write_text(PAGE)
     for seed in (1, 0):
-        quality.run(rows=("gan-fashion",), results=results, docs=tmp_path / "page.md", work=tmp_path, seed=seed)
+        quality.run(
+            rows=("gan-fashion",),
+            results=results,
+            docs=tmp_path / "page.md",
+            work=tmp_path,
+            seed=seed,
+        )
     assert made == [0]
 
 
 def test_rivals_see_as_many_images_and_only_after_the_row_they_are_named_for(tmp_path, monkeypatch):
     """What PyTorch made, here all black, is measured as the model's images are."""
-    row = Row("gan --preset digits --images 9", "digits", 64, ("fid", "recall"), "t", samples=297, rival="gan")
+    row = Row(
+        "gan --preset digits --images 9",
+        "digits",
+        64,
+        ("fid", "recall"),
+        "t",
+        samples=297,
+        rival="gan",
+    )
     monkeypatch.setattr(quality, "ROWS", {"gan-pytorch": row})
     results, page, told = tmp_path / "lines.jsonl", tmp_path / "page.md", []
     page.write_text(PAGE)
@@ -214,11 +287,19 @@ def test_rivals_see_as_many_images_and_only_after_the_row_they_are_named_for(tmp
         out = Path(command[command.index("--out") + 1])
         out.mkdir(parents=True)
         np.savez(out / "generated.npz", image=np.zeros((297, 8, 8, 1), np.uint8))
-        config = to_dict(gan.Config((8, 8), 1, 8, generator_hidden=(16,), discriminator_hidden=(8,)))
-        (out / "run.json").write_text(json.dumps({"family": "gan", "config": config, "images": 640, "steps": 5, "seconds": 1.5}))
+        config = to_dict(
+            gan.Config((8, 8), 1, 8, generator_hidden=(16,), discriminator_hidden=(8,))
+        )
+        (out / "run.json").write_text(
+            json.dumps(
+                {"family": "gan", "config": config, "images": 640, "steps": 5, "seconds": 1.5}
+            )
+        )
 
     monkeypatch.setattr(quality_training, "call", pretend)
-    with pytest.raises(RunError, match="as many images as gan of seed 0, which is not measured yet"):
+    with pytest.raises(
+        RunError, match="as many images as gan of seed 0, which is not measured yet"
+    ):
         quality.run(**options)
     results.write_text(json.dumps(line("gan", seed=0)) + "\n")
     quality.run(**options)
@@ -227,11 +308,17 @@ def test_rivals_see_as_many_images_and_only_after_the_row_they_are_named_for(tmp
     assert seconds is None
     assert command[command.index("--images") + 1] == "640"
     assert "9" not in command
-    found = {one["metric"]: one for one in quality_tables.read(results) if one["row"] == "gan-pytorch"}
+    found = {
+        one["metric"]: one for one in quality_tables.read(results) if one["row"] == "gan-pytorch"
+    }
     assert set(found) == {"fid", "recall"}
     assert found["fid"]["value"] > 10 * found["fid"]["floor"]
     assert found["recall"]["value"] == 0 < found["recall"]["floor"]
-    assert (found["fid"]["checkpoint"], found["fid"]["generated"], found["fid"]["seconds"]) == (640, 297, 1.5)
+    assert (found["fid"]["checkpoint"], found["fid"]["generated"], found["fid"]["seconds"]) == (
+        640,
+        297,
+        1.5,
+    )
 
 
 def test_unknown_rows_are_refused():
@@ -239,21 +326,60 @@ def test_unknown_rows_are_refused():
         quality.run(rows=("gan-faces",))
 
 
-PIX2PIX = Row("pix2pix --preset digits --images 1600", "paired:digits?task=outline", 800, ("l1", "ssim", "kid"), "maps", judge="maps", size=(16, 16))
+PIX2PIX = Row(
+    "pix2pix --preset digits --images 1600",
+    "paired:digits?task=outline",
+    800,
+    ("l1", "ssim", "kid"),
+    "maps",
+    judge="maps",
+    size=(16, 16),
+)
 SMALL = {
-    "gan": Row("gan --preset digits --images 25600", "digits", 12_800, ("fid", "precision"), "t", samples=297),
-    "cgan": Row("cgan --preset digits --images 25600", "digits", 12_800, ("fid", "class_accuracy", "intra_fid"), "t", samples=297),
-    "pix2pix": PIX2PIX,
-    "cyclegan": PIX2PIX._replace(command="cyclegan --preset outline --images 1600", metrics=("l1", "kid")),
-    "stargan": Row(
-        "stargan --preset digits --images 1600", "attributes:digits", 800, ("attribute_accuracy", "reconstruction_l1", "kid"), "t", judge="attributes"
+    "gan": Row(
+        "gan --preset digits --images 25600",
+        "digits",
+        12_800,
+        ("fid", "precision"),
+        "t",
+        samples=297,
     ),
-    "spade": Row("spade --preset digits --images 1600", "layout:digits", 800, ("miou", "pixel_accuracy", "kid"), "t", judge="layout"),
+    "cgan": Row(
+        "cgan --preset digits --images 25600",
+        "digits",
+        12_800,
+        ("fid", "class_accuracy", "intra_fid"),
+        "t",
+        samples=297,
+    ),
+    "pix2pix": PIX2PIX,
+    "cyclegan": PIX2PIX._replace(
+        command="cyclegan --preset outline --images 1600", metrics=("l1", "kid")
+    ),
+    "stargan": Row(
+        "stargan --preset digits --images 1600",
+        "attributes:digits",
+        800,
+        ("attribute_accuracy", "reconstruction_l1", "kid"),
+        "t",
+        judge="attributes",
+    ),
+    "spade": Row(
+        "spade --preset digits --images 1600",
+        "layout:digits",
+        800,
+        ("miou", "pixel_accuracy", "kid"),
+        "t",
+        judge="layout",
+    ),
 }
 TOOLS = {
     "attributes": ("train_attributes --image-size 16 16 --epochs 1 --no-flip", "attributes:digits"),
     "layout": ("train_segmenter --image-size 16 16 --epochs 1 --no-flip", "layout:digits"),
-    "maps": ("train_segmenter --image-size 16 16 --epochs 1 --no-flip", "paired:digits?task=outline"),
+    "maps": (
+        "train_segmenter --image-size 16 16 --epochs 1 --no-flip",
+        "paired:digits?task=outline",
+    ),
 }
 
 
@@ -272,12 +398,21 @@ def test_a_row_from_end_to_end(name, tmp_path, monkeypatch, capsys):
     models = [line for line in lines if line["which"] in ("last", "best")]
     judged = {"pixel_accuracy", "miou"} if row.table == "maps" else set()
     assert {line["metric"] for line in models} == set(row.metrics) | judged
-    assert all(np.isfinite(line["value"]) and line["checkpoint"] > 0 and line["fingerprint"] for line in models)
-    assert {line["checkpoint"] for line in models if line["which"] == "last"} == {int(row.command.split()[-1])}
-    last = next(line for line in models if line["which"] == "last" and line["metric"] in ("fid", "kid"))
+    assert all(
+        np.isfinite(line["value"]) and line["checkpoint"] > 0 and line["fingerprint"]
+        for line in models
+    )
+    assert {line["checkpoint"] for line in models if line["which"] == "last"} == {
+        int(row.command.split()[-1])
+    }
+    last = next(
+        line for line in models if line["which"] == "last" and line["metric"] in ("fid", "kid")
+    )
     assert last["floor"] < last["value"]
     plain = {line["which"] for line in lines} - {"last", "best"}
-    assert plain == ({"copying the input", "mean image", "nearest neighbour"} if row.table == "maps" else set())
+    assert plain == (
+        {"copying the input", "mean image", "nearest neighbour"} if row.table == "maps" else set()
+    )
     assert f"| {name}" in page.read_text()
     capsys.readouterr()
     quality.run(**options)

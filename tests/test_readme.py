@@ -28,12 +28,20 @@ def test_a_command_has_what_is_asked_of_it(command):
     source = ROOT / f"{module.replace('.', '/')}.py"
     assert source.is_file()
     flags = [word for word in words if word.startswith("--") and word != "--help"]
-    presets = getattr(importlib.import_module(module), "PRESETS", None) if module.startswith("experiments.") else None
+    presets = (
+        getattr(importlib.import_module(module), "PRESETS", None)
+        if module.startswith("experiments.")
+        else None
+    )
     if presets is None:
         for flag in flags:
-            assert f'"{flag}"' in source.read_text() or f"    {name_of(flag)}: " in source.read_text(), flag
+            assert (
+                f'"{flag}"' in source.read_text() or f"    {name_of(flag)}: " in source.read_text()
+            ), flag
         return
-    chosen = presets[words[words.index("--preset") + 1] if "--preset" in words else next(iter(presets))]
+    chosen = presets[
+        words[words.index("--preset") + 1] if "--preset" in words else next(iter(presets))
+    ]
     for flag in flags:
         if not flag.startswith("--config."):
             assert name_of(flag) in OPTIONS, flag
@@ -44,6 +52,9 @@ def test_a_command_has_what_is_asked_of_it(command):
 
 
 def test_links_lead_somewhere():
-    titles = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", TEXT, re.MULTILINE)}
+    titles = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
+    }
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):
         assert target[1:] in titles if target.startswith("#") else (ROOT / target).exists(), target

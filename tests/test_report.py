@@ -22,7 +22,16 @@ from jaxgan import images as pictures
 from jaxgan.errors import RunError
 from jaxgan.log import Log, read_metrics
 
-NAMES = ("d_loss", "g_loss", "real_accuracy", "fake_accuracy", "real_logits", "r1", "gradient_penalty", "fid")
+NAMES = (
+    "d_loss",
+    "g_loss",
+    "real_accuracy",
+    "fake_accuracy",
+    "real_logits",
+    "r1",
+    "gradient_penalty",
+    "fid",
+)
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -55,24 +64,39 @@ class Page(HTMLParser):
     @property
     def pictures(self):
         sources = [value for name, value in self.attributes if name == "src"]
-        return [Image.open(io.BytesIO(base64.b64decode(source.split(",", 1)[1]))) for source in sources]
+        return [
+            Image.open(io.BytesIO(base64.b64decode(source.split(",", 1)[1]))) for source in sources
+        ]
 
 
 def _page(run_dir):
     text = report.write(run_dir).read_text(encoding="utf-8")
-    assert not re.search(r"https?:|//|<script|@import|url\(|<link", re.sub(r'src="data:[^"]*"', "", text)), "nothing is fetched from anywhere"
+    assert not re.search(
+        r"https?:|//|<script|@import|url\(|<link", re.sub(r'src="data:[^"]*"', "", text)
+    ), "nothing is fetched from anywhere"
     return Page(text)
 
 
 def _run(run_dir, lines=40, sheets=3):
     run_dir.mkdir(exist_ok=True)
-    settings = {"image_size": [8, 6], "generator_optimizer": {"learning_rate": 0.0002}, "loss": "hinge"}
+    settings = {
+        "image_size": [8, 6],
+        "generator_optimizer": {"learning_rate": 0.0002},
+        "loss": "hinge",
+    }
     config = {"family": "dcgan", "config": settings, "batch_size": 64}
     (run_dir / "config.json").write_text(json.dumps(config))
-    (run_dir / "environment.json").write_text(json.dumps({"jax": "0.10.9", "device_kind": "<b>cpu & co</b>"}))
+    (run_dir / "environment.json").write_text(
+        json.dumps({"jax": "0.10.9", "device_kind": "<b>cpu & co</b>"})
+    )
     with Log(run_dir, tensorboard=False, progress=False) as log:
         for k in range(1, lines + 1):
-            log.metrics(64 * k, k, {name: 0.5 + 0.01 * k * i / lines for i, name in enumerate(NAMES)}, 0.25 * k)
+            log.metrics(
+                64 * k,
+                k,
+                {name: 0.5 + 0.01 * k * i / lines for i, name in enumerate(NAMES)},
+                0.25 * k,
+            )
         for k in range(1, sheets + 1):
             log.grid(64 * k, np.full((1, 2, 8, 6, 3), 2 * k / sheets - 1, np.float32))
     return run_dir
@@ -84,13 +108,35 @@ def test_page_shows_the_run(tmp_path):
     text = "\n".join(page.texts)
     for name in NAMES:
         assert name in text
-    for shown in ("dcgan: my run", "learning_rate", "0.0002", "8, 6", "0.10.9", "2,560 images in 40 rounds, 10.0 s of training.", "256.0 images/s"):
+    for shown in (
+        "dcgan: my run",
+        "learning_rate",
+        "0.0002",
+        "8, 6",
+        "0.10.9",
+        "2,560 images in 40 rounds, 10.0 s of training.",
+        "256.0 images/s",
+    ):
         assert shown in text
     assert "<b>cpu & co</b>" in page.texts, "escaped: it arrives as text, not as tags"
     assert page.tags.count("svg") == 6, "losses, accuracies, logits, penalties, fid, images/s"
-    assert [picture.size for picture in page.pictures] == [(2 * 6 * 74 + 2, 8 * 74), (480, 319), (480, 319)]
-    assert [picture.getpixel((5, 5)) for picture in page.pictures] == [(255,) * 3, (85,) * 3, (170,) * 3], "the latest first, then the others by age"
-    assert sorted(path.name for path in run.iterdir()) == ["config.json", "environment.json", "metrics.jsonl", "report.html", "samples"]
+    assert [picture.size for picture in page.pictures] == [
+        (2 * 6 * 74 + 2, 8 * 74),
+        (480, 319),
+        (480, 319),
+    ]
+    assert [picture.getpixel((5, 5)) for picture in page.pictures] == [
+        (255,) * 3,
+        (85,) * 3,
+        (170,) * 3,
+    ], "the latest first, then the others by age"
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "report.html",
+        "samples",
+    ]
 
 
 def test_everything_from_files_is_escaped(tmp_path):
@@ -121,9 +167,16 @@ def test_missing_and_damaged_parts_are_left_out(tmp_path, missing):
     if path.is_file():
         path.unlink()
     absent = _page(run)
-    headings = {"config.json": "Settings", "environment.json": "Environment", "metrics.jsonl": "Metrics", "samples": "x"}
+    headings = {
+        "config.json": "Settings",
+        "environment.json": "Environment",
+        "metrics.jsonl": "Metrics",
+        "samples": "x",
+    }
     assert headings[missing] not in absent.texts
-    assert [text for text in damaged.texts if "Written" not in text] == [text for text in absent.texts if "Written" not in text]
+    assert [text for text in damaged.texts if "Written" not in text] == [
+        text for text in absent.texts if "Written" not in text
+    ]
     assert len(absent.pictures) == (0 if missing == "samples" else 3)
 
 
@@ -144,7 +197,11 @@ def test_one_line_and_constant_values(tmp_path):
     page = _page(tmp_path)
     assert {"huge", "tiny", "nan"} <= set(page.texts)
     assert "not finite" in page.texts
-    assert not any("nan" in value or "inf" in value for name, value in page.attributes if name in ("d", "x", "y"))
+    assert not any(
+        "nan" in value or "inf" in value
+        for name, value in page.attributes
+        if name in ("d", "x", "y")
+    )
 
 
 def test_last_non_finite_value_is_named(tmp_path):
@@ -162,9 +219,14 @@ def test_last_non_finite_value_is_named(tmp_path):
 
 def test_speed_and_time_over_sessions():
     def lines(*pairs):
-        return [{"images": images, "step": 0, "metrics": {}, "seconds": seconds} for images, seconds in pairs]
+        return [
+            {"images": images, "step": 0, "metrics": {}, "seconds": seconds}
+            for images, seconds in pairs
+        ]
 
-    images, rate = report.images_per_second(lines((100, 1.0), (300, 2.0), (300, 2.0), (400, 0.5), (600, 1.0)))
+    images, rate = report.images_per_second(
+        lines((100, 1.0), (300, 2.0), (300, 2.0), (400, 0.5), (600, 1.0))
+    )
     assert images.tolist() == [300, 600]
     assert rate.tolist() == [200.0, 400.0]
     assert report.total_seconds(lines((100, 1.0), (300, 2.0), (400, 0.5), (600, 1.0))) == 3.0
@@ -177,12 +239,18 @@ def test_smooth_is_a_bias_corrected_average():
     decay = 1 - 1 / 5
     for n in (1, 2, 200):
         weights = decay ** np.arange(n)[::-1]
-        assert curves.smooth(values)[n - 1] == pytest.approx((weights * values[:n]).sum() / weights.sum())
+        assert curves.smooth(values)[n - 1] == pytest.approx(
+            (weights * values[:n]).sum() / weights.sum()
+        )
 
 
 @pytest.mark.parametrize(
     ("low", "high", "count", "expected"),
-    [(0, 1, 4, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-4.7, 4.2, 4, [-4, -2, 0, 2, 4]), (0, 153600, 5, [0, 20e3, 40e3, 60e3, 80e3, 100e3, 120e3, 140e3])],
+    [
+        (0, 1, 4, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-4.7, 4.2, 4, [-4, -2, 0, 2, 4]),
+        (0, 153600, 5, [0, 20e3, 40e3, 60e3, 80e3, 100e3, 120e3, 140e3]),
+    ],
 )
 def test_ticks(low, high, count, expected):
     assert curves.ticks(low, high, count) == pytest.approx(expected)
@@ -193,8 +261,15 @@ def test_chart_places_points():
     svg = curves.chart("Accuracies", {"real_accuracy": (x, y)}, percent=True)
     path = re.search(r'class="bold s0" d="M([^"]*)"', svg).group(1)
     points = [tuple(map(float, point.split())) for point in path.split("L")]
-    left, right, top, bottom = curves.LEFT, curves.WIDTH - curves.RIGHT, curves.TOP, curves.HEIGHT - curves.BOTTOM
-    assert points == [(left, bottom), ((left + right) / 2, top), (right, (top + bottom) / 2)], "three points are not smoothed"
+    left, right, top, bottom = (
+        curves.LEFT,
+        curves.WIDTH - curves.RIGHT,
+        curves.TOP,
+        curves.HEIGHT - curves.BOTTOM,
+    )
+    assert points == [(left, bottom), ((left + right) / 2, top), (right, (top + bottom) / 2)], (
+        "three points are not smoothed"
+    )
     assert "<b>50.0%</b>" in svg
 
 
@@ -206,7 +281,9 @@ def test_long_curves_keep_their_outline():
     assert len(raw) <= curves.MAX_POINTS
     spike = [point for point in raw if float(point.split()[1]) == curves.TOP]
     assert len(spike) == 1
-    assert float(spike[0].split()[0]) == pytest.approx(curves.LEFT + 31_234 / 49_999 * (curves.WIDTH - curves.RIGHT - curves.LEFT), abs=0.06)
+    assert float(spike[0].split()[0]) == pytest.approx(
+        curves.LEFT + 31_234 / 49_999 * (curves.WIDTH - curves.RIGHT - curves.LEFT), abs=0.06
+    )
 
 
 def test_spikes_do_not_flatten_the_axis():
@@ -215,7 +292,9 @@ def test_spikes_do_not_flatten_the_axis():
     low, high = curves._range([y])
     assert -0.1 < low < 0
     assert 1 < high < 1.5
-    assert curves._range([np.array([1.0, 9.0])]) == pytest.approx((0.68, 9.32)), "two values are no spikes"
+    assert curves._range([np.array([1.0, 9.0])]) == pytest.approx((0.68, 9.32)), (
+        "two values are no spikes"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------- hints
@@ -223,7 +302,10 @@ def test_spikes_do_not_flatten_the_axis():
 
 def _hints(rate=1.0, losses=(), **metrics):
     x = np.arange(90.0)
-    series = {name: (x, np.broadcast_to(np.asarray(value, float), x.shape)) for name, value in metrics.items()}
+    series = {
+        name: (x, np.broadcast_to(np.asarray(value, float), x.shape))
+        for name, value in metrics.items()
+    }
     return hints.find_hints(series, (x, np.broadcast_to(np.asarray(rate, float), x.shape)), losses)
 
 
@@ -234,13 +316,25 @@ RISING = np.linspace(0, 1, 90)
     ("metrics", "expected"),
     [
         ({"d_loss": 1.0, "real_accuracy": 0.8, "fake_accuracy": 0.8}, "Nothing unusual"),
-        ({"real_accuracy": 0.99, "fake_accuracy": 1.0}, "nearly always (99% of real and 100% of generated"),
-        ({"real_accuracy_a": 0.99, "fake_accuracy_a": 1.0}, "The discriminator (real_accuracy_a) tells"),
+        (
+            {"real_accuracy": 0.99, "fake_accuracy": 1.0},
+            "nearly always (99% of real and 100% of generated",
+        ),
+        (
+            {"real_accuracy_a": 0.99, "fake_accuracy_a": 1.0},
+            "The discriminator (real_accuracy_a) tells",
+        ),
         ({"real_accuracy": 1.0, "fake_accuracy": 0.97}, "Nothing unusual"),
         ({"real_accuracy": 0.5, "fake_accuracy": 0.55}, "close to guessing"),
-        ({"real_accuracy": 1.0, "fake_accuracy": 0.01}, "right about 100% of real and 1% of generated"),
+        (
+            {"real_accuracy": 1.0, "fake_accuracy": 0.01},
+            "right about 100% of real and 1% of generated",
+        ),
         ({"real_class_accuracy": 1.0, "fake_class_accuracy": 1.0}, "Nothing unusual"),
-        ({"real_accuracy": 1.0, "fake_accuracy": 1.0, "losses": ("wasserstein",)}, "Nothing unusual"),
+        (
+            {"real_accuracy": 1.0, "fake_accuracy": 1.0, "losses": ("wasserstein",)},
+            "Nothing unusual",
+        ),
         ({"real_accuracy": 1.0, "fake_accuracy": 1.0, "losses": ("hinge",)}, "nearly always"),
         ({"fake_logits": -80.0}, "fake_logits has drifted to -80"),
         ({"g_loss": np.where(np.arange(90) == 3, np.nan, 1.0)}, "Not finite at some point: g_loss"),
@@ -252,11 +346,16 @@ RISING = np.linspace(0, 1, 90)
 def test_hints(metrics, expected):
     hints = _hints(**metrics)
     assert len(hints) == 1
-    assert expected in hints[0] or (expected.startswith("fid") and hints[0].startswith("fid was best"))
+    assert expected in hints[0] or (
+        expected.startswith("fid") and hints[0].startswith("fid was best")
+    )
 
 
 def test_losses_are_found_in_nested_settings():
-    config = {"config": {"loss": "wasserstein", "parts": [{"loss": "hinge"}], "loss_weight": "x"}, "loss": 3}
+    config = {
+        "config": {"loss": "wasserstein", "parts": [{"loss": "hinge"}], "loss_weight": "x"},
+        "loss": 3,
+    }
     assert hints.losses_used(config) == {"wasserstein", "hinge"}
     assert hints.losses_used({}) == set()
 
@@ -269,7 +368,11 @@ def test_sheets_are_few_and_spread(tmp_path):
         for k in range(100):
             log.grid(64 * k, np.full((1, 1, 2, 2, 1), -1 + k / 100, np.float32))
     page = _page(tmp_path)
-    shown = [int(text.split()[0].replace(",", "")) // 64 for text in page.texts if re.fullmatch(r"[0-9,]+ images", text)]
+    shown = [
+        int(text.split()[0].replace(",", "")) // 64
+        for text in page.texts
+        if re.fullmatch(r"[0-9,]+ images", text)
+    ]
     assert len(shown) == len(page.pictures) == report.MAX_SHEETS
     assert shown[:2] == [99, 0]
     assert shown[-1] == 98
@@ -291,7 +394,10 @@ def test_embedded_pictures_keep_their_cap(tmp_path):
     assert note == "three of nine"
     small = pictures.save_png(tmp_path / "small.png", np.full((4, 5, 2), 77, np.uint8))
     source, note = pictures.data_uri(small, 1200, 150_000)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))), np.full((4, 5, 2), 77))
+    assert np.array_equal(
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))),
+        np.full((4, 5, 2), 77),
+    )
     assert note == ""
 
 
@@ -310,7 +416,10 @@ def test_command(tmp_path, capsys):
     assert capsys.readouterr() == (f"{run / 'report.html'}\n", "")
     assert len(read_metrics(run)) == 2
     (tmp_path / "photos").mkdir()
-    for other, words in (("nowhere", "there is no run directory"), ("photos", "is not the directory of a run")):
+    for other, words in (
+        ("nowhere", "there is no run directory"),
+        ("photos", "is not the directory of a run"),
+    ):
         assert main([str(tmp_path / other)]) == 2
         out, err = capsys.readouterr()
         assert out == ""

@@ -23,12 +23,22 @@ HOME = Path(__file__).resolve().parent
 PICTURES = 60
 BATCH, TOTAL, SAVES = 8, 320, 64
 CADENCES = {"log_every": 16, "sample_every": 96, "checkpoint_every": SAVES}
-OPTIONS = {"images": TOTAL, "batch_size": BATCH, **CADENCES, "augment": {"flip": True}, "devices": 1, "seed": 11}
+OPTIONS = {
+    "images": TOTAL,
+    "batch_size": BATCH,
+    **CADENCES,
+    "augment": {"flip": True},
+    "devices": 1,
+    "seed": 11,
+}
 SLOW = ("tiny", "gan", "acgan", "vaegan", "cyclegan", "spade", "stargan", "stylegan")
 """Killed by the slow tests only: cgan has the momentum that gan saves, dcgan and cgan the kinds of arrays (not all their names) that acgan, vaegan and spade
 save, stargan with two data sets the pools of cyclegan and what it does with one; stylegan takes longest.
 """
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ("tiny", *PROCESSES)]
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in ("tiny", *PROCESSES)
+]
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +53,15 @@ def pictures(tmp_path_factory):
             return with_tables(folder, PROCESSES[name].config)
         digits = load_digits()
         for i in range(PICTURES):
-            picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize((size[1], size[0]))
+            picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize(
+                (size[1], size[0])
+            )
             places = {"folder": [str(digits.target[i])], "layout": ["images"]}.get(kind, ["A", "B"])
             for place in places:
                 (folder / place).mkdir(exist_ok=True)
-                (ImageOps.invert(picture) if place == "B" else picture).save(folder / place / f"{i:03d}.png")
+                (ImageOps.invert(picture) if place == "B" else picture).save(
+                    folder / place / f"{i:03d}.png"
+                )
             if kind == "layout":
                 (folder / "labels").mkdir(exist_ok=True)
                 picture.point(lambda level: level // 64).save(folder / "labels" / f"{i:03d}.png")
@@ -61,12 +75,25 @@ def with_tables(folder, config):
     digits, sets = load_digits(), config.known or ((True,) * len(config.attributes),)
     for number, known in enumerate(sets):
         (folder / str(number)).mkdir()
-        lines = ["file," + ",".join(name for name, told in zip(config.attributes, known, strict=True) if told)]
+        lines = [
+            "file,"
+            + ",".join(name for name, told in zip(config.attributes, known, strict=True) if told)
+        ]
         for i in range(number, PICTURES, len(sets)):
-            picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize(config.image_size[::-1])
+            picture = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize(
+                config.image_size[::-1]
+            )
             picture.save(folder / str(number) / f"{i:03d}.png")
-            chosen = [(columns, int(digits.target[i]) % max(len(columns), 2)) for columns in group_columns(config)]  # a binary one: 0 is on, 1 is off
-            row = [int(place == k) for columns, k in chosen for place, column in enumerate(columns) if known[column]]
+            chosen = [
+                (columns, int(digits.target[i]) % max(len(columns), 2))
+                for columns in group_columns(config)
+            ]  # a binary one: 0 is on, 1 is off
+            row = [
+                int(place == k)
+                for columns, k in chosen
+                for place, column in enumerate(columns)
+                if known[column]
+            ]
             lines.append(f"{i:03d}.png," + ",".join(map(str, row)))
         (folder / str(number) / "t.csv").write_text("\n".join(lines))
     return "+".join(f"attributes:{folder / str(number)}?table=t.csv" for number in range(len(sets)))
@@ -84,9 +111,17 @@ def per_round(name):
 def start(name, run, folder, kill=None):
     """One process, to its end; returns it."""
     settings = {"case": name, "run": str(run), "data": folder, "options": OPTIONS, "kill": kill}
-    compiled = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    compiled = {
+        "JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
     quick = {**compiled, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment = {**os.environ, **quick, "PYTHONPATH": str(HOME.parent), "JAXGAN_CACHE": str(run) + ".cache"}
+    environment = {
+        **os.environ,
+        **quick,
+        "PYTHONPATH": str(HOME.parent),
+        "JAXGAN_CACHE": str(run) + ".cache",
+    }
     command = [sys.executable, "-W", "error", str(HOME / "resume_worker.py"), json.dumps(settings)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
@@ -99,8 +134,15 @@ def finish(name, run, folder):
 def result(run):
     """(checksums of every leaf of the final checkpoint, log lines without times, samples)."""
     meta = json.loads((run / "checkpoints" / str(TOTAL) / "meta" / "metadata").read_text())
-    lines = [{**json.loads(line), "seconds": None} for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return meta["leaves"], lines, {file.name: file.read_bytes() for file in (run / "samples").iterdir()}
+    lines = [
+        {**json.loads(line), "seconds": None}
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
+    return (
+        meta["leaves"],
+        lines,
+        {file.name: file.read_bytes() for file in (run / "samples").iterdir()},
+    )
 
 
 def check_killed(done, run, kill):
@@ -118,7 +160,9 @@ def check_killed(done, run, kill):
         assert not saved
     elif phase == "saving":
         assert number not in saved
-        assert [path for path in (run / "checkpoints").iterdir() if path.name.startswith(f"{number}.")]
+        assert [
+            path for path in (run / "checkpoints").iterdir() if path.name.startswith(f"{number}.")
+        ]
     print(f"killed in phase {phase} at {number}, with checkpoints {saved}")
 
 
@@ -144,14 +188,19 @@ def random_kills(rng, count, images):
     saving = sorted(rng.choice(range(0, TOTAL + 1, SAVES)) for _ in range((count + 2) // 2))
     others = sorted(rng.randrange(images, TOTAL, images) for _ in range(count - 2 - len(saving)))
     # Sorted by images: a kill while saving N leaves N unsaved, so the next start passes N again; one after a committed save cannot come back.
-    later = [["saving", number, rng.uniform(0, 0.008)] for number in saving] + [["step", number, rng.uniform(0, 0.01)] for number in others]
+    later = [["saving", number, rng.uniform(0, 0.008)] for number in saving] + [
+        ["step", number, rng.uniform(0, 0.01)] for number in others
+    ]
     return kills + sorted(later, key=lambda kill: (kill[1], kill[0] == "saving"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_kills(tmp_path, pictures, name):
     rng = random.Random(name)
-    kills = [["step", rng.randrange(SAVES + per_round(name), 2 * SAVES, per_round(name)), 0.002], ["saving", 3 * SAVES, rng.uniform(0, 0.005)]]
+    kills = [
+        ["step", rng.randrange(SAVES + per_round(name), 2 * SAVES, per_round(name)), 0.002],
+        ["saving", 3 * SAVES, rng.uniform(0, 0.005)],
+    ]
     check(name, tmp_path, pictures(name), kills)
 
 

@@ -17,32 +17,64 @@ from jaxgan.metrics.fit import fit
 from jaxgan.metrics.kernel import kid
 from tests import tiny_family
 
-WRONG = (-1, MAX_SEED + 1, 2**64, 1.5, 7.0, True, None, "3", float("nan"), np.float32(3), np.array([1]))
+WRONG = (
+    -1,
+    MAX_SEED + 1,
+    2**64,
+    1.5,
+    7.0,
+    True,
+    None,
+    "3",
+    float("nan"),
+    np.float32(3),
+    np.array([1]),
+)
 WORDS = ("-1", str(2**32), str(2**64), "1.5", "1e3", "seven", "", "nan", "0x10", "-0.0")
-DATASET = data.from_arrays("noise", np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1)).astype(np.uint8))
+DATASET = data.from_arrays(
+    "noise", np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1)).astype(np.uint8)
+)
 FEATURES = np.random.default_rng(0).normal(size=(6, 2))
 SENTENCE = "seed must be a whole number from 0 to 4294967295 (2**32 - 1), got "
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**31, MAX_SEED, np.int64(7), np.uint32(MAX_SEED), np.int8(3)])
+@pytest.mark.parametrize(
+    "seed", [0, 1, 2**31, MAX_SEED, np.int64(7), np.uint32(MAX_SEED), np.int8(3)]
+)
 def test_whole_numbers_of_32_bits_are_seeds(seed):
     assert require_seed(seed) == int(seed)
     assert type(require_seed(seed)) is int
 
 
 def test_keys_of_the_largest_seeds_are_their_own():
-    keys = {tuple(jax.random.key_data(jax.random.key(seed)).tolist()) for seed in (0, 1, 2**31 - 1, 2**31, MAX_SEED)}
+    keys = {
+        tuple(jax.random.key_data(jax.random.key(seed)).tolist())
+        for seed in (0, 1, 2**31 - 1, 2**31, MAX_SEED)
+    }
     assert len(keys) == 5
     assert len({tuple(data.order(50, 9, seed, 0)) for seed in (0, 2**31, MAX_SEED)}) == 3
 
 
 CALLS = {
-    "train": lambda seed: train.run(tiny_family, tiny_family.Config(), DATASET, "nowhere", images=8, batch_size=8, seed=seed),
+    "train": lambda seed: train.run(
+        tiny_family, tiny_family.Config(), DATASET, "nowhere", images=8, batch_size=8, seed=seed
+    ),
     "order": lambda seed: data.order(9, 3, seed, 0),
     "order of an attempt": lambda seed: data.order(9, 3, (1, seed), 0),
     "kid": lambda seed: kid(FEATURES, FEATURES, seed=seed),
-    "evaluator": lambda seed: measure.evaluator(tiny_family, tiny_family.Config(), DATASET, seed=seed),
-    "fit": lambda seed: fit(None, {}, DATASET, epochs=1, batch_size=1, learning_rate=1, seed=seed, augment=data.Augment()),
+    "evaluator": lambda seed: measure.evaluator(
+        tiny_family, tiny_family.Config(), DATASET, seed=seed
+    ),
+    "fit": lambda seed: fit(
+        None,
+        {},
+        DATASET,
+        epochs=1,
+        batch_size=1,
+        learning_rate=1,
+        seed=seed,
+        augment=data.Augment(),
+    ),
     "population": lambda seed: embed_population.train_population(np.array([0, seed], object), 1),
 }
 
@@ -74,7 +106,10 @@ def test_other_seeds_are_refused_by_every_command(command, capsys, monkeypatch, 
                 main([*COMMANDS[command], *arguments])
             printed = capsys.readouterr()
             assert (stop.value.code, printed.out) == (2, ""), arguments
-            assert printed.err == f"error: {SENTENCE}{word if re.fullmatch('-?[0-9]+', word) else repr(word)}\n"
+            assert (
+                printed.err
+                == f"error: {SENTENCE}{word if re.fullmatch('-?[0-9]+', word) else repr(word)}\n"
+            )
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -27,7 +27,10 @@ from tests.families_under_test import CASES
 
 SETTINGS = {
     **{name: case.config for name, case in CASES.items()},
-    **{type(each).__name__: each for each in (Stabilisers(), Optimizer(), Augmentation(), Augment(), Search())},
+    **{
+        type(each).__name__: each
+        for each in (Stabilisers(), Optimizer(), Augmentation(), Augment(), Search())
+    },
 }
 SCHEDULES = {
     "Optimizer": {"momentum_images", "constant_images", "decay_images"},
@@ -143,7 +146,11 @@ def test_every_settings_class_checks_every_field(name):
 
 def scalars(settings, kind):
     hints = typing.get_type_hints(type(settings))
-    return [field.name for field in dataclasses.fields(settings) if hints[field.name] in (kind, kind | None)]
+    return [
+        field.name
+        for field in dataclasses.fields(settings)
+        if hints[field.name] in (kind, kind | None)
+    ]
 
 
 def accepts_tracer(settings, field, dtype):
@@ -163,8 +170,14 @@ def accepts_tracer(settings, field, dtype):
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "Augment"])
 def test_which_settings_may_be_tracers(name):
     settings = SETTINGS[name]
-    assert {field for field in scalars(settings, float) if not accepts_tracer(settings, field, jnp.float32)} == set()
-    traced = {field for field in scalars(settings, int) if accepts_tracer(settings, field, jnp.int32)}
+    assert {
+        field
+        for field in scalars(settings, float)
+        if not accepts_tracer(settings, field, jnp.float32)
+    } == set()
+    traced = {
+        field for field in scalars(settings, int) if accepts_tracer(settings, field, jnp.int32)
+    }
     assert traced == SCHEDULES.get(type(settings).__name__, set())
 
 
@@ -173,8 +186,13 @@ def test_data_is_augmented_by_concrete_settings_only():
 
 
 def test_tracers_are_scalars():
-    with pytest.raises(ValueError, match=r"Optimizer.learning_rate must be a scalar, got a tracer of shape \(3,\)"):
-        jax.eval_shape(lambda rate: Optimizer(learning_rate=rate) and rate, jax.ShapeDtypeStruct((3,), jnp.float32))
+    with pytest.raises(
+        ValueError, match=r"Optimizer.learning_rate must be a scalar, got a tracer of shape \(3,\)"
+    ):
+        jax.eval_shape(
+            lambda rate: Optimizer(learning_rate=rate) and rate,
+            jax.ShapeDtypeStruct((3,), jnp.float32),
+        )
 
 
 def test_schedules_of_traced_integers_equal_concrete_ones():
@@ -197,7 +215,10 @@ def test_schedules_of_traced_integers_equal_concrete_ones():
 
 def test_zero_is_off_in_every_type():
     """The program of a step is that of a Python zero."""
-    config = dataclasses.replace(CASES["dcgan"].config, stabilisers=Stabilisers(r1=np.float32(0), ema_half_life=jnp.float32(0)))
+    config = dataclasses.replace(
+        CASES["dcgan"].config,
+        stabilisers=Stabilisers(r1=np.float32(0), ema_half_life=jnp.float32(0)),
+    )
     assert config == dataclasses.replace(config, stabilisers=Stabilisers())
 
 
@@ -208,7 +229,9 @@ def test_weights_of_the_two_cycles():
 
     @jax.jit
     def losses(a, b, identity):
-        weighed = dataclasses.replace(config, cycle_weight_a=a, cycle_weight_b=b, identity_weight=identity)
+        weighed = dataclasses.replace(
+            config, cycle_weight_a=a, cycle_weight_b=b, identity_weight=identity
+        )
         return cyclegan.train_step(weighed, state, batch, key)[1]
 
     state = jax.jit(functools.partial(cyclegan.init, config))(key)

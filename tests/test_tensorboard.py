@@ -70,7 +70,9 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, capsys):
             log.metrics(i, i, {"loss": 1.0}, float(i))
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith(f"warning: TensorBoard's copy of the log in {tmp_path / 'tensorboard'} ends here (File exists): training goes on")
+    assert said.startswith(
+        f"warning: TensorBoard's copy of the log in {tmp_path / 'tensorboard'} ends here (File exists): training goes on"
+    )
 
 
 def test_a_broken_package_is_one_warning(tmp_path, monkeypatch, capsys):
@@ -99,7 +101,9 @@ def test_damaged_sheets_and_counts_out_of_range_are_left_out(tmp_path):
     (tmp_path / "samples").mkdir()
     whole = tmp_path / "whole.png"
     Image.new("RGB", (64, 64), (1, 2, 3)).save(whole)
-    for i, content in enumerate((b"", b"\x89PNG\r\n\x1a\n", whole.read_bytes()[:-30], b"GIF89a" + bytes(40))):
+    for i, content in enumerate(
+        (b"", b"\x89PNG\r\n\x1a\n", whole.read_bytes()[:-30], b"GIF89a" + bytes(40))
+    ):
         (tmp_path / "samples" / f"0000000{i}.png").write_bytes(content)
     (tmp_path / "samples" / f"{2**70}.png").write_bytes(whole.read_bytes())
     with Log(tmp_path, 2**80) as log:

@@ -45,7 +45,9 @@ def started(monkeypatch):
     """Kinds of the threads that were started."""
     jax.devices()  # JAX starts a timer the first time, which warns of slow starts
     kinds, start = set(), threading.Thread.start
-    monkeypatch.setattr(threading.Thread, "start", lambda self: kinds.add(kind(self)) or start(self))
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda self: kinds.add(kind(self)) or start(self)
+    )
     return kinds
 
 
@@ -53,7 +55,9 @@ def started(monkeypatch):
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("threads") / "set"
     made.mkdir()
-    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (24, 4, 4)).astype(np.uint8)):
+    for i, pixels in enumerate(
+        np.random.default_rng(0).integers(0, 256, (24, 4, 4)).astype(np.uint8)
+    ):
         Image.fromarray(pixels).save(made / f"{i:02}.png")
     return made
 
@@ -61,7 +65,16 @@ def folder(tmp_path_factory):
 def run(folder, directory):
     dataset = data.open(f"folder:{folder}", channels=1, stream=True, cache_dir=directory / "cache")
     cadences = {"log_every": 8, "sample_every": 32, "checkpoint_every": 16}
-    return train.run(tiny_family, tiny_family.Config(), dataset, directory / "run", images=32, batch_size=8, devices=1, **cadences)
+    return train.run(
+        tiny_family,
+        tiny_family.Config(),
+        dataset,
+        directory / "run",
+        images=32,
+        batch_size=8,
+        devices=1,
+        **cadences,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +84,11 @@ def straight(folder, tmp_path_factory):
 
 def test_every_thread_of_a_run_has_a_case(folder, tmp_path, started, monkeypatch):
     alive, write = set(), loop.report.write
-    monkeypatch.setattr(loop.report, "write", lambda path: alive.update(map(kind, threading.enumerate())) or write(path))
+    monkeypatch.setattr(
+        loop.report,
+        "write",
+        lambda path: alive.update(map(kind, threading.enumerate())) or write(path),
+    )
     with concurrent.futures.ThreadPoolExecutor(1, "test") as pool:
         before = {kind(thread) for thread in threading.enumerate()}
         pool.submit(run, folder, tmp_path).result()
@@ -123,12 +140,16 @@ def left_behind():
         thread.name = "left behind"
 
 
-MANNERS = [(name, "at once") for name in sorted(CASES)] + [(name, "with work in hand") for name in sorted(POOLS)]
+MANNERS = [(name, "at once") for name in sorted(CASES)] + [
+    (name, "with work in hand") for name in sorted(POOLS)
+]
 
 
 @pytest.mark.parametrize(("which", "manner"), MANNERS)
 @pytest.mark.usefixtures("left_behind")
-def test_a_dead_thread_ends_in_steps_or_an_error(folder, tmp_path, straight, monkeypatch, which, manner):
+def test_a_dead_thread_ends_in_steps_or_an_error(
+    folder, tmp_path, straight, monkeypatch, which, manner
+):
     monkeypatch.setattr(threads, "LOOK_SECONDS", 0.05)
     if which == "tqdm_monitor":
         from tqdm import tqdm

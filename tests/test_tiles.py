@@ -56,7 +56,11 @@ def test_weights_are_a_squared_sine_over_the_overlap():
 @given(layouts(90), st.integers(1, 90), st.integers(1, 3))
 def test_a_map_of_pixels_alone_is_blended_exactly(layout, width, channels):
     height, tile, overlap = layout
-    image = np.random.default_rng(height * width).uniform(-1, 1, (height, width, channels)).astype(np.float32)
+    image = (
+        np.random.default_rng(height * width)
+        .uniform(-1, 1, (height, width, channels))
+        .astype(np.float32)
+    )
     boxes = tiles.boxes((height, width), tile, overlap)
     assert {image[box].shape for box in boxes} == {(min(height, tile), min(width, tile), channels)}
     result = tiles.blend((-0.3 * image[box] for box in boxes), (height, width), tile, overlap)
@@ -79,7 +83,10 @@ def test_a_map_with_a_receptive_field_differs_near_cuts_only():
 
     def mean(x):
         wide = np.pad(x, ((2, 2), (2, 2), (0, 0)))
-        return sum(wide[i : i + x.shape[0], j : j + x.shape[1]] for i in range(5) for j in range(5)) / 25
+        return (
+            sum(wide[i : i + x.shape[0], j : j + x.shape[1]] for i in range(5) for j in range(5))
+            / 25
+        )
 
     boxes = tiles.boxes((64, 90), 40, 16)
     result = tiles.blend((mean(image[box]) for box in boxes), (64, 90), 40, 16)
@@ -96,7 +103,14 @@ def test_a_map_with_a_receptive_field_differs_near_cuts_only():
     assert 1e-6 < error[near].max() < 0.02
 
 
-@pytest.mark.parametrize(("layout", "message"), [((10, 4, 4), "overlap 4 of tile 4"), ((10, 4, -1), "not below 0"), ((0, 4, 0), "at least one pixel")])
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ((10, 4, 4), "overlap 4 of tile 4"),
+        ((10, 4, -1), "not below 0"),
+        ((0, 4, 0), "at least one pixel"),
+    ],
+)
 def test_impossible_layouts(layout, message):
     with pytest.raises(ValueError, match=message):
         tiles.starts(*layout)

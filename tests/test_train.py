@@ -27,7 +27,9 @@ from jaxgan.rundir import RunDir, RunWarning
 from tests import tiny_family
 
 CONFIG = tiny_family.Config()
-DATASET = data.from_arrays("noise", np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8))
+DATASET = data.from_arrays(
+    "noise", np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1)).astype(np.uint8)
+)
 CADENCES = {"log_every": 16, "sample_every": 80, "checkpoint_every": 80}
 
 
@@ -39,7 +41,9 @@ def without_tensorboard(monkeypatch):
 
 def run(directory, images=160, config=CONFIG, dataset=DATASET, **options):
     options = {"batch_size": 8, "devices": 1, "progress": False, **CADENCES, **options}
-    return train.run(options.pop("family", tiny_family), config, dataset, directory, images=images, **options)
+    return train.run(
+        options.pop("family", tiny_family), config, dataset, directory, images=images, **options
+    )
 
 
 def host(state):
@@ -48,19 +52,32 @@ def host(state):
 
 def lines(directory):
     """metrics.jsonl without the times."""
-    return [{**json.loads(line), "seconds": None} for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {**json.loads(line), "seconds": None}
+        for line in (Path(directory) / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def assert_same_state(a, b):
-    for (path, x), (_, y) in zip(jax.tree_util.tree_leaves_with_path(host(a)), jax.tree_util.tree_leaves_with_path(host(b)), strict=True):
+    for (path, x), (_, y) in zip(
+        jax.tree_util.tree_leaves_with_path(host(a)),
+        jax.tree_util.tree_leaves_with_path(host(b)),
+        strict=True,
+    ):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), path
 
 
 def assert_same_run(a, b):
     assert lines(a) == lines(b)
-    samples = [{file.name: file.read_bytes() for file in (Path(directory) / "samples").iterdir()} for directory in (a, b)]
+    samples = [
+        {file.name: file.read_bytes() for file in (Path(directory) / "samples").iterdir()}
+        for directory in (a, b)
+    ]
     assert samples[0] == samples[1]
-    assert checkpoint.Checkpoints(Path(a) / "checkpoints").steps == checkpoint.Checkpoints(Path(b) / "checkpoints").steps
+    assert (
+        checkpoint.Checkpoints(Path(a) / "checkpoints").steps
+        == checkpoint.Checkpoints(Path(b) / "checkpoints").steps
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +96,11 @@ def test_run_equals_a_loop_written_by_hand(tmp_path, steps):
     options = {"log_every": 64, "sample_every": 128, "checkpoint_every": 128}
     trained = host(run(tmp_path / "run", 128, config, steps_per_call=steps, seed=5, **options))
     key = jax.random.key(5)
-    state, step, losses = jax.jit(tiny_family.init, static_argnums=0)(config, key), parallel.jit_step(tiny_family, config), []
+    state, step, losses = (
+        jax.jit(tiny_family.init, static_argnums=0)(config, key),
+        parallel.jit_step(tiny_family, config),
+        [],
+    )
     for number in range(8):
         rows = data.order(50, 16, 5, number)
         image = DATASET.arrays["image"][rows].astype(np.float32) / 127.5 - 1
@@ -89,7 +110,9 @@ def test_run_equals_a_loop_written_by_hand(tmp_path, steps):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), trained, host(state))
     logged = lines(tmp_path / "run")
     assert [(line["step"], line["images"]) for line in logged] == [(4, 64), (8, 128)]
-    np.testing.assert_allclose([line["metrics"]["d_loss"] for line in logged], [losses[3], losses[7]], rtol=1e-4)
+    np.testing.assert_allclose(
+        [line["metrics"]["d_loss"] for line in logged], [losses[3], losses[7]], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +129,12 @@ def test_run_equals_a_loop_written_by_hand(tmp_path, steps):
 )
 def test_every_way_of_running_gives_the_same(tmp_path, options):
     sgd = dataclasses.replace(CONFIG, optimizer_name="sgd")
-    cadences = {"log_every": 80, "sample_every": 80, "checkpoint_every": 80, "augment": data.Augment(flip=True, crop=2)}
+    cadences = {
+        "log_every": 80,
+        "sample_every": 80,
+        "checkpoint_every": 80,
+        "augment": data.Augment(flip=True, crop=2),
+    }
     plain = run(tmp_path / "plain", 80, sgd, **cadences)
     other = run(tmp_path / "other", 80, sgd, **cadences, **options)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), host(other), host(plain))
@@ -120,19 +148,44 @@ def test_every_way_of_running_gives_the_same(tmp_path, options):
 
 def test_directory_of_a_run(straight):
     directory, state = straight
-    files = {"config.json", "environment.json", "metrics.jsonl", "samples", "checkpoints", "report.html"}
+    files = {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "samples",
+        "checkpoints",
+        "report.html",
+    }
     assert {path.name for path in directory.iterdir()} >= files
-    assert sorted(path.name for path in (directory / "samples").iterdir()) == ["00000080.png", "00000160.png"]
+    assert sorted(path.name for path in (directory / "samples").iterdir()) == [
+        "00000080.png",
+        "00000160.png",
+    ]
     assert checkpoint.Checkpoints(directory / "checkpoints").steps == [0, 80, 160]
     assert [line["images"] for line in lines(directory)] == list(range(16, 161, 16))
     config = json.loads((directory / "config.json").read_text())
     assert config["family"] == tiny_family.__name__
     assert config["config"]["optimizer"]["learning_rate"] == 0.01
-    assert (config["batch_size"], config["seed"], config["data"], config["fingerprint"]) == (8, 0, "noise", DATASET.fingerprint)
-    assert config["augment"] == {"flip": False, "crop": 0, "rotate90": False, "rotation": 0.0, "scale": 0.0}
+    assert (config["batch_size"], config["seed"], config["data"], config["fingerprint"]) == (
+        8,
+        0,
+        "noise",
+        DATASET.fingerprint,
+    )
+    assert config["augment"] == {
+        "flip": False,
+        "crop": 0,
+        "rotate90": False,
+        "rotation": 0.0,
+        "scale": 0.0,
+    }
     environment = json.loads((directory / "environment.json").read_text())
     assert environment["versions"]["jax"] == jax.__version__
-    assert (environment["device_count"], environment["parallel"], environment["changes"]) == (1, "jit", [])
+    assert (environment["device_count"], environment["parallel"], environment["changes"]) == (
+        1,
+        "jit",
+        [],
+    )
     family, config, sampler = checkpoint.load(directory, family=tiny_family)
     assert (family, config) == (tiny_family, CONFIG)
     assert_same_state(sampler.ema, state.ema)
@@ -140,7 +193,10 @@ def test_directory_of_a_run(straight):
 
 def test_says_parameters_and_memory_first(tmp_path, capsys):
     run(tmp_path / "run", 16)
-    assert re.search(r"169 parameters \(discriminator 17, generator 152\); about [0-9.]+ MiB a device", capsys.readouterr().err)
+    assert re.search(
+        r"169 parameters \(discriminator 17, generator 152\); about [0-9.]+ MiB a device",
+        capsys.readouterr().err,
+    )
 
 
 def test_default_cadences_are_whole_calls(tmp_path):
@@ -174,7 +230,9 @@ def test_damaged_checkpoint_costs_only_time(tmp_path, straight):
     for file in (tmp_path / "run" / "checkpoints" / "160" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:-1])
-    with pytest.warns(checkpoint.CheckpointWarning, match=r"checkpoint 160 .* renamed 160\.damaged"):
+    with pytest.warns(
+        checkpoint.CheckpointWarning, match=r"checkpoint 160 .* renamed 160\.damaged"
+    ):
         assert_same_state(run(tmp_path / "run", 160), straight[1])
     assert lines(tmp_path / "run") == lines(straight[0])
 
@@ -227,20 +285,32 @@ def test_already_done(tmp_path, straight, capsys):
 
 def test_other_circumstances_warn_and_are_recorded(tmp_path):
     run(tmp_path / "run", 80)
-    with pytest.warns(RunWarning, match=r"continues under other circumstances \(device_count: 1 -> 2; steps_per_call: 1 -> 2\)"):
+    with pytest.warns(
+        RunWarning,
+        match=r"continues under other circumstances \(device_count: 1 -> 2; steps_per_call: 1 -> 2\)",
+    ):
         run(tmp_path / "run", 160, devices=2, steps_per_call=2)
     changes = json.loads((tmp_path / "run" / "environment.json").read_text())["changes"]
-    assert changes == [{"images": 80, "changed": ["device_count: 1 -> 2", "steps_per_call: 1 -> 2"]}]
+    assert changes == [
+        {"images": 80, "changed": ["device_count: 1 -> 2", "steps_per_call: 1 -> 2"]}
+    ]
 
 
 def test_initialised_from_another_run(tmp_path, straight):
     state = run(tmp_path / "new", 8, seed=9, init_from=straight[0], log_every=8)
     fresh = jax.jit(tiny_family.init, static_argnums=0)(CONFIG, jax.random.key(9))
     start = fresh.replace(ema=straight[1].ema)
-    start = start.replace(players={name: player.replace(opt=fresh.players[name].opt) for name, player in straight[1].players.items()})
+    start = start.replace(
+        players={
+            name: player.replace(opt=fresh.players[name].opt)
+            for name, player in straight[1].players.items()
+        }
+    )
     batch = {"image": data.normalise(DATASET.arrays["image"][data.order(50, 8, 9, 0)])}
     expected, _ = tiny_family.train_step(CONFIG, start, batch, jax.random.key(9))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), host(state), host(expected))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), host(state), host(expected)
+    )
     assert int(state.images) == 8
 
 
@@ -259,7 +329,10 @@ def test_non_finite_stops_and_names_the_step(tmp_path, steps):
 
 def test_non_finite_state_is_not_saved(tmp_path):
     config = dataclasses.replace(CONFIG, fail_at=12, fail_state_only=True)
-    with pytest.raises(NonFiniteError, match=r"the state's extra/real_mean became NaN or infinite at step 20 \(160 images\): the checkpoint at 80"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"the state's extra/real_mean became NaN or infinite at step 20 \(160 images\): the checkpoint at 80",
+    ):
         run(tmp_path / "run", config=config)
     assert checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").steps == [0, 80]
 
@@ -297,13 +370,25 @@ def test_rollback_is_not_endless(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"images": 100}, "images must be a multiple of 8 images, one call (1 step of 8 images), got 100: the nearest is 96"),
-        ({"checkpoint_every": 100, "steps_per_call": 2, "sample_every": 16}, "checkpoint_every must be a multiple of 16 images"),
-        ({"sample_every": 3}, "sample_every must be a multiple of 8 images, one call (1 step of 8 images), got 3: the nearest is 8"),
+        (
+            {"images": 100},
+            "images must be a multiple of 8 images, one call (1 step of 8 images), got 100: the nearest is 96",
+        ),
+        (
+            {"checkpoint_every": 100, "steps_per_call": 2, "sample_every": 16},
+            "checkpoint_every must be a multiple of 16 images",
+        ),
+        (
+            {"sample_every": 3},
+            "sample_every must be a multiple of 8 images, one call (1 step of 8 images), got 3: the nearest is 8",
+        ),
         ({"images": 0}, "images must be at least 1 image, got 0"),
         ({"steps_per_call": 0}, "steps_per_call must be at least 1, got 0"),
         ({"devices": 9}, "devices must be between 1 and 8, the devices there are, got 9"),
-        ({"devices": 3}, "a batch of 8 examples cannot be split evenly over 3 devices: use a multiple of 3, such as 9"),
+        (
+            {"devices": 3},
+            "a batch of 8 examples cannot be split evenly over 3 devices: use a multiple of 3, such as 9",
+        ),
         ({"parallel": "threads"}, "parallel must be one of 'jit', 'pmap', got 'threads'"),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295 (2**32 - 1), got -1"),
         ({"keep": 0}, "keep must be at least 1, got 0"),
@@ -315,7 +400,10 @@ def test_settings_out_of_range(tmp_path, options, words):
 
 
 def test_critic_steps_count_in_a_call(tmp_path):
-    with pytest.raises(ValueError, match=r"images must be a multiple of 48 images, one call \(2 steps of 24 images\), got 160: the nearest is 144"):
+    with pytest.raises(
+        ValueError,
+        match=r"images must be a multiple of 48 images, one call \(2 steps of 24 images\), got 160: the nearest is 144",
+    ):
         run(tmp_path / "run", config=dataclasses.replace(CONFIG, critic_steps=3), steps_per_call=2)
 
 
@@ -324,7 +412,9 @@ def test_other_config_is_refused_with_what_differs(tmp_path, straight):
     other = dataclasses.replace(CONFIG, width=16, optimizer=tiny_family.Adam(beta1=0.9))
     with pytest.raises(RunError) as error:
         run(tmp_path / "run", config=other, seed=1)
-    assert "config.optimizer.beta1: 0.5 -> 0.9; config.width: 8 -> 16; seed: 0 -> 1" in str(error.value)
+    assert "config.optimizer.beta1: 0.5 -> 0.9; config.width: 8 -> 16; seed: 0 -> 1" in str(
+        error.value
+    )
     assert "batch_size" not in str(error.value)
     assert_same_run(tmp_path / "run", straight[0])
 
@@ -346,7 +436,10 @@ def test_data_is_compared_by_content(tmp_path, straight):
     shutil.copytree(straight[0], tmp_path / "run")
     run(tmp_path / "run", dataset=dataclasses.replace(DATASET, name="moved"))
     changed = data.from_arrays("noise", DATASET.arrays["image"][::-1].copy())
-    with pytest.raises(RunError, match=r"the data set has changed: 50 images before, 50 images now; .* add --data-changed to go on"):
+    with pytest.raises(
+        RunError,
+        match=r"the data set has changed: 50 images before, 50 images now; .* add --data-changed to go on",
+    ):
         run(tmp_path / "run", dataset=changed)
 
 
@@ -357,14 +450,19 @@ def test_data_that_does_not_fit_is_refused_before_a_directory_is_made(tmp_path):
 
 
 def test_second_process_is_refused(tmp_path):
-    with RunDir(tmp_path / "run"), pytest.raises(RunError, match=r"another process is training in .*run: wait for it"):
+    with (
+        RunDir(tmp_path / "run"),
+        pytest.raises(RunError, match=r"another process is training in .*run: wait for it"),
+    ):
         run(tmp_path / "run")
     run(tmp_path / "run", 8, log_every=8)
 
 
 def test_directory_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot write to the run directory .*file/run \(Not a directory\)"):
+    with pytest.raises(
+        RunError, match=r"cannot write to the run directory .*file/run \(Not a directory\)"
+    ):
         run(tmp_path / "file" / "run")
 
 
@@ -386,14 +484,22 @@ def test_checkpoints_of_nobody(tmp_path, straight):
 
 def test_family_that_miscounts_is_refused(tmp_path):
     family = types.ModuleType("miscounting")
-    family.__dict__.update({name: getattr(tiny_family, name) for name in ("Config", "batch_spec", "init", "preview", "sample")})
+    family.__dict__.update(
+        {
+            name: getattr(tiny_family, name)
+            for name in ("Config", "batch_spec", "init", "preview", "sample")
+        }
+    )
 
     def train_step(*arguments, **options):
         state, metrics = tiny_family.train_step(*arguments, **options)
         return state.replace(images=state.images - 1), metrics
 
     family.train_step = train_step
-    with pytest.raises(RunError, match=r"miscounting counts \(step, images\) \(10, 70\) where \(10, 80\) were shown"):
+    with pytest.raises(
+        RunError,
+        match=r"miscounting counts \(step, images\) \(10, 70\) where \(10, 80\) were shown",
+    ):
         run(tmp_path / "run", family=family)
 
 
@@ -418,7 +524,11 @@ except Exception as error:
 
 def test_disk_that_fills_up_while_saving(tmp_path, straight):
     """Files of at most 5,000 bytes stand for a full disk; nothing but the one sentence is said, and the same command goes on afterwards."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as here
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }  # as here
     command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert re.fullmatch(r"(Checkpoint|Run)Error: .*File too large.*\n", done.stdout), done
@@ -442,7 +552,11 @@ def test_a_run_refused_for_its_settings_leaves_nothing_behind(tmp_path, monkeypa
         patch.setattr(tiny_family, "train_step", refusing)
         with pytest.raises(ValueError, match="not a multiple of 3"):
             run(tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "lock" and path.stat().st_size] == []
+    assert [
+        path.name
+        for path in (tmp_path / "run").rglob("*")
+        if path.is_file() and path.name != "lock" and path.stat().st_size
+    ] == []
     assert int(run(tmp_path / "run", 96, batch_size=16).images) == 96
 
 
@@ -474,16 +588,25 @@ def test_training_goes_on_with_a_changed_data_set_if_that_is_said(tmp_path, stra
     more = np.concatenate([DATASET.arrays["image"], DATASET.arrays["image"][:3]])
     grown = dataclasses.replace(data.from_arrays("noise", more), files=names)
     run(tmp_path / "before", 80, dataset=dataclasses.replace(DATASET, files=names[:50]))
-    with pytest.raises(RunError, match=r"50 images before, 53 images now; new: 50.png, 51.png, 52.png; .*before was trained on the set as it was"):
+    with pytest.raises(
+        RunError,
+        match=r"50 images before, 53 images now; new: 50.png, 51.png, 52.png; .*before was trained on the set as it was",
+    ):
         run(tmp_path / "before", 160, dataset=grown)
     state = run(tmp_path / "before", 160, dataset=grown, data_changed=True)
     assert int(state.images) == 160
     said = "the data set has changed: 50 images before, 53 images now; new: 50.png, 51.png, 52.png"
     assert said in (tmp_path / "before" / "report.html").read_text()
     assert said in (tmp_path / "before" / "notes.jsonl").read_text()
-    changes = json.loads((tmp_path / "before" / "checkpoints" / "160" / "meta" / "metadata").read_text())["data_changes"]
-    assert [(change["images"], change["new"], change["removed"]) for change in changes] == [(80, 3, 0)]
-    assert int(run(tmp_path / "before", 240, dataset=grown).images) == 240  # from now on this is the set
+    changes = json.loads(
+        (tmp_path / "before" / "checkpoints" / "160" / "meta" / "metadata").read_text()
+    )["data_changes"]
+    assert [(change["images"], change["new"], change["removed"]) for change in changes] == [
+        (80, 3, 0)
+    ]
+    assert (
+        int(run(tmp_path / "before", 240, dataset=grown).images) == 240
+    )  # from now on this is the set
 
 
 # -------------------------------------------------------------------------------------------------------------------- what is said
@@ -527,7 +650,10 @@ def test_the_progress_line_begins_with_the_losses_of_the_players():
     metrics = {"accuracy": 0.5, "a_loss": 3.0, "d_loss": 2.0, "g_loss": 1.0}
     found = loop.foremost(metrics, ("generator", "discriminator"), {"fid": 9.0})
     assert list(found) == ["g_loss", "d_loss", "fid", "a_loss", "accuracy"]
-    assert list(loop.foremost({"accuracy": 0.5, "loss": 1.0}, ("model",), {})) == ["loss", "accuracy"]
+    assert list(loop.foremost({"accuracy": 0.5, "loss": 1.0}, ("model",), {})) == [
+        "loss",
+        "accuracy",
+    ]
 
 
 def test_compilation_says_how_long_it_takes_and_what_a_cache_saves(monkeypatch, tmp_path):

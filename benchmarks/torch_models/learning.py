@@ -56,19 +56,25 @@ def tensor(array: np.ndarray, options: Options) -> torch.Tensor:
     """An array as a tensor on the device; images [B, H, W, C] become [B, C, H, W] in the options' memory format."""
     result = torch.from_numpy(np.array(array, order="C"))  # a copy: tensors must be writable
     if array.ndim == 4:
-        result = result.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last if options.channels_last else torch.contiguous_format)
+        result = result.permute(0, 3, 1, 2).contiguous(
+            memory_format=torch.channels_last if options.channels_last else torch.contiguous_format
+        )
     return result.to(options.device)
 
 
 def autocast(options: Options) -> Any:
     """The context in which networks run."""
-    return torch.autocast(torch.device(options.device).type, torch.bfloat16, enabled=options.dtype == "bfloat16")
+    return torch.autocast(
+        torch.device(options.device).type, torch.bfloat16, enabled=options.dtype == "bfloat16"
+    )
 
 
 def adam(parameters: Any, settings: Any) -> torch.optim.Optimizer:
     """Fused Adam with the settings of a `jaxgan.optim.Optimizer`, at its first learning rate."""
     betas = (settings.beta1, settings.beta2)
-    return torch.optim.Adam(list(parameters), settings.learning_rate, betas, settings.epsilon, fused=True)
+    return torch.optim.Adam(
+        list(parameters), settings.learning_rate, betas, settings.epsilon, fused=True
+    )
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:

@@ -14,7 +14,15 @@ Shape = tuple[int, int, int]
 class MLPGenerator(nn.Module):
     """`jaxgan.networks.mlp.MLPGenerator`."""
 
-    def __init__(self, latent: int, shape: Shape, hidden: tuple[int, ...], classes: int, label: int = 10, batch_norm: bool = True):
+    def __init__(
+        self,
+        latent: int,
+        shape: Shape,
+        hidden: tuple[int, ...],
+        classes: int,
+        label: int = 10,
+        batch_norm: bool = True,
+    ):
         super().__init__()
         self.embedding, self.shape, self.depth = nn.Embedding(classes, label), shape, len(hidden)
         inputs = latent + label
@@ -28,16 +36,29 @@ class MLPGenerator(nn.Module):
     def forward(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         x = torch.cat([latents, self.embedding(labels)], 1)
         for i in range(self.depth):
-            x = functional.leaky_relu(getattr(self, f"norm{i}")(getattr(self, f"hidden{i}")(x)), 0.2, True)
+            x = functional.leaky_relu(
+                getattr(self, f"norm{i}")(getattr(self, f"hidden{i}")(x)), 0.2, True
+            )
         return torch.tanh(self.output(x)).view(-1, *self.shape).permute(0, 3, 1, 2)
 
 
 class MLPDiscriminator(nn.Module):
     """`jaxgan.networks.mlp.MLPDiscriminator`."""
 
-    def __init__(self, shape: Shape, hidden: tuple[int, ...], classes: int, label: int = 10, dropout: float = 0.0):
+    def __init__(
+        self,
+        shape: Shape,
+        hidden: tuple[int, ...],
+        classes: int,
+        label: int = 10,
+        dropout: float = 0.0,
+    ):
         super().__init__()
-        self.embedding, self.depth, self.dropout = nn.Embedding(classes, label), len(hidden), dropout
+        self.embedding, self.depth, self.dropout = (
+            nn.Embedding(classes, label),
+            len(hidden),
+            dropout,
+        )
         inputs = prod(shape) + label
         for i, features in enumerate(hidden):
             self.add_module(f"hidden{i}", nn.Linear(inputs, features))

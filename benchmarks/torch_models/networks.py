@@ -9,15 +9,25 @@ from torch import nn
 from torch.nn import functional
 
 
-def dcgan_generator(latent: int, base: tuple[int, int], doublings: int, width: int, channels: int) -> nn.Module:
+def dcgan_generator(
+    latent: int, base: tuple[int, int], doublings: int, width: int, channels: int
+) -> nn.Module:
     widths = [latent, *(width << i for i in reversed(range(doublings)))]
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
-        layers += [nn.ConvTranspose2d(inputs, outputs, (4, 4) if i else base, 2 if i else 1, 1 if i else 0, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+        layers += [
+            nn.ConvTranspose2d(
+                inputs, outputs, (4, 4) if i else base, 2 if i else 1, 1 if i else 0, bias=False
+            ),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(True),
+        ]
     return _Main(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh())
 
 
-def dcgan_discriminator(base: tuple[int, int], halvings: int, width: int, channels: int, spectral=None) -> nn.Module:
+def dcgan_discriminator(
+    base: tuple[int, int], halvings: int, width: int, channels: int, spectral=None
+) -> nn.Module:
     """spectral: a function that puts spectral norm on a layer; then there are biases and no batch norm."""
     wrap = spectral or (lambda layer: layer)
     widths = [channels, *(width << i for i in range(halvings))]
@@ -27,7 +37,9 @@ def dcgan_discriminator(base: tuple[int, int], halvings: int, width: int, channe
         if i and spectral is None:
             layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.LeakyReLU(0.2, True))
-    return _Main(*layers, wrap(nn.Conv2d(widths[-1], 1, base, bias=spectral is not None)), nn.Flatten(0))
+    return _Main(
+        *layers, wrap(nn.Conv2d(widths[-1], 1, base, bias=spectral is not None)), nn.Flatten(0)
+    )
 
 
 class _Main(nn.Module):
@@ -53,8 +65,14 @@ class ConditionalNorm(nn.Module):
 class GeneratorBlock(nn.Module):
     def __init__(self, width: int, classes: int, mode: str):
         super().__init__()
-        self.c1, self.c2, self.c_sc = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 1)
-        self.b1, self.b2 = (ConditionalNorm(width, classes) if classes else nn.BatchNorm2d(width) for _ in range(2))
+        self.c1, self.c2, self.c_sc = (
+            nn.Conv2d(width, width, 3, 1, 1),
+            nn.Conv2d(width, width, 3, 1, 1),
+            nn.Conv2d(width, width, 1),
+        )
+        self.b1, self.b2 = (
+            ConditionalNorm(width, classes) if classes else nn.BatchNorm2d(width) for _ in range(2)
+        )
         self.classes, self.mode = classes, mode
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -64,11 +82,22 @@ class GeneratorBlock(nn.Module):
 
 
 def _double(x: torch.Tensor, mode: str) -> torch.Tensor:
-    return functional.interpolate(x, scale_factor=2, mode=mode, **({"align_corners": False} if mode == "bilinear" else {}))
+    return functional.interpolate(
+        x, scale_factor=2, mode=mode, **({"align_corners": False} if mode == "bilinear" else {})
+    )
 
 
 class ResNetGenerator(nn.Module):
-    def __init__(self, latent: int, base: tuple[int, int], doublings: int, width: int, channels: int, classes: int = 0, mode: str = "bilinear"):
+    def __init__(
+        self,
+        latent: int,
+        base: tuple[int, int],
+        doublings: int,
+        width: int,
+        channels: int,
+        classes: int = 0,
+        mode: str = "bilinear",
+    ):
         super().__init__()
         self.base, self.doublings = base, doublings
         self.l1 = nn.Linear(latent, base[0] * base[1] * width)
@@ -88,7 +117,10 @@ class ResNetGenerator(nn.Module):
 class DiscriminatorBlock(nn.Module):
     def __init__(self, inputs: int, width: int, first: bool, down: bool, in_place: bool, wrap):
         super().__init__()
-        self.c1, self.c2 = wrap(nn.Conv2d(inputs, width, 3, 1, 1)), wrap(nn.Conv2d(width, width, 3, 1, 1))
+        self.c1, self.c2 = (
+            wrap(nn.Conv2d(inputs, width, 3, 1, 1)),
+            wrap(nn.Conv2d(width, width, 3, 1, 1)),
+        )
         if first or down:
             self.c_sc = wrap(nn.Conv2d(inputs, width, 1))
         self.first, self.down, self.in_place = first, down, in_place
@@ -98,21 +130,42 @@ class DiscriminatorBlock(nn.Module):
         h = self.c2(functional.relu(h))
         if self.first:
             return functional.avg_pool2d(h, 2) + self.c_sc(functional.avg_pool2d(x, 2))
-        return functional.avg_pool2d(h, 2) + functional.avg_pool2d(self.c_sc(x), 2) if self.down else h + x
+        return (
+            functional.avg_pool2d(h, 2) + functional.avg_pool2d(self.c_sc(x), 2)
+            if self.down
+            else h + x
+        )
 
 
 class ResNetDiscriminator(nn.Module):
     """heads: "" (logits), "projection" or "class"."""
 
-    def __init__(self, halvings: int, width: int, channels: int, pool: str, in_place: bool, head: str = "", classes: int = 0, spectral=None):
+    def __init__(
+        self,
+        halvings: int,
+        width: int,
+        channels: int,
+        pool: str,
+        in_place: bool,
+        head: str = "",
+        classes: int = 0,
+        spectral=None,
+    ):
         super().__init__()
         wrap = spectral or (lambda layer: layer)
         self.blocks, self.pool, self.head = halvings + 2, pool, head
         for i in range(self.blocks):
-            self.add_module(f"block{i + 1}", DiscriminatorBlock(width if i else channels, width, i == 0, i < halvings, in_place, wrap))
+            self.add_module(
+                f"block{i + 1}",
+                DiscriminatorBlock(
+                    width if i else channels, width, i == 0, i < halvings, in_place, wrap
+                ),
+            )
         self.add_module(f"l{self.blocks + 1}", wrap(nn.Linear(width, 1)))
         if head:
-            self.l_y = wrap(nn.Linear(width, classes) if head == "class" else nn.Embedding(classes, width))
+            self.l_y = wrap(
+                nn.Linear(width, classes) if head == "class" else nn.Embedding(classes, width)
+            )
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor):
         for i in range(self.blocks):

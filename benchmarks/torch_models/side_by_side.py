@@ -24,7 +24,14 @@ Pair = tuple[np.ndarray, np.ndarray]
 """A loss in each round: ours and PyTorch's."""
 
 
-def compare(name: str, config: Any, batch_size: int, rounds: int = 3, options: Options | None = None, seed: int = 0) -> dict[str, Pair]:
+def compare(
+    name: str,
+    config: Any,
+    batch_size: int,
+    rounds: int = 3,
+    options: Options | None = None,
+    seed: int = 0,
+) -> dict[str, Pair]:
     """Every loss that both sides tell: ours and PyTorch's, float [rounds], in `rounds` rounds from PyTorch's initial weights.
 
     Draws (latents, labels' order, alpha, noise, mixing, path directions) are ours, handed over; dropout must be off, and a replay pool not yet full.
@@ -41,7 +48,14 @@ def compare(name: str, config: Any, batch_size: int, rounds: int = 3, options: O
     for i in range(rounds):
         batch = random_batch(family, config, batch_size, seed + i)
         draws = _draw(name, config, state, jax.random.key(seed), len(next(iter(batch.values()))))
-        theirs.append({key: float(value) for key, value in game.step(tensors(batch, options), _handed_over(name, config, draws, options)).items()})
+        theirs.append(
+            {
+                key: float(value)
+                for key, value in game.step(
+                    tensors(batch, options), _handed_over(name, config, draws, options)
+                ).items()
+            }
+        )
         with jax.default_matmul_precision("highest"):
             state, metrics = step(state, batch, draws)
         ours.append(jax.device_get(metrics))
@@ -55,7 +69,10 @@ def compare(name: str, config: Any, batch_size: int, rounds: int = 3, options: O
 
 def largest_difference(compared: Mapping[str, Pair]) -> float:
     """The largest difference of any loss in any round, relative to PyTorch's value, or to 0.3 where that is smaller, as means of logits are."""
-    return max(float(np.max(np.abs(ours - theirs) / np.maximum(np.abs(theirs), 0.3))) for ours, theirs in compared.values())
+    return max(
+        float(np.max(np.abs(ours - theirs) / np.maximum(np.abs(theirs), 0.3)))
+        for ours, theirs in compared.values()
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- weights
@@ -69,17 +86,30 @@ def state_of(name: str, config: Any, game: Any, seed: int = 0) -> State:
         params: Any = {}
         stats: Any = {}
         for network, module in networks.items():
-            variables = _variables(module, {key: value.detach().cpu().numpy().copy() for key, value in game.networks[player][network].state_dict().items()})
+            variables = _variables(
+                module,
+                {
+                    key: value.detach().cpu().numpy().copy()
+                    for key, value in game.networks[player][network].state_dict().items()
+                },
+            )
             own = {key: leaf for key, leaf in variables.items() if key != "params"}
             if not network:
                 params, stats = variables["params"], own
             else:
-                params, stats = {**params, network: variables["params"]}, translation.with_stats(stats, network, own)
+                params, stats = (
+                    {**params, network: variables["params"]},
+                    translation.with_stats(stats, network, own),
+                )
         if player == "generator":
             ema = jax.tree.map(jnp.copy, {"params": params, **stats})
-        stats = {key: leaf for key, leaf in stats.items() if key != "noise"}  # which only the average has
+        stats = {
+            key: leaf for key, leaf in stats.items() if key != "noise"
+        }  # which only the average has
         players[player] = state.players[player].replace(params=params, stats=stats)
-    jax.tree.map(lambda old, new: None, (state.players, state.ema), (players, ema))  # raises where the structures differ
+    jax.tree.map(
+        lambda old, new: None, (state.players, state.ema), (players, ema)
+    )  # raises where the structures differ
     return state.replace(players=players, ema=ema)
 
 
@@ -92,8 +122,14 @@ def modules(name: str, config: Any) -> dict[str, dict[str, nn.Module]]:
         generator, discriminator = stylegan.networks(config)
         return {"generator": {"": generator}, "discriminator": {"": discriminator}}
     if name == "cyclegan":
-        ways = {way: translation.generator(config, count) for way, count in (("a2b", config.channels_b), ("b2a", config.channels_a))}
-        return {"generator": ways, "discriminator": {domain: translation.discriminator(config) for domain in "ab"}}
+        ways = {
+            way: translation.generator(config, count)
+            for way, count in (("a2b", config.channels_b), ("b2a", config.channels_a))
+        }
+        return {
+            "generator": ways,
+            "discriminator": {domain: translation.discriminator(config) for domain in "ab"},
+        }
     generator, discriminator = FAMILIES[name]._networks(config)[:2]
     return {"generator": {"g": generator}, "discriminator": {"d": discriminator}}
 
@@ -135,7 +171,11 @@ def _handed_over(name: str, config: Any, draws: Any, options: Options) -> dict[s
     """The draws as the game in PyTorch takes them."""
     if name == "stylegan":
         return {turn: _turn(config, own, options) for turn, own in draws.items()}
-    return {key: tensor(np.asarray(draws[key]), options) for key in ("latents", "alpha", "order") if key in draws}
+    return {
+        key: tensor(np.asarray(draws[key]), options)
+        for key in ("latents", "alpha", "order")
+        if key in draws
+    }
 
 
 def _turn(config: Any, own: Any, options: Options) -> dict[str, Any]:
@@ -143,7 +183,12 @@ def _turn(config: Any, own: Any, options: Options) -> dict[str, Any]:
     sizes = [(4 << level,) * 2 for level in range(levels) for _ in range(2 if level else 1)]
     planes = noise_planes("random", sizes, own["keys"])
     shape = (*config.image_size, config.channels)
-    directions = jax.vmap(lambda key: jax.random.normal(key, shape))(example_streams(own["keys"], "path direction"))
-    handed = {key: tensor(np.asarray(own[key]), options) for key in ("latents", "other_latents", "first_mixed")}
+    directions = jax.vmap(lambda key: jax.random.normal(key, shape))(
+        example_streams(own["keys"], "path direction")
+    )
+    handed = {
+        key: tensor(np.asarray(own[key]), options)
+        for key in ("latents", "other_latents", "first_mixed")
+    }
     noise = [tensor(np.asarray(plane)[..., None], options) for plane in planes]
     return handed | {"noise": noise, "directions": tensor(np.asarray(directions), options)}

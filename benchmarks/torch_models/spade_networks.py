@@ -26,18 +26,26 @@ class SPADE(nn.Module):
 
     def forward(self, x: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
         shared = self.mlp_shared(functional.interpolate(layout, x.shape[2:], mode="nearest"))
-        return torch.addcmul(self.mlp_beta(shared), self.param_free_norm(x), 1 + self.mlp_gamma(shared))
+        return torch.addcmul(
+            self.mlp_beta(shared), self.param_free_norm(x), 1 + self.mlp_gamma(shared)
+        )
 
 
 class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, planes: int, hidden: int):
         super().__init__()
         middle = min(inputs, outputs)
-        self.conv_0, self.conv_1 = _spectral(nn.Conv2d(inputs, middle, 3, 1, 1)), _spectral(nn.Conv2d(middle, outputs, 3, 1, 1))
+        self.conv_0, self.conv_1 = (
+            _spectral(nn.Conv2d(inputs, middle, 3, 1, 1)),
+            _spectral(nn.Conv2d(middle, outputs, 3, 1, 1)),
+        )
         self.norm_0, self.norm_1 = SPADE(inputs, planes, hidden), SPADE(middle, planes, hidden)
         self.learned = inputs != outputs
         if self.learned:
-            self.conv_s, self.norm_s = _spectral(nn.Conv2d(inputs, outputs, 1, bias=False)), SPADE(inputs, planes, hidden)
+            self.conv_s, self.norm_s = (
+                _spectral(nn.Conv2d(inputs, outputs, 1, bias=False)),
+                SPADE(inputs, planes, hidden),
+            )
 
     def forward(self, x: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
         shortcut = self.conv_s(self.norm_s(x, layout)) if self.learned else x
@@ -52,14 +60,20 @@ class SPADEGenerator(nn.Module):
         super().__init__()
         widest, self.ups = width << ups, ups
         self.fc = nn.Conv2d(planes, widest, 3, 1, 1)
-        self.head_0, self.G_middle_0, self.G_middle_1 = (_Block(widest, widest, planes, hidden) for _ in range(3))
+        self.head_0, self.G_middle_0, self.G_middle_1 = (
+            _Block(widest, widest, planes, hidden) for _ in range(3)
+        )
         for i in range(ups):
             self.add_module(f"up_{i}", _Block(widest >> i, widest >> (i + 1), planes, hidden))
         self.conv_img = nn.Conv2d(width, channels, 3, 1, 1)
 
     def forward(self, layout: torch.Tensor) -> torch.Tensor:
         multiple = 2 << self.ups
-        x = self.fc(functional.interpolate(layout, (layout.shape[2] // multiple, layout.shape[3] // multiple), mode="nearest"))
+        x = self.fc(
+            functional.interpolate(
+                layout, (layout.shape[2] // multiple, layout.shape[3] // multiple), mode="nearest"
+            )
+        )
         x = self.G_middle_0(_double(self.head_0(x, layout)), layout)
         x = self.G_middle_1(x, layout)
         for i in range(self.ups):
@@ -79,8 +93,15 @@ class _PatchCritic(nn.Module):
         for i in range(1, layers + 1):
             before, after = (min(width << k, 512) for k in (i - 1, i))
             conv = _spectral(nn.Conv2d(before, after, 4, 2 if i < layers else 1, 2, bias=False))
-            self.add_module(f"model{i}", nn.Sequential(nn.Sequential(conv, nn.InstanceNorm2d(after)), nn.LeakyReLU(0.2, True)))
-        self.add_module(f"model{layers + 1}", nn.Sequential(nn.Conv2d(min(width << layers, 512), 1, 4, 1, 2)))
+            self.add_module(
+                f"model{i}",
+                nn.Sequential(
+                    nn.Sequential(conv, nn.InstanceNorm2d(after)), nn.LeakyReLU(0.2, True)
+                ),
+            )
+        self.add_module(
+            f"model{layers + 1}", nn.Sequential(nn.Conv2d(min(width << layers, 512), 1, 4, 1, 2))
+        )
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = []

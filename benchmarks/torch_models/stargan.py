@@ -7,7 +7,19 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.torch_models.learning import Options, Tensors, adam, autocast, critic_loss, detached, fast, fooling_loss, frozen, learn, place
+from benchmarks.torch_models.learning import (
+    Options,
+    Tensors,
+    adam,
+    autocast,
+    critic_loss,
+    detached,
+    fast,
+    fooling_loss,
+    frozen,
+    learn,
+    place,
+)
 from benchmarks.torch_models.stargan_networks import StarGANDiscriminator, StarGANGenerator
 
 
@@ -16,10 +28,24 @@ class StarGANGame:
 
     def __init__(self, config: Any, options: Options):
         self.config, self.options, count = config, options, len(config.attributes)
-        self.generator = place(StarGANGenerator(config.channels + count, config.channels, config.generator_width, config.blocks), options)
-        critic = StarGANDiscriminator(config.image_size, config.channels, count, config.discriminator_width, config.discriminator_layers)
+        self.generator = place(
+            StarGANGenerator(
+                config.channels + count, config.channels, config.generator_width, config.blocks
+            ),
+            options,
+        )
+        critic = StarGANDiscriminator(
+            config.image_size,
+            config.channels,
+            count,
+            config.discriminator_width,
+            config.discriminator_layers,
+        )
         self.discriminator = place(critic, options)
-        self.networks = {"generator": {"g": self.generator}, "discriminator": {"d": self.discriminator}}
+        self.networks = {
+            "generator": {"g": self.generator},
+            "discriminator": {"d": self.discriminator},
+        }
         self.g, self.d = fast(self.generator, options), fast(self.discriminator, options)
         self.g_optimizer = adam(self.generator.parameters(), config.generator_optimizer)
         self.d_optimizer = adam(self.discriminator.parameters(), config.discriminator_optimizer)
@@ -45,24 +71,52 @@ class StarGANGame:
             with autocast(self.options):
                 logits, classes = self.d(fake)
                 back = self.g(_told(fake, attributes))
-            adversarial, class_loss = fooling_loss(config.loss, logits), _class_loss(classes, target)
+            adversarial, class_loss = (
+                fooling_loss(config.loss, logits),
+                _class_loss(classes, target),
+            )
             distance = functional.l1_loss(back.float(), real)
-            g_loss = adversarial + config.class_weight * class_loss + config.reconstruction_weight * distance
+            g_loss = (
+                adversarial
+                + config.class_weight * class_loss
+                + config.reconstruction_weight * distance
+            )
             learn(self.g_optimizer, g_loss)
-        losses = {"g_loss": g_loss, "g_adversarial_loss": adversarial, "g_class_loss": class_loss, "reconstruction_loss": distance}
+        losses = {
+            "g_loss": g_loss,
+            "g_adversarial_loss": adversarial,
+            "g_class_loss": class_loss,
+            "reconstruction_loss": distance,
+        }
         return detached(d_metrics | losses)
 
-    def _critic_step(self, real: torch.Tensor, attributes: torch.Tensor, fake: torch.Tensor, alpha: torch.Tensor) -> Tensors:
+    def _critic_step(
+        self, real: torch.Tensor, attributes: torch.Tensor, fake: torch.Tensor, alpha: torch.Tensor
+    ) -> Tensors:
         with autocast(self.options):
             logits, classes = self.d(torch.cat([real, fake]))
             (real_logits, fake_logits), classes = logits.chunk(2), classes[: len(real)]
-        class_loss, adversarial = _class_loss(classes, attributes), critic_loss(self.config.loss, real_logits, fake_logits)
+        class_loss, adversarial = (
+            _class_loss(classes, attributes),
+            critic_loss(self.config.loss, real_logits, fake_logits),
+        )
         penalty = self._gradient_penalty(real, fake, alpha)
-        d_loss = adversarial + self.config.class_weight * class_loss + self.config.stabilisers.gradient_penalty * penalty
+        d_loss = (
+            adversarial
+            + self.config.class_weight * class_loss
+            + self.config.stabilisers.gradient_penalty * penalty
+        )
         learn(self.d_optimizer, d_loss)
-        return {"d_loss": d_loss, "d_adversarial_loss": adversarial, "d_class_loss": class_loss, "gradient_penalty": penalty}
+        return {
+            "d_loss": d_loss,
+            "d_adversarial_loss": adversarial,
+            "d_class_loss": class_loss,
+            "gradient_penalty": penalty,
+        }
 
-    def _gradient_penalty(self, real: torch.Tensor, fake: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    def _gradient_penalty(
+        self, real: torch.Tensor, fake: torch.Tensor, alpha: torch.Tensor
+    ) -> torch.Tensor:
         weight = alpha[:, None, None, None]
         between = (weight * real + (1 - weight) * fake).requires_grad_()
         with autocast(self.options):
@@ -83,4 +137,6 @@ def _told(images: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
 
 
 def _class_loss(logits: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
-    return functional.binary_cross_entropy_with_logits(logits.float(), attributes, reduction="sum") / len(logits)
+    return functional.binary_cross_entropy_with_logits(
+        logits.float(), attributes, reduction="sum"
+    ) / len(logits)

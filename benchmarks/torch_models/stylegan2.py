@@ -8,7 +8,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.torch_models.learning import Options, Tensors, adam, autocast, critic_loss, detached, fast, fooling_loss, frozen, learn, place
+from benchmarks.torch_models.learning import (
+    Options,
+    Tensors,
+    adam,
+    autocast,
+    critic_loss,
+    detached,
+    fast,
+    fooling_loss,
+    frozen,
+    learn,
+    place,
+)
 from benchmarks.torch_models.stylegan2_networks import StyleGAN2Discriminator, StyleGAN2Generator
 
 
@@ -19,28 +31,62 @@ class StyleGAN2Game:
         self.config, self.options = config, options
         sizes = (config.image_size[0], config.channels)
         width = (config.channel_base, config.channel_max)
-        generator = StyleGAN2Generator(config.latent_size, config.style_size, config.mapping_layers, *sizes, *width, options.grouped)
+        generator = StyleGAN2Generator(
+            config.latent_size,
+            config.style_size,
+            config.mapping_layers,
+            *sizes,
+            *width,
+            options.grouped,
+        )
         self.generator = place(generator, options)
-        self.discriminator = place(StyleGAN2Discriminator(*sizes, *width, config.minibatch_std_group), options)
-        self.networks = {"generator": {"": self.generator}, "discriminator": {"": self.discriminator}}
+        self.discriminator = place(
+            StyleGAN2Discriminator(*sizes, *width, config.minibatch_std_group), options
+        )
+        self.networks = {
+            "generator": {"": self.generator},
+            "discriminator": {"": self.discriminator},
+        }
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.synthesis, self.d = fast(self.generator.synthesis, options), fast(self.discriminator, options)
+        self.synthesis, self.d = (
+            fast(self.generator.synthesis, options),
+            fast(self.discriminator, options),
+        )
         self.layers = 2 * self.generator.synthesis.levels
-        self.g_optimizer = adam(self.generator.parameters(), _corrected(config.generator_optimizer, config.path_length_interval))
-        self.d_optimizer = adam(self.discriminator.parameters(), _corrected(config.discriminator_optimizer, config.r1_interval))
+        self.g_optimizer = adam(
+            self.generator.parameters(),
+            _corrected(config.generator_optimizer, config.path_length_interval),
+        )
+        self.d_optimizer = adam(
+            self.discriminator.parameters(),
+            _corrected(config.discriminator_optimizer, config.r1_interval),
+        )
         self.mean_length, self.rounds, self.images = torch.zeros((), device=options.device), 0, 0
 
     def draw(self, count: int) -> Tensors:
         """Of the turns "generator", "discriminator" and "path length": latents [n, Z], other_latents, first_mixed [n], noise; directions [n, C, H, W]."""
-        counts = {"generator": count, "discriminator": count, "path length": count // self.config.path_length_shrink}
+        counts = {
+            "generator": count,
+            "discriminator": count,
+            "path length": count // self.config.path_length_shrink,
+        }
         return {turn: self._draw(n) for turn, n in counts.items()}
 
     def _draw(self, count: int) -> Tensors:
         device, config = self.options.device, self.config
         latents, other = torch.randn(2, count, config.latent_size, device=device)
-        chance, first = torch.rand(count, device=device), torch.randint(1, self.layers, (count,), device=device)
+        chance, first = (
+            torch.rand(count, device=device),
+            torch.randint(1, self.layers, (count,), device=device),
+        )
         first = torch.where(chance < config.style_mixing, first, self.layers)
-        return {"latents": latents, "other_latents": other, "first_mixed": first, "noise": None, "directions": None}
+        return {
+            "latents": latents,
+            "other_latents": other,
+            "first_mixed": first,
+            "noise": None,
+            "directions": None,
+        }
 
     def step(self, batch: Tensors, draws: Tensors | None = None) -> Tensors:
         """One round on image [B, C, H, W]: the generator's step, then the discriminator's, each followed by one on its penalty where that is due."""
@@ -52,7 +98,12 @@ class StyleGAN2Game:
             g_loss = fooling_loss("non-saturating", logits)
             learn(self.g_optimizer, g_loss)
             if self.rounds % config.path_length_interval == 0:
-                learn(self.g_optimizer, config.path_length_interval * config.path_length_weight * self._path_length_penalty(draws["path length"]))
+                learn(
+                    self.g_optimizer,
+                    config.path_length_interval
+                    * config.path_length_weight
+                    * self._path_length_penalty(draws["path length"]),
+                )
         with autocast(self.options):
             with torch.no_grad():
                 fake = self._fake(draws["discriminator"])
@@ -60,7 +111,10 @@ class StyleGAN2Game:
         d_loss = critic_loss("non-saturating", real_logits, fake_logits)
         learn(self.d_optimizer, d_loss)
         if self.rounds % config.r1_interval == 0:
-            learn(self.d_optimizer, config.r1_interval * config.stabilisers.r1 * self._r1_penalty(real))
+            learn(
+                self.d_optimizer,
+                config.r1_interval * config.stabilisers.r1 * self._r1_penalty(real),
+            )
         self.rounds, self.images = self.rounds + 1, self.images + len(real)
         self._average(len(real))
         return detached({"g_loss": g_loss, "d_loss": d_loss, "path_length_mean": self.mean_length})
@@ -69,7 +123,9 @@ class StyleGAN2Game:
         """w for each layer [B, L, W]; the running mean of w moves."""
         mapping: Any = self.generator.mapping
         w = mapping(draws["latents"])
-        mapping.w_avg.copy_(w.detach().float().mean(0).lerp(mapping.w_avg, self.config.average_decay))
+        mapping.w_avg.copy_(
+            w.detach().float().mean(0).lerp(mapping.w_avg, self.config.average_decay)
+        )
         ws = w[:, None].expand(-1, self.layers, -1)
         before = torch.arange(self.layers, device=w.device) < draws["first_mixed"][:, None]
         return torch.where(before[:, :, None], ws, mapping(draws["other_latents"])[:, None])
@@ -83,7 +139,11 @@ class StyleGAN2Game:
             ws = self._styles(draws)
             fake = self.generator.synthesis(ws, draws["noise"])
         directions = torch.randn_like(fake) if draws["directions"] is None else draws["directions"]
-        (slopes,) = torch.autograd.grad((fake * directions).sum() / (fake.shape[2] * fake.shape[3]) ** 0.5, ws, create_graph=True)
+        (slopes,) = torch.autograd.grad(
+            (fake * directions).sum() / (fake.shape[2] * fake.shape[3]) ** 0.5,
+            ws,
+            create_graph=True,
+        )
         lengths = slopes.float().square().sum(2).mean(1).sqrt()
         mean = self.mean_length.lerp(lengths.mean(), self.config.path_length_decay)
         self.mean_length = mean.detach()
@@ -101,7 +161,9 @@ class StyleGAN2Game:
         s = self.config.stabilisers
         span = min(s.ema_half_life, s.ema_ramp * self.images) if s.ema_ramp else s.ema_half_life
         share = 1 - 0.5 ** (count / max(span, 1e-8))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), share)
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.generator.parameters()), share
+        )
         for old, new in zip(self.average.buffers(), self.generator.buffers()):
             old.copy_(new)
 
@@ -109,4 +171,9 @@ class StyleGAN2Game:
 def _corrected(settings: Any, interval: int) -> Any:
     """The optimiser's settings of a player with a further step every `interval` rounds (Karras et al. 2020, appendix B)."""
     c = interval / (interval + 1) if interval > 1 else 1.0
-    return dataclasses.replace(settings, learning_rate=c * settings.learning_rate, beta1=settings.beta1**c, beta2=settings.beta2**c)
+    return dataclasses.replace(
+        settings,
+        learning_rate=c * settings.learning_rate,
+        beta1=settings.beta1**c,
+        beta2=settings.beta2**c,
+    )

@@ -22,8 +22,12 @@ def _filter(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
     return made(x.shape[1], gain, x.dtype, x.device)
 
 
-def _made_filter(channels: int, gain: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    taps = (4 - 2 * (torch.arange(4, device=device) - 1.5).abs()) / 8  # computed there: a copy would wait for the device
+def _made_filter(
+    channels: int, gain: float, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    taps = (
+        4 - 2 * (torch.arange(4, device=device) - 1.5).abs()
+    ) / 8  # computed there: a copy would wait for the device
     return (gain * torch.outer(taps, taps)).to(dtype).repeat(channels, 1, 1, 1)
 
 
@@ -64,14 +68,23 @@ def activate(x: torch.Tensor, bias: torch.Tensor, gain: float = 1.0) -> torch.Te
 class FullyConnected(nn.Module):
     """Weights scaled by rate / sqrt(inputs), biases by rate."""
 
-    def __init__(self, inputs: int, outputs: int, active: bool = False, rate: float = 1.0, bias: float = 0.0):
+    def __init__(
+        self, inputs: int, outputs: int, active: bool = False, rate: float = 1.0, bias: float = 0.0
+    ):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(outputs, inputs) / rate), nn.Parameter(torch.full((outputs,), bias))
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(outputs, inputs) / rate),
+            nn.Parameter(torch.full((outputs,), bias)),
+        )
         self.active, self.rate, self.scale = active, rate, rate / sqrt(inputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self.weight * self.scale, self.bias * self.rate
-        return activate(functional.linear(x, weight), bias) if self.active else functional.linear(x, weight, bias)
+        return (
+            activate(functional.linear(x, weight), bias)
+            if self.active
+            else functional.linear(x, weight, bias)
+        )
 
 
 class MappingNetwork(nn.Module):
@@ -91,7 +104,14 @@ class MappingNetwork(nn.Module):
         return x
 
 
-def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, demodulate: bool, up: bool, grouped: bool) -> torch.Tensor:
+def modulated(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    style: torch.Tensor,
+    demodulate: bool,
+    up: bool,
+    grouped: bool,
+) -> torch.Tensor:
     """Each x [B, I, H, W] convolved with a kernel [O, I, k, k] whose inputs are scaled by its style [B, I], and whose outputs have norm 1.
 
     grouped: by one kernel for each example in a grouped convolution; else by scaling features before and after one convolution.
@@ -110,7 +130,9 @@ def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, demodu
     return y
 
 
-def _modulated_grouped(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, demodulate: bool, up: bool) -> torch.Tensor:
+def _modulated_grouped(
+    x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, demodulate: bool, up: bool
+) -> torch.Tensor:
     batch, inputs, height, width = x.shape
     kernels = weight[None] * style[:, None, :, None, None]
     if demodulate:
@@ -118,9 +140,16 @@ def _modulated_grouped(x: torch.Tensor, weight: torch.Tensor, style: torch.Tenso
     kernels, side = kernels.to(x.dtype), weight.shape[2]
     x = x.reshape(1, -1, height, width)
     if up:
-        y = functional.conv_transpose2d(x, kernels.transpose(1, 2).reshape(-1, weight.shape[0], side, side), stride=2, groups=batch)
+        y = functional.conv_transpose2d(
+            x,
+            kernels.transpose(1, 2).reshape(-1, weight.shape[0], side, side),
+            stride=2,
+            groups=batch,
+        )
         return blur(y.reshape(batch, -1, *y.shape[2:]), 1, 4.0)
-    y = functional.conv2d(x, kernels.reshape(-1, inputs, side, side), padding=side // 2, groups=batch)
+    y = functional.conv2d(
+        x, kernels.reshape(-1, inputs, side, side), padding=side // 2, groups=batch
+    )
     return y.reshape(batch, -1, height, width)
 
 
@@ -128,22 +157,36 @@ class SynthesisLayer(nn.Module):
     def __init__(self, inputs: int, outputs: int, style: int, size: int, up: bool, grouped: bool):
         super().__init__()
         self.affine = FullyConnected(style, inputs, bias=1.0)
-        self.weight, self.bias = nn.Parameter(torch.randn(outputs, inputs, 3, 3)), nn.Parameter(torch.zeros(outputs))
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(outputs, inputs, 3, 3)),
+            nn.Parameter(torch.zeros(outputs)),
+        )
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(size, size))
         self.size, self.up, self.grouped = size, up, grouped
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         y = modulated(x, self.weight, self.affine(w), True, self.up, self.grouped)
-        noise = torch.randn(len(x), 1, self.size, self.size, device=x.device) if noise is None else noise
+        noise = (
+            torch.randn(len(x), 1, self.size, self.size, device=x.device)
+            if noise is None
+            else noise
+        )
         return activate(y + (noise * self.noise_strength).to(y.dtype), self.bias)
 
 
 class ToRGB(nn.Module):
     def __init__(self, inputs: int, channels: int, style: int, grouped: bool):
         super().__init__()
-        self.affine, self.scale, self.grouped = FullyConnected(style, inputs, bias=1.0), 1 / sqrt(inputs), grouped
-        self.weight, self.bias = nn.Parameter(torch.randn(channels, inputs, 1, 1)), nn.Parameter(torch.zeros(channels))
+        self.affine, self.scale, self.grouped = (
+            FullyConnected(style, inputs, bias=1.0),
+            1 / sqrt(inputs),
+            grouped,
+        )
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(channels, inputs, 1, 1)),
+            nn.Parameter(torch.zeros(channels)),
+        )
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         y = modulated(x, self.weight, self.affine(w) * self.scale, False, False, self.grouped)
@@ -151,7 +194,9 @@ class ToRGB(nn.Module):
 
 
 class _SynthesisBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, style: int, size: int, channels: int, grouped: bool):
+    def __init__(
+        self, inputs: int, outputs: int, style: int, size: int, channels: int, grouped: bool
+    ):
         super().__init__()
         if inputs:
             self.conv0 = SynthesisLayer(inputs, outputs, style, size, True, grouped)
@@ -160,7 +205,9 @@ class _SynthesisBlock(nn.Module):
         self.conv1 = SynthesisLayer(outputs, outputs, style, size, False, grouped)
         self.torgb = ToRGB(outputs, channels, style, grouped)
 
-    def forward(self, x: Any, image: Any, ws: torch.Tensor, noise: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x: Any, image: Any, ws: torch.Tensor, noise: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         used = 0
         if x is None:
             x = self.const.expand(len(ws), -1, -1, -1)
@@ -179,7 +226,10 @@ class SynthesisNetwork(nn.Module):
         self.levels = int(log2(size)) - 1
         widths = [features_at(i, base, most) for i in range(self.levels)]
         for i, width in enumerate(widths):
-            self.add_module(f"b{4 << i}", _SynthesisBlock(widths[i - 1] if i else 0, width, style, 4 << i, channels, grouped))
+            self.add_module(
+                f"b{4 << i}",
+                _SynthesisBlock(widths[i - 1] if i else 0, width, style, 4 << i, channels, grouped),
+            )
 
     def forward(self, ws: torch.Tensor, noise: list[torch.Tensor] | None = None) -> torch.Tensor:
         """noise: [B, 1, H, W] of each layer; None draws it."""
@@ -196,17 +246,36 @@ class SynthesisNetwork(nn.Module):
 class StyleGAN2Generator(nn.Module):
     """`mapping` and `synthesis`; they are called one by one."""
 
-    def __init__(self, latent: int, style: int, layers: int, size: int, channels: int, base: int, most: int, grouped: bool = False):
+    def __init__(
+        self,
+        latent: int,
+        style: int,
+        layers: int,
+        size: int,
+        channels: int,
+        base: int,
+        most: int,
+        grouped: bool = False,
+    ):
         super().__init__()
-        self.mapping, self.synthesis = MappingNetwork(latent, style, layers), SynthesisNetwork(size, channels, style, base, most, grouped)
+        self.mapping, self.synthesis = (
+            MappingNetwork(latent, style, layers),
+            SynthesisNetwork(size, channels, style, base, most, grouped),
+        )
 
 
 class _Conv(nn.Module):
     """Kernel scaled by 1 / sqrt(fan-in); halves the size behind the low-pass filter if `down`; bias and activation, or neither."""
 
-    def __init__(self, inputs: int, outputs: int, side: int, down: bool = False, active: bool = True):
+    def __init__(
+        self, inputs: int, outputs: int, side: int, down: bool = False, active: bool = True
+    ):
         super().__init__()
-        self.weight, self.scale, self.down = nn.Parameter(torch.randn(outputs, inputs, side, side)), 1 / sqrt(inputs * side**2), down
+        self.weight, self.scale, self.down = (
+            nn.Parameter(torch.randn(outputs, inputs, side, side)),
+            1 / sqrt(inputs * side**2),
+            down,
+        )
         self.bias = nn.Parameter(torch.zeros(outputs)) if active else None
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
@@ -224,7 +293,11 @@ class _DiscriminatorBlock(nn.Module):
         super().__init__()
         if channels:
             self.fromrgb = _Conv(channels, inputs, 1)
-        self.conv0, self.conv1, self.skip = _Conv(inputs, inputs, 3), _Conv(inputs, outputs, 3, True), _Conv(inputs, outputs, 1, True, False)
+        self.conv0, self.conv1, self.skip = (
+            _Conv(inputs, inputs, 3),
+            _Conv(inputs, outputs, 3, True),
+            _Conv(inputs, outputs, 1, True, False),
+        )
         self.first = bool(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -238,7 +311,10 @@ class _Epilogue(nn.Module):
     def __init__(self, features: int, group: int):
         super().__init__()
         self.group = group
-        self.conv, self.fc = _Conv(features + 1, features, 3), FullyConnected(16 * features, features, True)
+        self.conv, self.fc = (
+            _Conv(features + 1, features, 3),
+            FullyConnected(16 * features, features, True),
+        )
         self.out = FullyConnected(features, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -246,7 +322,9 @@ class _Epilogue(nn.Module):
         size = min(self.group, batch)
         grouped = x.float().reshape(size, -1, *x.shape[1:])
         spread = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3)).repeat(size)
-        x = self.conv(torch.cat([x, spread.to(x.dtype)[:, None, None, None].expand(-1, 1, height, width)], 1))
+        x = self.conv(
+            torch.cat([x, spread.to(x.dtype)[:, None, None, None].expand(-1, 1, height, width)], 1)
+        )
         return self.out(self.fc(x.flatten(1)))[:, 0]
 
 
@@ -258,7 +336,12 @@ class StyleGAN2Discriminator(nn.Module):
         self.levels = int(log2(size)) - 1
         widths = [features_at(i, base, most) for i in range(self.levels)]
         for i in range(self.levels - 1, 0, -1):
-            self.add_module(f"b{4 << i}", _DiscriminatorBlock(widths[i], widths[i - 1], channels if i == self.levels - 1 else 0))
+            self.add_module(
+                f"b{4 << i}",
+                _DiscriminatorBlock(
+                    widths[i], widths[i - 1], channels if i == self.levels - 1 else 0
+                ),
+            )
         self.b4 = _Epilogue(widths[0], group)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.torch_models.learning import Options, Tensors, adam, autocast, critic_loss, detached, fast, fooling_loss, frozen, learn, normal_weights, place
+from benchmarks.torch_models.learning import (
+    Options,
+    Tensors,
+    adam,
+    autocast,
+    critic_loss,
+    detached,
+    fast,
+    fooling_loss,
+    frozen,
+    learn,
+    normal_weights,
+    place,
+)
 from benchmarks.torch_models.translation_networks import PatchDiscriminator, ResNetTranslator, UNet
 
 
@@ -19,11 +32,19 @@ def _generator(config: Any, inputs: int, outputs: int) -> nn.Module:
     network: nn.Module
     if config.generator == "unet":
         depth = config.depth or _halvings(config.image_size)
-        dropped = range(3) if vars(config).get("dropout_layers", "paper") == "paper" else range(1, depth - 4)
-        network = UNet(inputs, outputs, config.generator_width, depth, config.norm, config.dropout, dropped)
+        dropped = (
+            range(3)
+            if vars(config).get("dropout_layers", "paper") == "paper"
+            else range(1, depth - 4)
+        )
+        network = UNet(
+            inputs, outputs, config.generator_width, depth, config.norm, config.dropout, dropped
+        )
     else:
         blocks = config.blocks or (9 if min(config.image_size) >= 256 else 6)
-        network = ResNetTranslator(inputs, outputs, config.generator_width, blocks, config.norm, config.dropout)
+        network = ResNetTranslator(
+            inputs, outputs, config.generator_width, blocks, config.norm, config.dropout
+        )
     normal_weights(network)
     return network
 
@@ -36,7 +57,9 @@ def _halvings(size: tuple[int, int]) -> int:
 
 
 def _critic(config: Any, inputs: int) -> nn.Module:
-    network = PatchDiscriminator(inputs, config.discriminator_width, config.discriminator_layers, config.norm)
+    network = PatchDiscriminator(
+        inputs, config.discriminator_width, config.discriminator_layers, config.norm
+    )
     normal_weights(network)
     return network
 
@@ -50,7 +73,10 @@ class Pix2PixGame:
         source, target = channels[config.direction[0]], channels[config.direction[-1]]
         self.generator = place(_generator(config, source, target), options)
         self.discriminator = place(_critic(config, source + target), options)
-        self.networks = {"generator": {"g": self.generator}, "discriminator": {"d": self.discriminator}}
+        self.networks = {
+            "generator": {"g": self.generator},
+            "discriminator": {"d": self.discriminator},
+        }
         self.g, self.d = fast(self.generator, options), fast(self.discriminator, options)
         self.g_optimizer = adam(self.generator.parameters(), config.generator_optimizer)
         self.d_optimizer = adam(self.discriminator.parameters(), config.discriminator_optimizer)
@@ -68,10 +94,20 @@ class Pix2PixGame:
         with frozen(self.discriminator):
             with autocast(self.options):
                 logits = self.d(torch.cat([source, fake], 1))
-            adversarial, distance = fooling_loss(config.loss, logits), functional.l1_loss(fake.float(), target)
+            adversarial, distance = (
+                fooling_loss(config.loss, logits),
+                functional.l1_loss(fake.float(), target),
+            )
             g_loss = adversarial + config.l1_weight * distance
             learn(self.g_optimizer, g_loss)
-        return detached({"d_loss": d_loss, "g_loss": g_loss, "g_adversarial_loss": adversarial, "l1_loss": distance})
+        return detached(
+            {
+                "d_loss": d_loss,
+                "g_loss": g_loss,
+                "g_adversarial_loss": adversarial,
+                "l1_loss": distance,
+            }
+        )
 
 
 class ReplayPool:
@@ -101,14 +137,25 @@ class CycleGANGame:
     def __init__(self, config: Any, options: Options):
         self.config, self.options = config, options
         channels = {"a": config.channels_a, "b": config.channels_b}
-        self.generators = {way: place(_generator(config, channels[way[0]], channels[way[-1]]), options) for way in ("a2b", "b2a")}
-        self.critics = {domain: place(_critic(config, count), options) for domain, count in channels.items()}
+        self.generators = {
+            way: place(_generator(config, channels[way[0]], channels[way[-1]]), options)
+            for way in ("a2b", "b2a")
+        }
+        self.critics = {
+            domain: place(_critic(config, count), options) for domain, count in channels.items()
+        }
         self.networks = {"generator": self.generators, "discriminator": self.critics}
         self.g = {way: fast(network, options) for way, network in self.generators.items()}
         self.d = {domain: fast(network, options) for domain, network in self.critics.items()}
         self.pools = {domain: ReplayPool(config.stabilisers.pool_size) for domain in "ab"}
-        self.g_optimizer = adam(chain(*(network.parameters() for network in self.generators.values())), config.generator_optimizer)
-        self.d_optimizer = adam(chain(*(network.parameters() for network in self.critics.values())), config.discriminator_optimizer)
+        self.g_optimizer = adam(
+            chain(*(network.parameters() for network in self.generators.values())),
+            config.generator_optimizer,
+        )
+        self.d_optimizer = adam(
+            chain(*(network.parameters() for network in self.critics.values())),
+            config.discriminator_optimizer,
+        )
 
     def step(self, batch: Tensors, draws: Tensors | None = None) -> Tensors:
         """One round on a and b [B, C, H, W]: a step of both generators, then one of both critics."""
@@ -120,7 +167,9 @@ class CycleGANGame:
             fake = self.pools[domain].query(made[domain].detach())
             with autocast(self.options):
                 fake_logits, real_logits = self.d[domain](fake), self.d[domain](batch[domain])
-            losses[f"d_{domain}_loss"] = 0.5 * critic_loss(self.config.loss, real_logits, fake_logits)
+            losses[f"d_{domain}_loss"] = 0.5 * critic_loss(
+                self.config.loss, real_logits, fake_logits
+            )
         d_loss = losses["d_a_loss"] + losses["d_b_loss"]
         learn(self.d_optimizer, d_loss)
         return detached(metrics | losses | {"d_loss": d_loss})
@@ -138,7 +187,10 @@ class CycleGANGame:
                 back, logits = self.g[way[::-1]](fake), self.d[target](fake)
                 same = self.g[way](batch[target]) if config.identity_weight else None
             made[target] = fake
-            adversarial, cycle = fooling_loss(config.loss, logits), functional.l1_loss(back.float(), real)
+            adversarial, cycle = (
+                fooling_loss(config.loss, logits),
+                functional.l1_loss(back.float(), real),
+            )
             metrics |= {f"{way}_adversarial_loss": adversarial, f"cycle_{source}_loss": cycle}
             loss = loss + adversarial + config.cycle_weight * cycle
             if same is not None:

@@ -24,7 +24,20 @@ from jaxgan.augment.parts import ONE_IMAGE, Parts, image_depth
 from jaxgan.errors import is_number, require, require_choice, require_range
 from jaxgan.settings import settle
 
-__all__ = ["ONE_IMAGE", "Augmentation", "Parts", "Strength", "Transform", "ada", "adapt", "apply", "diff_augment", "draw", "move_labels", "new_strength"]
+__all__ = [
+    "ONE_IMAGE",
+    "Augmentation",
+    "Parts",
+    "Strength",
+    "Transform",
+    "ada",
+    "adapt",
+    "apply",
+    "diff_augment",
+    "draw",
+    "move_labels",
+    "new_strength",
+]
 
 Transform = dict[str, jax.Array]
 """What one augmentation does to each of B examples, [B, ...]; see `jaxgan.augment.diff` and `jaxgan.augment.pipe`."""
@@ -55,7 +68,10 @@ class Augmentation:
         for name in self.policy:
             require_choice("augment.policy", name, _diff.POLICY)
         _pipe.operations(self.pipe)
-        require(self.policy and self.pipe, "augment.policy and augment.pipe need an entry at least: to change nothing, use kind='none'")
+        require(
+            self.policy and self.pipe,
+            "augment.policy and augment.pipe need an entry at least: to change nothing, use kind='none'",
+        )
         require_range("augment.p", self.p, 0, 1)
         require_range("augment.target", self.target, -1, 1)
         require_range("augment.speed_images", self.speed_images, 0)
@@ -65,7 +81,12 @@ class Augmentation:
 # ---------------------------------------------------------------------------------------------------------------- in one call
 
 
-def diff_augment(images: jax.Array, keys: jax.Array, policy: tuple[str, ...] = _diff.POLICY, parts: Parts = ONE_IMAGE) -> jax.Array:
+def diff_augment(
+    images: jax.Array,
+    keys: jax.Array,
+    policy: tuple[str, ...] = _diff.POLICY,
+    parts: Parts = ONE_IMAGE,
+) -> jax.Array:
     """Images [B, H, W, C] -> the same, after DiffAugment: shifts of brightness, saturation and contrast, a translation, a square cut out.
 
     keys [B] are consumed by their stream "diffaugment". Raises `ValueError` for an unknown name in `policy`.
@@ -73,7 +94,13 @@ def diff_augment(images: jax.Array, keys: jax.Array, policy: tuple[str, ...] = _
     return _at_once(Augmentation("diffaugment", policy=tuple(policy)), images, keys, 1.0, parts)
 
 
-def ada(images: jax.Array, keys: jax.Array, p: jax.Array | float, pipe: tuple[str, ...] = _pipe.PIPE, parts: Parts = ONE_IMAGE) -> jax.Array:
+def ada(
+    images: jax.Array,
+    keys: jax.Array,
+    p: jax.Array | float,
+    pipe: tuple[str, ...] = _pipe.PIPE,
+    parts: Parts = ONE_IMAGE,
+) -> jax.Array:
     """Images [B, H, W, C] -> the same, after the operations of `pipe`, each with probability p (a number or float32 []). At p = 0 the same bits.
 
     keys [B] are consumed by their streams "ada ...". Raises `ValueError` for an unknown name in `pipe`.
@@ -81,14 +108,26 @@ def ada(images: jax.Array, keys: jax.Array, p: jax.Array | float, pipe: tuple[st
     return _at_once(Augmentation("ada", pipe=tuple(pipe)), images, keys, p, parts)
 
 
-def _at_once(augmentation: Augmentation, images: jax.Array, keys: jax.Array, p: jax.Array | float, parts: Parts) -> jax.Array:
+def _at_once(
+    augmentation: Augmentation,
+    images: jax.Array,
+    keys: jax.Array,
+    p: jax.Array | float,
+    parts: Parts,
+) -> jax.Array:
     return apply(augmentation, draw(augmentation, keys, images.shape, p, parts), images, parts)
 
 
 # --------------------------------------------------------------------------------------------------- drawn once, applied often
 
 
-def draw(augmentation: Augmentation, keys: jax.Array, shape: tuple[int, ...], p: jax.Array | float, parts: Parts = ONE_IMAGE) -> Transform:
+def draw(
+    augmentation: Augmentation,
+    keys: jax.Array,
+    shape: tuple[int, ...],
+    p: jax.Array | float,
+    parts: Parts = ONE_IMAGE,
+) -> Transform:
     """What to do to B examples of `shape` = ([B,] H, W, C), of which C are as `parts` says. Keys [B] are consumed by streams of their own.
 
     Args:
@@ -101,21 +140,29 @@ def draw(augmentation: Augmentation, keys: jax.Array, shape: tuple[int, ...], p:
     return _pipe.draw(keys, (height, width, image_depth(channels, parts)), p, augmentation.pipe)
 
 
-def apply(augmentation: Augmentation, transform: Transform, shown: jax.Array, parts: Parts = ONE_IMAGE) -> jax.Array:
+def apply(
+    augmentation: Augmentation, transform: Transform, shown: jax.Array, parts: Parts = ONE_IMAGE
+) -> jax.Array:
     """Images [B, H, W, C] changed as drawn. Conditions (see `Parts`) take part in the geometry alone; alone, pass them as `Parts(given=C, images=0)`."""
     if augmentation.kind == "diffaugment":
         return _diff.apply(transform, shown, augmentation.policy, parts)
     return _pipe.apply(transform, shown, parts)
 
 
-def move_labels(augmentation: Augmentation, transform: Transform, labels: jax.Array, fill: int = 0) -> jax.Array:
+def move_labels(
+    augmentation: Augmentation, transform: Transform, labels: jax.Array, fill: int = 0
+) -> jax.Array:
     """Label maps [B, H, W] or [B, H, W, C] of any type, moved as the images were: by nearest neighbours, so that no new labels appear.
 
     Args:
       fill: what a translation of "diffaugment" brings in. "ada" reflects.
     """
     if augmentation.kind == "diffaugment":
-        return _diff.translate(transform, labels, fill) if "translation" in augmentation.policy else labels
+        return (
+            _diff.translate(transform, labels, fill)
+            if "translation" in augmentation.policy
+            else labels
+        )
     return _pipe.move_labels(transform, labels)
 
 
@@ -148,6 +195,8 @@ def adapt(augmentation: Augmentation, strength: Strength, sign: jax.Array, image
     due = batches >= augmentation.interval
     still = is_number(augmentation.speed_images) and augmentation.speed_images == 0
     step = 0.0 if still else summed * (images / augmentation.speed_images)
-    moved = jnp.clip(strength.p + jnp.sign(signs / summed - augmentation.target) * step, 0, 1).astype(jnp.float32)
+    moved = jnp.clip(
+        strength.p + jnp.sign(signs / summed - augmentation.target) * step, 0, 1
+    ).astype(jnp.float32)
     p = jnp.where(due, moved, strength.p)
     return Strength(p, jnp.where(due, 0.0, signs), jnp.where(due, 0, batches))

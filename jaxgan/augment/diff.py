@@ -28,10 +28,19 @@ Transform = dict[str, jax.Array]
 
 def draw(keys: jax.Array, size: tuple[int, int]) -> Transform:
     """What to do to each of B examples of `size` = (H, W); keys [B] are consumed by their stream "diffaugment"."""
-    uniform = jax.vmap(lambda key: jax.random.uniform(key, (7,), jnp.float32))(example_streams(keys, "diffaugment"))
-    largest, holes = (np.array([[_share(side, ratio) for side in size]], np.int32) for ratio in (SHIFT, HOLE))
-    shift = jnp.floor(uniform[:, 3:5] * (2 * largest + 1).astype(np.float32)).astype(jnp.int32) - largest
-    middle = jnp.floor(uniform[:, 5:7] * (np.array([size], np.int32) + 1 - holes % 2).astype(np.float32)).astype(jnp.int32)
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (7,), jnp.float32))(
+        example_streams(keys, "diffaugment")
+    )
+    largest, holes = (
+        np.array([[_share(side, ratio) for side in size]], np.int32) for ratio in (SHIFT, HOLE)
+    )
+    shift = (
+        jnp.floor(uniform[:, 3:5] * (2 * largest + 1).astype(np.float32)).astype(jnp.int32)
+        - largest
+    )
+    middle = jnp.floor(
+        uniform[:, 5:7] * (np.array([size], np.int32) + 1 - holes % 2).astype(np.float32)
+    ).astype(jnp.int32)
     return {
         "brightness": uniform[:, 0] - 0.5,
         "saturation": 2 * uniform[:, 1],
@@ -41,13 +50,17 @@ def draw(keys: jax.Array, size: tuple[int, int]) -> Transform:
     }
 
 
-def apply(transform: Transform, shown: jax.Array, policy: tuple[str, ...], parts: Parts = ONE_IMAGE) -> jax.Array:
+def apply(
+    transform: Transform, shown: jax.Array, policy: tuple[str, ...], parts: Parts = ONE_IMAGE
+) -> jax.Array:
     """Images [B, H, W, C], changed in the order of `policy`; a condition is only translated."""
     for name in policy:
         if name == "translation":
             shown = translate(transform, shown)
         else:
-            shown = each_image(partial(_recolour if name == "color" else _cut_out, transform), shown, parts)
+            shown = each_image(
+                partial(_recolour if name == "color" else _cut_out, transform), shown, parts
+            )
     return shown
 
 
@@ -57,7 +70,11 @@ def translate(transform: Transform, arrays: jax.Array, fill: Any = 0) -> jax.Arr
     down, right = (_share(side, SHIFT) for side in (height, width))
 
     def one(array: jax.Array, by: jax.Array) -> jax.Array:
-        padded = jnp.pad(array, ((down, down), (right, right), *[(0, 0)] * (array.ndim - 2)), constant_values=fill)
+        padded = jnp.pad(
+            array,
+            ((down, down), (right, right), *[(0, 0)] * (array.ndim - 2)),
+            constant_values=fill,
+        )
         start = [down - by[0], right - by[1], *[jnp.int32(0)] * (array.ndim - 2)]
         return jax.lax.dynamic_slice(padded, start, array.shape)
 
@@ -66,7 +83,9 @@ def translate(transform: Transform, arrays: jax.Array, fill: Any = 0) -> jax.Arr
 
 def _recolour(transform: Transform, images: jax.Array) -> jax.Array:
     """Brightness added, distance from grey scaled, distance from the image's mean scaled. Grey has no saturation to scale."""
-    brightness, saturation, contrast = (transform[name][:, None, None, None] for name in ("brightness", "saturation", "contrast"))
+    brightness, saturation, contrast = (
+        transform[name][:, None, None, None] for name in ("brightness", "saturation", "contrast")
+    )
     images = images + brightness
     grey = images.mean(axis=3, keepdims=True)
     images = grey + saturation * (images - grey)

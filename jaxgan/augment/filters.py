@@ -39,20 +39,33 @@ def band_gains(strengths: jax.Array) -> jax.Array:
     gains = jnp.ones_like(strengths)
     for band in range(BANDS):
         own = jnp.ones_like(strengths).at[:, band].set(strengths[:, band])
-        gains = gains * own / jnp.sqrt(jnp.sum(POWER[None] * jnp.square(own), axis=1, keepdims=True))
+        gains = (
+            gains * own / jnp.sqrt(jnp.sum(POWER[None] * jnp.square(own), axis=1, keepdims=True))
+        )
     return gains
 
 
 def amplify(images: jax.Array, strengths: jax.Array) -> jax.Array:
     """Images [B, H, W, C] with their bands amplified by `band_gains(strengths)`, reflected at the borders; all strengths 1: unchanged to the bit."""
-    taps = jnp.einsum("bn,nk->bk", band_gains(strengths), jnp.array(filter_bank(), jnp.float32), precision="highest")
+    taps = jnp.einsum(
+        "bn,nk->bk",
+        band_gains(strengths),
+        jnp.array(filter_bank(), jnp.float32),
+        precision="highest",
+    )
     filtered = images
     for axis, equation in ((1, "bik,bkwc->biwc"), (2, "bik,bhkc->bhic")):
         side, reach = images.shape[axis], taps.shape[1] // 2
-        padded = jnp.pad(filtered, [(reach, reach) if i == axis else (0, 0) for i in range(4)], mode="reflect")
+        padded = jnp.pad(
+            filtered, [(reach, reach) if i == axis else (0, 0) for i in range(4)], mode="reflect"
+        )
         # As a product with a band matrix: one filter for each image would be a grouped convolution, which is slow everywhere.
         place = np.arange(side + 2 * reach)[None, :] - np.arange(side)[:, None]
-        band = jnp.where((place >= 0) & (place < taps.shape[1]), taps[:, np.clip(place, 0, taps.shape[1] - 1)], 0.0)
+        band = jnp.where(
+            (place >= 0) & (place < taps.shape[1]),
+            taps[:, np.clip(place, 0, taps.shape[1] - 1)],
+            0.0,
+        )
         filtered = jnp.einsum(equation, band, padded, precision="highest")
     touched = jnp.any(strengths != 1, axis=1)
     return jnp.where(touched[:, None, None, None], filtered, images)

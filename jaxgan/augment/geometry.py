@@ -97,9 +97,13 @@ def resample(images: jax.Array, inverse: jax.Array) -> jax.Array:
     the same.
     """
     height, width = images.shape[1:3]
-    doubled = jnp.einsum("uh,vw,bhwc->buvc", _doubling(height), _doubling(width), images, precision="highest")
+    doubled = jnp.einsum(
+        "uh,vw,bhwc->buvc", _doubling(height), _doubling(width), images, precision="highest"
+    )
     sampled = _bilinear(doubled, *_sources((height, width), inverse))
-    moved = jnp.einsum("hu,wv,buvc->bhwc", _halving(height), _halving(width), sampled, precision="highest")
+    moved = jnp.einsum(
+        "hu,wv,buvc->bhwc", _halving(height), _halving(width), sampled, precision="highest"
+    )
     touched = jnp.any(inverse != jnp.eye(3, dtype=jnp.float32)[None], axis=(1, 2))
     return jnp.where(touched[:, None, None, None], moved, images)
 
@@ -107,10 +111,14 @@ def resample(images: jax.Array, inverse: jax.Array) -> jax.Array:
 def resample_labels(labels: jax.Array, inverse: jax.Array) -> jax.Array:
     """Arrays [B, H, W, ...] of any type moved by the same maps: each place takes the nearest value. Reflected beyond the borders, as often as it takes."""
     sides = labels.shape[1:3]
-    places = [jnp.arange(side, dtype=jnp.int32).astype(jnp.float32) - (side - 1) / 2 for side in sides]
+    places = [
+        jnp.arange(side, dtype=jnp.int32).astype(jnp.float32) - (side - 1) / 2 for side in sides
+    ]
     moved = _shifts(places, inverse)
     found = []
-    for place, shift, side in zip((places[0][None, :, None], places[1][None, None, :]), moved, sides, strict=True):
+    for place, shift, side in zip(
+        (places[0][None, :, None], places[1][None, None, :]), moved, sides, strict=True
+    ):
         index = jnp.round(place + (side - 1) / 2 + shift).astype(jnp.int32) % max(2 * side - 2, 1)
         found.append(jnp.minimum(index, 2 * side - 2 - index))
     return jax.vmap(lambda array, row, column: array[row, column])(labels, *found)
@@ -119,7 +127,13 @@ def resample_labels(labels: jax.Array, inverse: jax.Array) -> jax.Array:
 def _sources(size: tuple[int, int], inverse: jax.Array) -> list[jax.Array]:
     """Rows and columns in the doubled image that the places of the result come from, float32 [B, 2 (H + 6), 2 (W + 6)]."""
     places = [jnp.arange(2 * (side + REACH), dtype=jnp.int32) - REACH for side in size]
-    rows, columns = _shifts([place.astype(jnp.float32) / 2 - (side - 1) / 2 for place, side in zip(places, size, strict=True)], inverse)
+    rows, columns = _shifts(
+        [
+            place.astype(jnp.float32) / 2 - (side - 1) / 2
+            for place, side in zip(places, size, strict=True)
+        ],
+        inverse,
+    )
     starts = [place + 2 * _margin(side) for place, side in zip(places, size, strict=True)]
     first, second = starts[0][None, :, None], starts[1][None, None, :]
     return [2 * rows + first.astype(jnp.float32), 2 * columns + second.astype(jnp.float32)]
@@ -139,12 +153,17 @@ def _bilinear(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arr
     """images [B, H, W, C] at rows, columns [B, h, w] -> [B, h, w, C]; zeros outside."""
     height, width, channels = images.shape[1:]
     pixels = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(len(images), -1, channels)
-    tops, lefts = (jnp.clip(jnp.floor(place), -1, side - 1) for place, side in ((rows, height), (columns, width)))
+    tops, lefts = (
+        jnp.clip(jnp.floor(place), -1, side - 1)
+        for place, side in ((rows, height), (columns, width))
+    )
     down, right = jnp.clip(rows - tops, 0, 1), jnp.clip(columns - lefts, 0, 1)
     first = ((tops + 1) * (width + 2) + lefts + 1).astype(jnp.int32)
     total = jnp.zeros((), images.dtype)
     for row, across in enumerate((1 - down, down)):
         for column, along in enumerate((1 - right, right)):
-            corner = jax.vmap(lambda image, place: image.at[place].get(mode="promise_in_bounds"))(pixels, first + row * (width + 2) + column)
+            corner = jax.vmap(lambda image, place: image.at[place].get(mode="promise_in_bounds"))(
+                pixels, first + row * (width + 2) + column
+            )
             total += (across * along)[..., None] * corner
     return total

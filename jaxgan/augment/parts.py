@@ -24,7 +24,9 @@ class Parts(NamedTuple):
 ONE_IMAGE = Parts()
 
 
-def each_image(function: Callable[[jax.Array], jax.Array], shown: jax.Array, parts: Parts) -> jax.Array:
+def each_image(
+    function: Callable[[jax.Array], jax.Array], shown: jax.Array, parts: Parts
+) -> jax.Array:
     """`function` of each image [B, H, W, C'] in `shown` [B, H, W, C]; the condition stays."""
     depth = image_depth(shown.shape[-1], parts)
     if parts.images == 0:
@@ -32,7 +34,10 @@ def each_image(function: Callable[[jax.Array], jax.Array], shown: jax.Array, par
     if parts == ONE_IMAGE:
         return function(shown)
     starts = range(parts.given, shown.shape[-1], depth)
-    return jnp.concatenate([shown[..., : parts.given], *(function(shown[..., at : at + depth]) for at in starts)], axis=-1)
+    return jnp.concatenate(
+        [shown[..., : parts.given], *(function(shown[..., at : at + depth]) for at in starts)],
+        axis=-1,
+    )
 
 
 def image_depth(channels: int, parts: Parts) -> int:
@@ -40,5 +45,8 @@ def image_depth(channels: int, parts: Parts) -> int:
     rest = channels - parts.given
     depth = rest // max(parts.images, 1)
     fits = depth * parts.images == rest and (depth > 0 or parts.images == 0)
-    require(fits, f"{channels} channels are not {parts.given} of a condition and {parts.images} images of equal depth")
+    require(
+        fits,
+        f"{channels} channels are not {parts.given} of a condition and {parts.images} images of equal depth",
+    )
     return depth

@@ -31,8 +31,29 @@ PIPE = ("blit", "geom", "color")
 """The pipe "bgc", which the paper uses."""
 BANDS = tuple(f"imgfilter {band}" for band in range(filters.BANDS))
 GATES = (*(name for name in OPERATIONS if name != "imgfilter"), "rotate after", *BANDS)
-UNIFORMS = ("xflip", "rotate90", "xint x", "xint y", "rotate", "rotate after", "lumaflip", "hue", "cutout x", "cutout y")
-NORMALS = ("scale", "aniso", "xfrac x", "xfrac y", "brightness", "contrast", "saturation", "noise", *BANDS)
+UNIFORMS = (
+    "xflip",
+    "rotate90",
+    "xint x",
+    "xint y",
+    "rotate",
+    "rotate after",
+    "lumaflip",
+    "hue",
+    "cutout x",
+    "cutout y",
+)
+NORMALS = (
+    "scale",
+    "aniso",
+    "xfrac x",
+    "xfrac y",
+    "brightness",
+    "contrast",
+    "saturation",
+    "noise",
+    *BANDS,
+)
 
 Transform = dict[str, jax.Array]
 """flip bool [B], turns int32 [B]; where the pipe has them, inverse float32 [B, 3, 3] (see `geometry`), color [B, 3, 3], offset, contrast and lumaflip [B] (see
@@ -52,7 +73,9 @@ def operations(pipe: tuple[str, ...]) -> tuple[str, ...]:
 # -------------------------------------------------------------------------------------------------------------------- drawing
 
 
-def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pipe: tuple[str, ...] = PIPE) -> Transform:
+def draw(
+    keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pipe: tuple[str, ...] = PIPE
+) -> Transform:
     """What to do to each of B examples; keys [B] are consumed by their streams "ada" and "ada noise".
 
     Every operation has its own numbers whatever the pipe, so that leaving one out changes no other.
@@ -66,15 +89,23 @@ def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pip
     def one(key: jax.Array) -> Transform:
         gates, uniform, normal = _numbers(key)
         either = 1 - jnp.sqrt(jnp.clip(1 - p, 0, 1))
-        on = {name: gate < 2 * (either if name in ("rotate", "rotate after") else p) - 1 for name, gate in gates.items() if name.split()[0] in chosen}
+        on = {
+            name: gate < 2 * (either if name in ("rotate", "rotate after") else p) - 1
+            for name, gate in gates.items()
+            if name.split()[0] in chosen
+        }
         on = {name: on.get(name, jnp.bool_(False)) for name in GATES}
         found = _moves(on, uniform, normal, (height, width))
-        if not {"xint", *GROUPS["geom"]} & set(chosen) and (height == width or "rotate90" not in chosen):
+        if not {"xint", *GROUPS["geom"]} & set(chosen) and (
+            height == width or "rotate90" not in chosen
+        ):
             del found["inverse"]  # nothing to resample
         if set(chosen) & set(GROUPS["color"]):
             found |= _colours(on, uniform, normal)
         if "imgfilter" in chosen:
-            found["strengths"] = jnp.stack([jnp.where(on[band], 2 ** normal[band], 1.0) for band in BANDS])
+            found["strengths"] = jnp.stack(
+                [jnp.where(on[band], 2 ** normal[band], 1.0) for band in BANDS]
+            )
         if "noise" in chosen:
             found["noise"] = jnp.where(on["noise"], 0.1 * jnp.abs(normal["noise"]), 0.0)
         if "cutout" in chosen:
@@ -84,7 +115,9 @@ def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pip
 
     found: Transform = jax.vmap(one)(example_streams(keys, "ada"))
     if "noise" in chosen:
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(example_streams(keys, "ada noise"))
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(
+            example_streams(keys, "ada noise")
+        )
         found["noise"] = found["noise"][:, None, None, None] * noise
     return found
 
@@ -92,10 +125,15 @@ def draw(keys: jax.Array, shape: tuple[int, int, int], p: jax.Array | float, pip
 def _numbers(key: jax.Array) -> tuple[Numbers, Numbers, Numbers]:
     """Of one example: for each gate a number in (-1, 1), uniform, which opens it below 2 p - 1; more of these; and standard normal ones. All in one draw."""
     least = np.nextafter(np.float32(-1), np.float32(0))  # as `jax.random.normal` draws
-    drawn = jax.random.uniform(key, (len(GATES) + len(UNIFORMS) + len(NORMALS),), jnp.float32, minval=least)
+    drawn = jax.random.uniform(
+        key, (len(GATES) + len(UNIFORMS) + len(NORMALS),), jnp.float32, minval=least
+    )
     gates, uniform, normal = jnp.split(drawn, (len(GATES), len(GATES) + len(UNIFORMS)))
     normal = np.float32(np.sqrt(2)) * jax.scipy.special.erfinv(normal)
-    return tuple(dict(zip(names, numbers, strict=True)) for names, numbers in ((GATES, gates), (UNIFORMS, uniform), (NORMALS, normal)))  # type: ignore[return-value]
+    return tuple(
+        dict(zip(names, numbers, strict=True))
+        for names, numbers in ((GATES, gates), (UNIFORMS, uniform), (NORMALS, normal))
+    )  # type: ignore[return-value]
 
 
 def _moves(on: Numbers, uniform: Numbers, normal: Numbers, size: tuple[int, int]) -> Transform:
@@ -111,8 +149,14 @@ def _moves(on: Numbers, uniform: Numbers, normal: Numbers, size: tuple[int, int]
         inverse = _rotation(jnp.where(turns % 2 == 1, jnp.float32(np.pi / 2), jnp.float32(0)))
         turns = turns - turns % 2
     scale, aniso = (gated(name, 2 ** (0.2 * normal[name]), 1.0) for name in ("scale", "aniso"))
-    whole = [gated("xint", jnp.round(uniform[f"xint {axis}"] * side / 8)) for axis, side in (("x", width), ("y", height))]
-    part = [gated("xfrac", normal[f"xfrac {axis}"] * side / 8) for axis, side in (("x", width), ("y", height))]
+    whole = [
+        gated("xint", jnp.round(uniform[f"xint {axis}"] * side / 8))
+        for axis, side in (("x", width), ("y", height))
+    ]
+    part = [
+        gated("xfrac", normal[f"xfrac {axis}"] * side / 8)
+        for axis, side in (("x", width), ("y", height))
+    ]
     steps = (
         _shift(*whole),
         _scaling(scale, scale),
@@ -127,7 +171,9 @@ def _moves(on: Numbers, uniform: Numbers, normal: Numbers, size: tuple[int, int]
 
 
 def _matrix(*rows: tuple) -> jax.Array:
-    return jnp.stack([jnp.stack([jnp.asarray(entry, jnp.float32) for entry in row]) for row in rows])
+    return jnp.stack(
+        [jnp.stack([jnp.asarray(entry, jnp.float32) for entry in row]) for row in rows]
+    )
 
 
 def _shift(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -176,7 +222,9 @@ def apply(transform: Transform, shown: jax.Array, parts: Parts = ONE_IMAGE) -> j
 def move_labels(transform: Transform, labels: jax.Array) -> jax.Array:
     """Arrays [B, H, W, ...] of any type moved as the images are, each place taking the nearest value."""
     labels = geometry.flip_and_turn(labels, transform["flip"], transform["turns"])
-    return geometry.resample_labels(labels, transform["inverse"]) if "inverse" in transform else labels
+    return (
+        geometry.resample_labels(labels, transform["inverse"]) if "inverse" in transform else labels
+    )
 
 
 def _change(transform: Transform, images: jax.Array) -> jax.Array:
@@ -187,10 +235,18 @@ def _change(transform: Transform, images: jax.Array) -> jax.Array:
     if "noise" in transform:
         images = images + transform["noise"]
     if "hole" in transform:
-        places = [jnp.arange(side, dtype=jnp.int32).astype(jnp.float32)[None, :] for side in images.shape[1:3]]
+        places = [
+            jnp.arange(side, dtype=jnp.int32).astype(jnp.float32)[None, :]
+            for side in images.shape[1:3]
+        ]
         shares = [(place + 0.5) / place.size for place in places]
-        near = [jnp.abs(share - transform["hole"][:, axis, None]) < 0.25 for axis, share in enumerate(shares)]
-        images = jnp.where(near[0][:, :, None, None] & near[1][:, None, :, None], jnp.zeros_like(images), images)
+        near = [
+            jnp.abs(share - transform["hole"][:, axis, None]) < 0.25
+            for axis, share in enumerate(shares)
+        ]
+        images = jnp.where(
+            near[0][:, :, None, None] & near[1][:, None, :, None], jnp.zeros_like(images), images
+        )
     return images
 
 

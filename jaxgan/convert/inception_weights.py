@@ -44,30 +44,47 @@ def read(layer: str, path: Path, checksum: str = "") -> PyTree:
 
 def from_arrays(layer: str, arrays: files.Arrays, origin: str = "the state dict") -> PyTree:
     """As `read`, from arrays at hand. Those of layers behind `layer` are not looked at. Raises DataError: one is missing, or of another shape."""
-    template = jax.eval_shape(lambda: Inception(layer).init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))["params"])
+    template = jax.eval_shape(
+        lambda: Inception(layer).init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))["params"]
+    )
     params: dict[tuple[str, ...], np.ndarray] = {}
     for path, leaf in traverse_util.flatten_dict(template).items():
         if path == ("fc",):
-            params[path] = np.ascontiguousarray(_array(origin, arrays, "fc.weight", leaf.shape[::-1]).T)
+            params[path] = np.ascontiguousarray(
+                _array(origin, arrays, "fc.weight", leaf.shape[::-1]).T
+            )
         elif path[-1] == "kernel":
-            params[path], params[(*path[:-1], "bias")] = _folded(origin, arrays, ".".join(path[:-2]), leaf.shape)
+            params[path], params[(*path[:-1], "bias")] = _folded(
+                origin, arrays, ".".join(path[:-2]), leaf.shape
+            )
     return traverse_util.unflatten_dict(params)
 
 
-def _folded(origin: str, arrays: files.Arrays, name: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _folded(
+    origin: str, arrays: files.Arrays, name: str, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel [kh, kw, I, O] and bias [O] of a convolution with its batch norm."""
     rows, columns, inputs, outputs = shape
-    kernel = _array(origin, arrays, f"{name}.conv.weight", (outputs, inputs, rows, columns)).astype(np.float64)
+    kernel = _array(origin, arrays, f"{name}.conv.weight", (outputs, inputs, rows, columns)).astype(
+        np.float64
+    )
     weight, bias, mean, variance = (
-        _array(origin, arrays, f"{name}.bn.{part}", (outputs,)).astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
+        _array(origin, arrays, f"{name}.bn.{part}", (outputs,)).astype(np.float64)
+        for part in ("weight", "bias", "running_mean", "running_var")
     )
     scale = weight / np.sqrt(variance + EPSILON)
-    return (kernel * scale[:, None, None, None]).transpose(2, 3, 1, 0).astype(np.float32), (bias - mean * scale).astype(np.float32)
+    return (kernel * scale[:, None, None, None]).transpose(2, 3, 1, 0).astype(np.float32), (
+        bias - mean * scale
+    ).astype(np.float32)
 
 
 def _array(origin: str, arrays: files.Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name not in arrays:
-        raise DataError(f"{origin} has no {name}: name a state dict of FID's Inception ({FILE}); torchvision's own Inception is another network")
+        raise DataError(
+            f"{origin} has no {name}: name a state dict of FID's Inception ({FILE}); torchvision's own Inception is another network"
+        )
     if arrays[name].shape != shape:
-        raise DataError(f"{name} in {origin} has shape {arrays[name].shape}, where FID's Inception ({FILE}) has {shape}")
+        raise DataError(
+            f"{name} in {origin} has shape {arrays[name].shape}, where FID's Inception ({FILE}) has {shape}"
+        )
     return arrays[name]

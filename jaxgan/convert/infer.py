@@ -58,7 +58,14 @@ class Architecture(NamedTuple):
 def unwrapped(arrays: Arrays) -> dict[str, np.ndarray]:
     """The arrays under the network's own names, without the prefixes of DataParallel and torch.compile."""
     result = dict(arrays)
-    while prefix := next((prefix for prefix in _WRAPPERS if result and all(name.startswith(prefix) for name in result)), ""):
+    while prefix := next(
+        (
+            prefix
+            for prefix in _WRAPPERS
+            if result and all(name.startswith(prefix) for name in result)
+        ),
+        "",
+    ):
         result = {name.removeprefix(prefix): array for name, array in result.items()}
     return result
 
@@ -71,8 +78,12 @@ def architecture(arrays: Arrays) -> Architecture:
     if any(".conv_block." in name for name in shapes):
         return _resnet(shapes)
     if any(shapes.get(f"{name}.0.weight", ())[2:] in ((4, 4), (1, 1)) for name in ("model", "net")):
-        raise ValueError(f"the names are a discriminator's, which translates nothing: give a generator's file; {_KNOWN}")
-    raise ValueError(f"the names ({', '.join(list(shapes)[:3])}, ...) are of an unknown network: {_KNOWN}")
+        raise ValueError(
+            f"the names are a discriminator's, which translates nothing: give a generator's file; {_KNOWN}"
+        )
+    raise ValueError(
+        f"the names ({', '.join(list(shapes)[:3])}, ...) are of an unknown network: {_KNOWN}"
+    )
 
 
 def network(found: Architecture) -> Any:
@@ -84,7 +95,9 @@ def network(found: Architecture) -> Any:
 
 def load(found: Architecture, arrays: Arrays) -> dict[str, PyTree]:
     """The variables of `network(found)`; see `from_state_dict`. Raises `ValueError` where names or shapes do not fit together."""
-    return from_state_dict(network(found), _with_biases(found, arrays) if found.norm == "none" else arrays)
+    return from_state_dict(
+        network(found), _with_biases(found, arrays) if found.norm == "none" else arrays
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- networks
@@ -98,13 +111,30 @@ def _norm(shapes: Shapes, first: str) -> str:
 
 
 def _resnet(shapes: Shapes) -> Architecture:
-    numbers = sorted({int(match[1]) for name in shapes if (match := re.match(r"model\.(\d+)\.conv_block\.", name))})
+    numbers = sorted(
+        {
+            int(match[1])
+            for name in shapes
+            if (match := re.match(r"model\.(\d+)\.conv_block\.", name))
+        }
+    )
     placed = bool(numbers) and numbers == list(range(10, 10 + len(numbers)))
-    require(placed, f"the residual blocks are model.{numbers} instead of model.10 and following, so this is an unknown network: {_KNOWN}")
+    require(
+        placed,
+        f"the residual blocks are model.{numbers} instead of model.10 and following, so this is an unknown network: {_KNOWN}",
+    )
     width, inputs = weight_shape(shapes, "model.1", 4)[:2]
     outputs = weight_shape(shapes, f"model.{17 + len(numbers)}", 4)[0]
     dropout = not any(name.endswith(".conv_block.5.weight") for name in shapes)
-    return Architecture("resnet", width, inputs, outputs, _norm(shapes, "model.1"), blocks=len(numbers), dropout=dropout)
+    return Architecture(
+        "resnet",
+        width,
+        inputs,
+        outputs,
+        _norm(shapes, "model.1"),
+        blocks=len(numbers),
+        dropout=dropout,
+    )
 
 
 def _unet(shapes: Shapes) -> Architecture:
@@ -120,9 +150,15 @@ def _unet(shapes: Shapes) -> Architecture:
 def _with_biases(found: Architecture, arrays: Arrays) -> dict[str, np.ndarray]:
     """The arrays with zeros for the biases that our networks without a norm have, and the reference's lack."""
     first = 10 + found.blocks
-    transposed = (f"model.{first}.weight", f"model.{first + 3}.weight") if found.generator == "resnet" else (".3.weight", ".5.weight")
+    transposed = (
+        (f"model.{first}.weight", f"model.{first + 3}.weight")
+        if found.generator == "resnet"
+        else (".3.weight", ".5.weight")
+    )
     zeros = {
-        f"{name.removesuffix('weight')}bias": np.zeros(array.shape[1 if name.endswith(transposed) else 0], np.float32)
+        f"{name.removesuffix('weight')}bias": np.zeros(
+            array.shape[1 if name.endswith(transposed) else 0], np.float32
+        )
         for name, array in arrays.items()
         if name.endswith(".weight") and array.ndim == 4
     }

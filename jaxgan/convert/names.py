@@ -56,7 +56,9 @@ class Table(NamedTuple):
 
     layers: Callable[[Any, PyTree], Layers]
     example: Callable[[Any, Shapes], tuple]
-    respelt: Callable[[Any, dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda network, arrays: arrays
+    respelt: Callable[[Any, dict[str, np.ndarray]], dict[str, np.ndarray]] = (
+        lambda network, arrays: arrays
+    )
     constants: Callable[[Layers], dict[str, np.ndarray]] = lambda layers: {}
 
 
@@ -75,7 +77,9 @@ def weight_shape(shapes: Shapes, layer: str, rank: int) -> tuple[int, ...]:
     """The shape of a layer's weight, with or without spectral norm."""
     shape = shapes.get(f"{layer}.weight", shapes.get(f"{layer}.weight_orig"))
     if shape is None:
-        raise ValueError(f"the state dict has no {layer}.weight (nor {layer}.weight_orig), from which the network's size is read")
+        raise ValueError(
+            f"the state dict has no {layer}.weight (nor {layer}.weight_orig), from which the network's size is read"
+        )
     if len(shape) != rank:
         raise ValueError(f"{layer}.weight must have {rank} axes, got shape {shape}")
     return shape
@@ -141,7 +145,10 @@ def _resnet_generator_layers(network: ResNetGenerator, params: PyTree) -> Layers
         layers |= {f"{ours}/norm{k}": Layer(f"{theirs}.b{k + 1}", norm) for k in range(2)}
         layers |= {f"{ours}/conv{k}": Layer(f"{theirs}.c{k + 1}", "conv") for k in range(2)}
         layers[f"{ours}/shortcut"] = Layer(f"{theirs}.c_sc", "conv")
-    return layers | {"norm": Layer(f"b{blocks + 2}", "norm"), "output": Layer(f"c{blocks + 2}", "conv")}
+    return layers | {
+        "norm": Layer(f"b{blocks + 2}", "norm"),
+        "output": Layer(f"c{blocks + 2}", "conv"),
+    }
 
 
 def _resnet_generator_example(network: ResNetGenerator, shapes: Shapes) -> tuple:

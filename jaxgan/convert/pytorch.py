@@ -85,13 +85,27 @@ def from_state_dict(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> dic
     table = _table(network)
     given = table.respelt(network, _canonical(arrays))
     example = table.example(network, {name: array.shape for name, array in given.items()})
-    template = _flatten(jax.eval_shape(lambda: network.init(jax.random.key(0), *_zeros(example), train=False)))
+    template = _flatten(
+        jax.eval_shape(lambda: network.init(jax.random.key(0), *_zeros(example), train=False))
+    )
     layers = _layers(table, network, template)
     entries = _entries(layers, network, template)
     constants = table.constants(layers)
-    given = {name: array for name, array in _without_instance_statistics(given, layers).items() if name not in constants}
-    _check(type(network).__name__, {entry.name: _torch_shape(entry, template) for entry in entries}, given)
-    leaves = {path: jnp.array(leaf, jnp.float32) for entry in entries for path, leaf in zip(entry.leaves, entry.read(given[entry.name]))}
+    given = {
+        name: array
+        for name, array in _without_instance_statistics(given, layers).items()
+        if name not in constants
+    }
+    _check(
+        type(network).__name__,
+        {entry.name: _torch_shape(entry, template) for entry in entries},
+        given,
+    )
+    leaves = {
+        path: jnp.array(leaf, jnp.float32)
+        for entry in entries
+        for path, leaf in zip(entry.leaves, entry.read(given[entry.name]))
+    }
     return traverse_util.unflatten_dict(leaves)
 
 
@@ -108,9 +122,14 @@ def to_state_dict(network: nn.Module, variables: Mapping[str, PyTree]) -> dict[s
     table = _table(network)
     layers = _layers(table, network, leaves)
     entries = _entries(layers, network, leaves)
-    written = {entry.name: entry.write(*(np.asarray(leaves[path], np.float32) for path in entry.leaves)) for entry in entries}
+    written = {
+        entry.name: entry.write(*(np.asarray(leaves[path], np.float32) for path in entry.leaves))
+        for entry in entries
+    }
     written |= _fresh_statistics(layers, leaves) | table.constants(layers)
-    return {name: np.array(array, order="C") for name, array in written.items()}  # copies: writable and contiguous, as tensors must be
+    return {
+        name: np.array(array, order="C") for name, array in written.items()
+    }  # copies: writable and contiguous, as tensors must be
 
 
 # --------------------------------------------------------------------------------------------------------------------- checks
@@ -120,7 +139,9 @@ def _table(network: nn.Module) -> Table:
     table = _TABLES.get(type(network))
     if table is None:
         known = ", ".join(sorted(module.__name__ for module in _TABLES))
-        raise ValueError(f"PyTorch's names for {type(network).__name__} are not known; they are for {known}")
+        raise ValueError(
+            f"PyTorch's names for {type(network).__name__} are not known; they are for {known}"
+        )
     return table
 
 
@@ -133,15 +154,24 @@ def _canonical(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for newer, older in _NEWER_SPECTRAL_NORM.items():
             name = name.removesuffix(newer) + older if name.endswith(newer) else name
         if name in result:
-            raise ValueError(f"the state dict has {name} twice, in both of PyTorch's spellings of spectral norm; leave one out")
+            raise ValueError(
+                f"the state dict has {name} twice, in both of PyTorch's spellings of spectral norm; leave one out"
+            )
         result[name] = np.asarray(array)
     return result
 
 
-def _without_instance_statistics(arrays: Mapping[str, np.ndarray], layers: Layers) -> dict[str, np.ndarray]:
+def _without_instance_statistics(
+    arrays: Mapping[str, np.ndarray], layers: Layers
+) -> dict[str, np.ndarray]:
     """The arrays without running statistics of instance norms: PyTorch before 0.4 stored them, StarGAN stores them, and nothing reads them."""
     kinds = ("instance_norm", "affine_instance_norm")
-    norms = {f"{layer.name}.running_{name}" for layer in layers.values() if layer.kind in kinds for name in ("mean", "var")}
+    norms = {
+        f"{layer.name}.running_{name}"
+        for layer in layers.values()
+        if layer.kind in kinds
+        for name in ("mean", "var")
+    }
     return {name: array for name, array in arrays.items() if name not in norms}
 
 
@@ -151,25 +181,36 @@ def _fresh_statistics(layers: Layers, leaves: Mapping[Path, Any]) -> dict[str, n
     for path, layer in layers.items():
         if layer.kind == "affine_instance_norm":
             shape = leaves["params", *path.split("/"), "scale"].shape
-            written |= {f"{layer.name}.running_mean": np.zeros(shape, np.float32), f"{layer.name}.running_var": np.ones(shape, np.float32)}
+            written |= {
+                f"{layer.name}.running_mean": np.zeros(shape, np.float32),
+                f"{layer.name}.running_var": np.ones(shape, np.float32),
+            }
     return written
 
 
-def _check(network: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]) -> None:
+def _check(
+    network: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+) -> None:
     """Raise ValueError, in one sentence, unless names and shapes agree."""
     missing = [name for name in expected if name not in given]
     unexpected = [name for name in given if name not in expected]
     misshaped = [
-        f"{name} is {given[name].shape}, should be {shape}" for name, shape in expected.items() if name in given and given[name].shape != tuple(shape)
+        f"{name} is {given[name].shape}, should be {shape}"
+        for name, shape in expected.items()
+        if name in given and given[name].shape != tuple(shape)
     ]
     problems = {"missing": missing, "unexpected": unexpected, "misshaped": misshaped}
-    found = "; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names)
+    found = "; ".join(
+        f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names
+    )
     if found:
         raise ValueError(f"the state dict does not fit this {network}: {found}")
 
 
 def _torch_shape(entry: _Entry, template: Mapping[Path, Any]) -> tuple[int, ...]:
-    return entry.write(*(np.broadcast_to(np.float32(0), template[path].shape) for path in entry.leaves)).shape
+    return entry.write(
+        *(np.broadcast_to(np.float32(0), template[path].shape) for path in entry.leaves)
+    ).shape
 
 
 def _zeros(example: tuple) -> list[jax.Array]:
@@ -184,7 +225,12 @@ def _flatten(variables: Mapping[str, PyTree]) -> dict[Path, Any]:
 
 
 def _layers(table: Table, network: nn.Module, leaves: Mapping[Path, Any]) -> Layers:
-    return table.layers(network, traverse_util.unflatten_dict({path[1:]: leaf for path, leaf in leaves.items() if path[0] == "params"}))
+    return table.layers(
+        network,
+        traverse_util.unflatten_dict(
+            {path[1:]: leaf for path, leaf in leaves.items() if path[0] == "params"}
+        ),
+    )
 
 
 def _entries(layers: Layers, network: nn.Module, leaves: Mapping[Path, Any]) -> list[_Entry]:
@@ -192,29 +238,58 @@ def _entries(layers: Layers, network: nn.Module, leaves: Mapping[Path, Any]) -> 
     entries = []
     for path, layer in layers.items():
         module = tuple(path.split("/"))
-        own = {(leaf[0], leaf[-1]): value.shape for leaf, value in leaves.items() if leaf[1:-1] == module}
+        own = {
+            (leaf[0], leaf[-1]): value.shape
+            for leaf, value in leaves.items()
+            if leaf[1:-1] == module
+        }
         entries += _layer_entries(layer, module, own)
     filled = {path for entry in entries for path in entry.leaves}
     odd = ["/".join(path) for path in [*(leaves.keys() - filled), *(filled - leaves.keys())]]
     if odd:
-        raise ValueError(f"the variables are not those of this {type(network).__name__}; without a counterpart: {', '.join(sorted(odd))}")
+        raise ValueError(
+            f"the variables are not those of this {type(network).__name__}; without a counterpart: {', '.join(sorted(odd))}"
+        )
     return entries
 
 
-def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], tuple[int, ...]]) -> list[_Entry]:
+def _layer_entries(
+    layer: Layer, module: Path, shapes: Mapping[tuple[str, str], tuple[int, ...]]
+) -> list[_Entry]:
     """The entries of one layer that has leaves (collection, name) of `shapes`."""
 
-    def entry(name: str, collection: str, leaf: str, pair: tuple[Callable, Callable]) -> list[_Entry]:
+    def entry(
+        name: str, collection: str, leaf: str, pair: tuple[Callable, Callable]
+    ) -> list[_Entry]:
         read, write = pair
         present = (collection, leaf) in shapes
-        return [_Entry(f"{layer.name}.{name}", ((collection, *module, leaf),), lambda array: [read(array)], write)] if present else []
+        return (
+            [
+                _Entry(
+                    f"{layer.name}.{name}",
+                    ((collection, *module, leaf),),
+                    lambda array: [read(array)],
+                    write,
+                )
+            ]
+            if present
+            else []
+        )
 
     if layer.kind == "instance_norm":
         return []
     if layer.kind == "constant":
-        return entry("const", "params", "const", (lambda array: array.transpose(1, 2, 0), lambda const: const.transpose(2, 0, 1)))
+        return entry(
+            "const",
+            "params",
+            "const",
+            (lambda array: array.transpose(1, 2, 0), lambda const: const.transpose(2, 0, 1)),
+        )
     if layer.kind == "noise":
-        return [*entry("noise_strength", "params", "strength", _SAME), *entry("noise_const", "noise", "constant", _SAME)]
+        return [
+            *entry("noise_strength", "params", "strength", _SAME),
+            *entry("noise_const", "noise", "constant", _SAME),
+        ]
     if layer.kind == "running_mean":
         return entry("w_avg", "average", "w", _SAME)
     if layer.kind in ("norm", "affine_instance_norm"):
@@ -227,7 +302,12 @@ def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], 
     if layer.kind == "conditional_norm":
         both = (("params", *module, "scale"), ("params", *module, "bias"))
         return [
-            _Entry(f"{layer.name}.embed.weight", both, lambda array: np.split(array, 2, axis=1), lambda *tables: np.concatenate(tables, axis=1)),
+            _Entry(
+                f"{layer.name}.embed.weight",
+                both,
+                lambda array: np.split(array, 2, axis=1),
+                lambda *tables: np.concatenate(tables, axis=1),
+            ),
             *entry("bn.running_mean", "batch_stats", "mean", _SAME),
             *entry("bn.running_var", "batch_stats", "var", _SAME),
         ]
@@ -241,13 +321,24 @@ def _layer_entries(layer: Layer, module: Path, shapes: Mapping[tuple[str, str], 
     outputs = _channels_last(layer.outputs)
     # The zeros need a shape, which variables of another network may not have; then `_entries` names the missing kernel.
     zeros = np.zeros(shapes.get(("params", "kernel"), (0,))[-1], np.float32)
-    removed = [_Entry(f"{layer.name}.bias", (), lambda array: [], lambda: zeros)] if layer.removed_bias else []
+    removed = (
+        [_Entry(f"{layer.name}.bias", (), lambda array: [], lambda: zeros)]
+        if layer.removed_bias
+        else []
+    )
     return [
         *entry(weight, "params", "kernel", _kernel(layer)),
         *removed,
         *entry("bias", "params", "bias", outputs),
         *entry("weight_u", "spectral", "u", outputs),
-        *entry("weight_v", "spectral", "v", _channels_last(shapes["params", "kernel"][:2] if layer.kind == "conv" else layer.inputs)),
+        *entry(
+            "weight_v",
+            "spectral",
+            "v",
+            _channels_last(
+                shapes["params", "kernel"][:2] if layer.kind == "conv" else layer.inputs
+            ),
+        ),
     ]
 
 
@@ -280,6 +371,10 @@ def _channels_last(size: tuple[int, ...] | None, axis: int = -1) -> tuple[Callab
         last = np.moveaxis(array, axis, -1)
         folded = last.reshape(*last.shape[:-1], *shape)
         kept = range(array.ndim - 1)
-        return np.moveaxis(folded.transpose(*kept, *(len(kept) + i for i in order)).reshape(last.shape), -1, axis)
+        return np.moveaxis(
+            folded.transpose(*kept, *(len(kept) + i for i in order)).reshape(last.shape), -1, axis
+        )
 
-    return (lambda array: refold(array, (-1, height, width), (1, 2, 0))), (lambda array: refold(array, (height, width, -1), (2, 0, 1)))
+    return (lambda array: refold(array, (-1, height, width), (1, 2, 0))), (
+        lambda array: refold(array, (height, width, -1), (2, 0, 1))
+    )

@@ -21,7 +21,12 @@ Arrays = dict[str, np.ndarray]
 def _blocks(network: SPADEGenerator) -> dict[str, str]:
     """Our blocks and the reference's, in order."""
     ups = network.up_blocks + (network.upsampling == "most")
-    return {"head": "head_0", "middle0": "G_middle_0", "middle1": "G_middle_1", **{f"up{i}": f"up_{i}" for i in range(ups)}}
+    return {
+        "head": "head_0",
+        "middle0": "G_middle_0",
+        "middle1": "G_middle_1",
+        **{f"up{i}": f"up_{i}" for i in range(ups)},
+    }
 
 
 def _spade_layers(ours: str, theirs: str, removed_bias: bool = False) -> Layers:
@@ -36,7 +41,14 @@ def _spade_layers(ours: str, theirs: str, removed_bias: bool = False) -> Layers:
 def _generator_layers(network: SPADEGenerator, params: PyTree) -> Layers:
     """`fc`, blocks of convolutions `conv_0`, `conv_1`, `conv_s` behind norms of the same numbers, `conv_img`."""
     if network.latent_size:
-        first = Layer("fc", "linear", outputs=(network.image_size[0] // network.multiple, network.image_size[1] // network.multiple))
+        first = Layer(
+            "fc",
+            "linear",
+            outputs=(
+                network.image_size[0] // network.multiple,
+                network.image_size[1] // network.multiple,
+            ),
+        )
     else:
         first = Layer("fc", "conv", removed_bias=True)
     layers = {"input": first, "output": Layer("conv_img", "conv")}
@@ -94,8 +106,16 @@ def _without_constants(network: SPADEGenerator, arrays: Arrays) -> Arrays:
 
 def _through_shortcut(arrays: Arrays, block: str, bias: np.ndarray) -> np.ndarray:
     """What a constant in front of the block's 1x1 convolution is behind it."""
-    weight, u, v = (arrays.get(f"{block}.conv_s.{name}") for name in ("weight_orig", "weight_u", "weight_v"))
-    if weight is None or u is None or v is None or bias.shape != v.shape or weight.shape != (*u.shape, *v.shape, 1, 1):
+    weight, u, v = (
+        arrays.get(f"{block}.conv_s.{name}") for name in ("weight_orig", "weight_u", "weight_v")
+    )
+    if (
+        weight is None
+        or u is None
+        or v is None
+        or bias.shape != v.shape
+        or weight.shape != (*u.shape, *v.shape, 1, 1)
+    ):
         return np.zeros((), np.float32)
     matrix = weight[:, :, 0, 0]
     return matrix @ bias / (u @ matrix @ v)
@@ -107,7 +127,10 @@ def _discriminator_layers(network: MultiscaleDiscriminator, params: PyTree) -> L
     for scale in range(network.scales):
         ours, theirs = f"scale{scale}", f"discriminator_{scale}"
         layers[f"{ours}/conv0"] = Layer(f"{theirs}.model0.0", "conv")
-        layers |= {f"{ours}/conv{i}": Layer(f"{theirs}.model{i}.0.0", "conv") for i in range(1, network.layers + 1)}
+        layers |= {
+            f"{ours}/conv{i}": Layer(f"{theirs}.model{i}.0.0", "conv")
+            for i in range(1, network.layers + 1)
+        }
         layers[f"{ours}/output"] = Layer(f"{theirs}.model{network.layers + 1}.0", "conv")
     return layers
 

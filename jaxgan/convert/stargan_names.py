@@ -11,7 +11,10 @@ from jaxgan.state import PyTree
 
 def _normed(conv: str, norm: str, kind: str, prefix: str, number: int) -> Layers:
     """A convolution `prefix`.number and the norm after it."""
-    return {conv: Layer(f"{prefix}.{number}", kind), norm: Layer(f"{prefix}.{number + 1}", "affine_instance_norm")}
+    return {
+        conv: Layer(f"{prefix}.{number}", kind),
+        norm: Layer(f"{prefix}.{number + 1}", "affine_instance_norm"),
+    }
 
 
 def _generator_layers(network: StarGANGenerator, params: PyTree) -> Layers:
@@ -22,7 +25,9 @@ def _generator_layers(network: StarGANGenerator, params: PyTree) -> Layers:
         layers |= _normed(f"conv{i}", f"norm{i}", "conv", "main", 3 * i)
     for i in range(network.blocks):
         for k in range(2):
-            layers |= _normed(f"block{i}/conv{k}", f"block{i}/norm{k}", "conv", f"main.{9 + i}.main", 3 * k)
+            layers |= _normed(
+                f"block{i}/conv{k}", f"block{i}/norm{k}", "conv", f"main.{9 + i}.main", 3 * k
+            )
     for i in range(2):
         layers |= _normed(f"up{i}", f"up_norm{i}", "conv_transpose", "main", after + 3 * i)
     return layers
@@ -41,7 +46,14 @@ def _discriminator_layers(network: StarGANDiscriminator, params: PyTree) -> Laye
 def _discriminator_example(network: StarGANDiscriminator, shapes: Shapes) -> tuple:
     """`conv2` covers all that the strided convolutions leave."""
     height, width = weight_shape(shapes, "conv2", 4)[2:]
-    return (floats(1, height << network.layers, width << network.layers, weight_shape(shapes, "main.0", 4)[1]),)
+    return (
+        floats(
+            1,
+            height << network.layers,
+            width << network.layers,
+            weight_shape(shapes, "main.0", 4)[1],
+        ),
+    )
 
 
 STARGAN_TABLES: dict[type[nn.Module], Table] = {

@@ -28,11 +28,18 @@ def _normed(network: Any, conv: str, norm: str, kind: str, prefix: str, number: 
     layers = {conv: Layer(f"{prefix}.{number}", kind, removed_bias=_norm(network) == "instance")}
     if _norm(network) == "none":
         return layers
-    return layers | {norm: Layer(f"{prefix}.{number + 1}", "norm" if _norm(network) == "batch" else "instance_norm")}
+    return layers | {
+        norm: Layer(
+            f"{prefix}.{number + 1}", "norm" if _norm(network) == "batch" else "instance_norm"
+        )
+    }
 
 
 def _require_transposed(network: ResNetTranslator | UNet) -> None:
-    require(network.upsampling == "transposed", f"the reference has no counterpart of upsampling={network.upsampling!r}: its weights fit 'transposed' only")
+    require(
+        network.upsampling == "transposed",
+        f"the reference has no counterpart of upsampling={network.upsampling!r}: its weights fit 'transposed' only",
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------------- ResNet
@@ -53,9 +60,13 @@ def _resnet_layers(network: ResNetTranslator, params: PyTree) -> Layers:
     for i in range(network.blocks):
         block, prefix = f"block{i}", f"model.{10 + i}.conv_block"
         layers |= _normed(network, f"{block}/conv0", f"{block}/norm0", "conv", prefix, 1)
-        layers |= _normed(network, f"{block}/conv1", f"{block}/norm1", "conv", prefix, _second_conv(network))
+        layers |= _normed(
+            network, f"{block}/conv1", f"{block}/norm1", "conv", prefix, _second_conv(network)
+        )
     for i in range(2):
-        layers |= _normed(network, f"up{i}", f"up_norm{i}", "conv_transpose", "model", after + 3 * i)
+        layers |= _normed(
+            network, f"up{i}", f"up_norm{i}", "conv_transpose", "model", after + 3 * i
+        )
     return layers
 
 
@@ -63,14 +74,20 @@ def _resnet_example(network: ResNetTranslator, shapes: Shapes) -> tuple:
     return (floats(1, 8, 8, weight_shape(shapes, "model.1", 4)[1]),)
 
 
-def _resnet_respelt(network: ResNetTranslator, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _resnet_respelt(
+    network: ResNetTranslator, arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """The names as a reference with this network's dropout has them: dropout has no weights, but a place, which moves those after it."""
     blocks = any(".conv_block." in name for name in arrays)
     theirs = 5 if any(name.endswith(".conv_block.5.weight") for name in arrays) else 6
     shift = _second_conv(network) - theirs if blocks else 0
 
     def respelt(name: str) -> str:
-        return re.sub(r"(\.conv_block\.)(\d+)", lambda found: found[1] + str(int(found[2]) + (shift if int(found[2]) >= theirs else 0)), name)
+        return re.sub(
+            r"(\.conv_block\.)(\d+)",
+            lambda found: found[1] + str(int(found[2]) + (shift if int(found[2]) >= theirs else 0)),
+            name,
+        )
 
     return {respelt(name): array for name, array in arrays.items()}
 
@@ -84,20 +101,27 @@ def _unet_layers(network: UNet, params: PyTree) -> Layers:
     """
     _require_transposed(network)
     innermost = network.depth - 1
-    layers = {"down0": Layer("model.model.0", "conv"), "up0": Layer("model.model.3", "conv_transpose")}
+    layers = {
+        "down0": Layer("model.model.0", "conv"),
+        "up0": Layer("model.model.3", "conv_transpose"),
+    }
     prefix = "model.model.1.model"
     for i in range(1, network.depth):
         if i < innermost:
             layers |= _normed(network, f"down{i}", f"down_norm{i}", "conv", prefix, 1)
         else:
             layers[f"down{i}"] = Layer(f"{prefix}.1", "conv")
-        layers |= _normed(network, f"up{i}", f"up_norm{i}", "conv_transpose", prefix, 5 if i < innermost else 3)
+        layers |= _normed(
+            network, f"up{i}", f"up_norm{i}", "conv_transpose", prefix, 5 if i < innermost else 3
+        )
         prefix += ".3.model"
     return layers
 
 
 def _unet_example(network: UNet, shapes: Shapes) -> tuple:
-    return (floats(1, network.multiple, network.multiple, weight_shape(shapes, "model.model.0", 4)[1]),)
+    return (
+        floats(1, network.multiple, network.multiple, weight_shape(shapes, "model.model.0", 4)[1]),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ discriminators
@@ -105,7 +129,10 @@ def _unet_example(network: UNet, shapes: Shapes) -> tuple:
 
 def _patch_layers(network: PatchDiscriminator, params: PyTree) -> Layers:
     """`model`: convolution, leaky ReLU; then convolution, norm, leaky ReLU, in turn; the last convolution alone."""
-    layers = {"conv0": Layer("model.0", "conv"), "output": Layer(f"model.{2 + 3 * network.layers}", "conv")}
+    layers = {
+        "conv0": Layer("model.0", "conv"),
+        "output": Layer(f"model.{2 + 3 * network.layers}", "conv"),
+    }
     for i in range(1, network.layers + 1):
         layers |= _normed(network, f"conv{i}", f"norm{i}", "conv", "model", 3 * i - 1)
     return layers

@@ -34,24 +34,41 @@ def read_whole(kind: str, path: Path, checksum: str = "") -> PyTree:
     arrays = files.read(path)
     params, inputs = _stages(kind, path, arrays, WHOLE[kind]), 7 * 7 * WIDTHS[-1]
     for i, outputs in enumerate((HIDDEN, HIDDEN, CLASSES)):
-        weight, bias = (_array(path, arrays, f"classifier.{3 * i}.{name}") for name in ("weight", "bias"))
+        weight, bias = (
+            _array(path, arrays, f"classifier.{3 * i}.{name}") for name in ("weight", "bias")
+        )
         if weight.shape != (outputs, inputs) or bias.shape != (outputs,):
-            raise DataError(f"classifier.{3 * i} in {path} has shapes {weight.shape} and {bias.shape}, where {kind} has {(outputs, inputs)} and {(outputs,)}")
+            raise DataError(
+                f"classifier.{3 * i} in {path} has shapes {weight.shape} and {bias.shape}, where {kind} has {(outputs, inputs)} and {(outputs,)}"
+            )
         if i == 0:  # a flattened map is (C, H, W) there, (H, W, C) here
-            weight = weight.reshape(outputs, WIDTHS[-1], 7, 7).transpose(0, 2, 3, 1).reshape(outputs, inputs)
+            weight = (
+                weight.reshape(outputs, WIDTHS[-1], 7, 7)
+                .transpose(0, 2, 3, 1)
+                .reshape(outputs, inputs)
+            )
         params[f"fc{i}"], inputs = {"kernel": np.ascontiguousarray(weight.T), "bias": bias}, outputs
     return params
 
 
-def _stages(kind: str, path: Path, arrays: files.Arrays, stages: tuple[int, ...]) -> dict[str, PyTree]:
+def _stages(
+    kind: str, path: Path, arrays: files.Arrays, stages: tuple[int, ...]
+) -> dict[str, PyTree]:
     """The convolutions of `stages`, by their names in our networks."""
     params = {}
     for (stage, i), (number, inputs) in _convolutions(stages).items():
-        kernel, bias = (_array(path, arrays, f"features.{number}.{name}") for name in ("weight", "bias"))
+        kernel, bias = (
+            _array(path, arrays, f"features.{number}.{name}") for name in ("weight", "bias")
+        )
         expected = (WIDTHS[stage], inputs, 3, 3)
         if kernel.shape != expected or bias.shape != expected[:1]:
-            raise DataError(f"features.{number} in {path} has shapes {kernel.shape} and {bias.shape}, where {kind} has {expected} and {expected[:1]}")
-        params[f"conv{stage}_{i}"] = {"kernel": np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), "bias": bias}
+            raise DataError(
+                f"features.{number} in {path} has shapes {kernel.shape} and {bias.shape}, where {kind} has {expected} and {expected[:1]}"
+            )
+        params[f"conv{stage}_{i}"] = {
+            "kernel": np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)),
+            "bias": bias,
+        }
     return params
 
 
@@ -60,7 +77,9 @@ def verify(kind: str, path: Path, checksum: str = "") -> str:
 
     Raises `DataError` if the file is missing, or its sum does not begin as `checksum`, or as torchvision's own where that is empty.
     """
-    return files.verify(path, kind, f"torchvision's {kind}-{CHECKSUMS[kind]}.pth", checksum or CHECKSUMS[kind])
+    return files.verify(
+        path, kind, f"torchvision's {kind}-{CHECKSUMS[kind]}.pth", checksum or CHECKSUMS[kind]
+    )
 
 
 def _convolutions(stages: tuple[int, ...]) -> dict[tuple[int, int], tuple[int, int]]:
@@ -76,5 +95,7 @@ def _convolutions(stages: tuple[int, ...]) -> dict[tuple[int, int], tuple[int, i
 
 def _array(path: Path, arrays: files.Arrays, name: str) -> np.ndarray:
     if name not in arrays:
-        raise DataError(f"{path} has no {name}: name a state dict of torchvision's VGG, whose layers are called features.0, features.2, ...")
+        raise DataError(
+            f"{path} has no {name}: name a state dict of torchvision's VGG, whose layers are called features.0, features.2, ..."
+        )
     return arrays[name]

@@ -64,7 +64,14 @@ class Entry:
     unknown: bool
 
 
-def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool, stream: bool = False) -> Entry:
+def fetch(
+    source: Source,
+    form: Form,
+    skip_bad: bool,
+    cache_dir: Path | None,
+    progress: bool,
+    stream: bool = False,
+) -> Entry:
     """The entry for `source` under these options, decoded now if there is none.
 
     Looked for and made in `cache_dir`, else in the folder that JAXGAN_CACHE names, else beside the source, else (where that is not
@@ -77,7 +84,14 @@ def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
     places = _places(source.home, cache_dir)
     named = [(place, _names(source, form, shared, stream)) for place, shared in places]
     damage: dict[Path, str] = {}
-    entry = next((found for place, names in named if (found := _open(place / "-".join(names), source, damage))), None)
+    entry = next(
+        (
+            found
+            for place, names in named
+            if (found := _open(place / "-".join(names), source, damage))
+        ),
+        None,
+    )
     for place, names in [] if entry else named:
         try:
             with _lock(place, names[0]):
@@ -91,7 +105,9 @@ def fetch(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
             continue
     if entry is None:
         tried = " nor ".join(str(place) for place, _ in named)
-        raise DataError(f"the decoded images of {source.name} cannot be written to {tried}: set JAXGAN_CACHE (or cache_dir) to a writable folder")
+        raise DataError(
+            f"the decoded images of {source.name} cannot be written to {tried}: set JAXGAN_CACHE (or cache_dir) to a writable folder"
+        )
     if not skip_bad:
         decoding.refuse_bad(source.name, list(entry.skipped), len(source.files))
     return entry
@@ -113,7 +129,13 @@ def _places(home: Path, cache_dir: Path | None) -> list[tuple[Path, bool]]:
 def _names(source: Source, form: Form, shared: bool, stream: bool) -> tuple[str, str]:
     """An entry's name: what was asked for, and the state of the files. In the source's own folder, which may move, paths do not count."""
     assert source.home is not None
-    asked = [FORMAT, source.identity, form.size, form.channels, str(source.home.resolve()) if shared else None]
+    asked = [
+        FORMAT,
+        source.identity,
+        form.size,
+        form.channels,
+        str(source.home.resolve()) if shared else None,
+    ]
     if form.size is not None and form.resize != "cover":
         asked.append(form.resize)
     if stream:
@@ -142,7 +164,11 @@ def _open(folder: Path, source: Source, damage: dict[Path, str] | None = None) -
 def _say_damaged(source: Source, damage: dict[Path, str], place: Path) -> None:
     for folder, reason in damage.items():
         where = "" if folder.parent == place else f" into {place}"
-        print(f"the decoded images of {source.name} in {folder} are damaged ({reason}): decoding them again{where}", file=sys.stderr, flush=True)
+        print(
+            f"the decoded images of {source.name} in {folder} are damaged ({reason}): decoding them again{where}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _read(folder: Path, source: Source) -> Entry:
@@ -153,12 +179,30 @@ def _read(folder: Path, source: Source) -> Entry:
         parts = {name: _kind(name, *kind) for name, kind in meta["parts"].items()}
         sizes = [math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in kinds.values()]
         at_once = sum(sizes) <= CHECKED_BYTES
-        arrays = {name: _map(folder, name, kind, meta["checksums"][name], at_once) for name, kind in kinds.items()}
+        arrays = {
+            name: _map(folder, name, kind, meta["checksums"][name], at_once)
+            for name, kind in kinds.items()
+        }
         images = tuple(parts or (name for name in kinds if name not in _TYPES))
         lengths = {shape[0] for _, shape in (*kinds.values(), *parts.values())}
-        if images != source.parts or len(lengths) > 1 or ("row" in arrays and not 0 <= arrays["row"].min() <= arrays["row"].max() < len(source.files)):
+        if (
+            images != source.parts
+            or len(lengths) > 1
+            or (
+                "row" in arrays
+                and not 0 <= arrays["row"].min() <= arrays["row"].max() < len(source.files)
+            )
+        ):
             raise ValueError
-        return Entry(folder, arrays, tuple(meta["classes"]), meta["fingerprint"], tuple(meta["skipped"]), parts, meta["unknown"])
+        return Entry(
+            folder,
+            arrays,
+            tuple(meta["classes"]),
+            meta["fingerprint"],
+            tuple(meta["skipped"]),
+            parts,
+            meta["unknown"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
         raise _Damaged("meta.json does not describe such an entry") from None
 
@@ -186,12 +230,18 @@ def _meta_checksum(meta: dict[str, Any]) -> str:
 
 def _kind(name: str, dtype: str, shape: list[int]) -> tuple[str, tuple[int, ...]]:
     """Raises ValueError or TypeError for what no entry holds; a name is part of a path."""
-    if not name.isidentifier() or dtype not in _TYPES.get(name, ("uint8", "uint16")) or not all(type(side) is int and side > 0 for side in shape):
+    if (
+        not name.isidentifier()
+        or dtype not in _TYPES.get(name, ("uint8", "uint16"))
+        or not all(type(side) is int and side > 0 for side in shape)
+    ):
         raise ValueError
     return dtype, tuple(shape)
 
 
-def _map(folder: Path, name: str, kind: tuple[str, tuple[int, ...]], checksums: list[int], at_once: bool) -> Any:
+def _map(
+    folder: Path, name: str, kind: tuple[str, tuple[int, ...]], checksums: list[int], at_once: bool
+) -> Any:
     """One array of an entry, compared with its checksums now or (images, unless `at_once`) when it is read. Raises _Damaged."""
     file, (dtype, shape) = folder / f"{name}.raw", kind
     try:
@@ -204,7 +254,13 @@ def _map(folder: Path, name: str, kind: tuple[str, tuple[int, ...]], checksums: 
     except OSError as error:
         raise _Damaged(f"{file.name} cannot be read: {error.strerror or error}") from None
     if not at_once and name not in _TYPES:
-        return Checked(array, checksums, lambda block: _discard(folder, f"{file.name}, block {block} of 64 MB, does not match its checksum"))
+        return Checked(
+            array,
+            checksums,
+            lambda block: _discard(
+                folder, f"{file.name}, block {block} of 64 MB, does not match its checksum"
+            ),
+        )
     if (wrong := first_wrong(array, checksums, range(len(checksums)))) is not None:
         raise _Damaged(f"{file.name}, block {wrong} of 64 MB, does not match its checksum")
     return array
@@ -224,7 +280,11 @@ def _discard(folder: Path, reason: str) -> DataError:
 def _lock(place: Path, name: str) -> Iterator[None]:
     """Held while decoding into `place`; the system drops it when the process dies. Raises _NotWritable."""
     try:
-        if place.name == CACHE_NAME and not place.exists() and not place.parent.stat().st_mode & 0o222:
+        if (
+            place.name == CACHE_NAME
+            and not place.exists()
+            and not place.parent.stat().st_mode & 0o222
+        ):
             raise _NotWritable  # root could write, but the folder is marked as not to be written by anyone
         place.mkdir(parents=True, exist_ok=True)
         file = (place / f"{name}.lock").open("a")
@@ -241,12 +301,22 @@ def _lock(place: Path, name: str) -> Iterator[None]:
             except OSError:  # a file system without locks: two processes may then both decode, and the first to finish wins
                 pass
         if locked:
-            for left in place.glob(f"{name}-*.partial"):  # by a process that was killed: no other can be writing now
+            for left in place.glob(
+                f"{name}-*.partial"
+            ):  # by a process that was killed: no other can be writing now
                 shutil.rmtree(left, ignore_errors=True)
         yield
 
 
-def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple[str, str], progress: bool, stream: bool) -> Entry:
+def _build(
+    source: Source,
+    form: Form,
+    skip_bad: bool,
+    place: Path,
+    names: tuple[str, str],
+    progress: bool,
+    stream: bool,
+) -> Entry:
     final = place / "-".join(names)
     partial = place / f"{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
@@ -254,7 +324,9 @@ def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple
             partial.mkdir()
             _write(source, form, skip_bad, partial, progress, stream)
             _commit(partial, final, source)
-        except OSError as error:  # what goes wrong in reading is a BadImage: this is the cache's disk
+        except (
+            OSError
+        ) as error:  # what goes wrong in reading is a BadImage: this is the cache's disk
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise _NotWritable from None
             raise _write_error(error, place, source) from None
@@ -265,7 +337,9 @@ def _build(source: Source, form: Form, skip_bad: bool, place: Path, names: tuple
             shutil.rmtree(old, ignore_errors=True)
     entry = _open(final, source)
     if entry is None:
-        raise DataError(f"the decoded images of {source.name} cannot be read back from {final}: check that disk, or set JAXGAN_CACHE to another")
+        raise DataError(
+            f"the decoded images of {source.name} cannot be read back from {final}: check that disk, or set JAXGAN_CACHE to another"
+        )
     return entry
 
 
@@ -274,22 +348,36 @@ def _write_error(error: OSError, place: Path, source: Source | None = None) -> D
     if error.errno in _FULL:
         remedy = "free space, set JAXGAN_CACHE (or cache_dir) to a folder with room, or stream (--stream)"
         return DataError(f"the disk of {place} is full, so {what} cannot be kept: {remedy}")
-    return DataError(f"{what} cannot be written to {place} ({error.strerror or error}): set JAXGAN_CACHE (or cache_dir) to another folder")
+    return DataError(
+        f"{what} cannot be written to {place} ({error.strerror or error}): set JAXGAN_CACHE (or cache_dir) to another folder"
+    )
 
 
-def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: bool, stream: bool) -> None:
+def _write(
+    source: Source, form: Form, skip_bad: bool, folder: Path, progress: bool, stream: bool
+) -> None:
     """Plain writes, not a writable map: on a full disk a map kills the process, a write says so."""
     tally = decoding.Tally()
     like: decoding.Images = ()
     classes, unknown = source.class_names(), False
-    fingerprints, checksums = [decoding.Fingerprint() for _ in source.parts], {part: Checksums() for part in source.parts}
+    fingerprints, checksums = (
+        [decoding.Fingerprint() for _ in source.parts],
+        {part: Checksums() for part in source.parts},
+    )
     with ExitStack() as stack:
-        outputs = [] if stream else [stack.enter_context((folder / f"{part}.raw").open("wb")) for part in source.parts]
+        outputs = (
+            []
+            if stream
+            else [stack.enter_context((folder / f"{part}.raw").open("wb")) for part in source.parts]
+        )
         for example in decoding.passed(source, form, progress, tally):
             if tally.bad and not skip_bad:
                 continue  # an error will follow; go on only to count
             like = example
-            unknown = unknown or any(part == "layout" and bool((ids == len(classes)).any()) for part, ids in zip(source.parts, example))
+            unknown = unknown or any(
+                part == "layout" and bool((ids == len(classes)).any())
+                for part, ids in zip(source.parts, example)
+            )
             for pixels, fingerprint in zip(example, fingerprints):
                 fingerprint.add(pixels)
             for pixels, output, sums in zip(example, outputs, checksums.values()):
@@ -298,10 +386,15 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
         for output in outputs:
             _flush(output)
     decoding.settle(source, form, tally, skip_bad)
-    parts = {part: [str(pixels.dtype), [len(tally.kept), *pixels.shape]] for part, pixels in zip(source.parts, like)}
+    parts = {
+        part: [str(pixels.dtype), [len(tally.kept), *pixels.shape]]
+        for part, pixels in zip(source.parts, like)
+    }
     arrays: dict[str, Any] = {} if stream else dict(parts)
     others = {} if source.labels is None else {"label": source.labels[tally.kept]}
-    rows = {} if source.attributes is None and not stream else {"row": np.array(tally.kept, np.int64)}
+    rows = (
+        {} if source.attributes is None and not stream else {"row": np.array(tally.kept, np.int64)}
+    )
     for name, array in (others | rows).items():
         with (folder / f"{name}.raw").open("wb") as file:
             file.write(array.tobytes())
@@ -309,7 +402,10 @@ def _write(source: Source, form: Form, skip_bad: bool, folder: Path, progress: b
         checksums[name] = Checksums()
         checksums[name].add(array)
         arrays[name] = [str(array.dtype), list(array.shape)]
-    hashes = [one.finish(others, classes, pixels.shape, str(pixels.dtype)) for one, pixels in zip(fingerprints, like)]
+    hashes = [
+        one.finish(others, classes, pixels.shape, str(pixels.dtype))
+        for one, pixels in zip(fingerprints, like)
+    ]
     meta = {
         "arrays": arrays,
         "parts": parts if stream else {},

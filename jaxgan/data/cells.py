@@ -23,7 +23,13 @@ def whole(text: str) -> int | None:
 
 def number(text: str) -> float | None:
     """Return the finite number that a text stands for, or None."""
-    value = float(text) if _NUMBER.fullmatch(text) else float(text[:-2]) if _WHOLE.fullmatch(text) else math.inf
+    value = (
+        float(text)
+        if _NUMBER.fullmatch(text)
+        else float(text[:-2])
+        if _WHOLE.fullmatch(text)
+        else math.inf
+    )
     return value if math.isfinite(value) else None
 
 

@@ -12,7 +12,14 @@ from jaxgan.data.source import Groups
 from jaxgan.errors import DataError
 from jaxgan.family import Conditioning
 
-_NOUNS = {"image": "images", "a": "images A", "b": "images B", "layout": "label maps", "instance": "instance maps", "attributes": "attributes"}
+_NOUNS = {
+    "image": "images",
+    "a": "images A",
+    "b": "images B",
+    "layout": "label maps",
+    "instance": "instance maps",
+    "attributes": "attributes",
+}
 _REMEDIES = {
     "label": "make sub-folders of classes, add labels.csv, or choose a family without classes",
     "a": "use data of two sides, such as paired:DIR or unpaired:DIR",
@@ -43,7 +50,9 @@ def check(
     for name, wanted in spec.items():
         if name not in dataset.arrays:
             remedy = _REMEDIES.get(name, f"it has {' and '.join(map(_noun, dataset.arrays))}")
-            raise DataError(f"{dataset.name} has no {_noun(name)}, which this family needs: {remedy}")
+            raise DataError(
+                f"{dataset.name} has no {_noun(name)}, which this family needs: {remedy}"
+            )
         have, want = tuple(dataset.arrays[name].shape[1:]), tuple(wanted.shape[1:])
         if len(want) == len(have) and len(have) in (2, 3):
             _check_size(dataset.name, _noun(name), have, want, crop)
@@ -55,7 +64,9 @@ def check(
                 f"configure it for {have[0]}, or choose other columns (?select=NAME,NAME)"
             )
         elif have != want:
-            raise DataError(f"{dataset.name} has {name} of shape {list(have)} per example, but the family is configured for {list(want)}")
+            raise DataError(
+                f"{dataset.name} has {name} of shape {list(have)} per example, but the family is configured for {list(want)}"
+            )
     told = told or Conditioning()
     if "attributes" in spec and told.kind == "attributes":
         _check_attributes(dataset, told.attributes, told.groups, told.known)
@@ -75,10 +86,22 @@ def remarks(dataset: Dataset, wanted: Collection[str] = ("label", "attributes"))
     absent: list[tuple[str, int, list[str]]] = []
     if "label" in dataset.arrays and "label" in wanted:
         counts = np.bincount(dataset.arrays["label"], minlength=dataset.class_count)
-        absent.append(("classes", len(counts), [name for name, count in zip(dataset.classes, counts) if not count]))
+        absent.append(
+            (
+                "classes",
+                len(counts),
+                [name for name, count in zip(dataset.classes, counts) if not count],
+            )
+        )
     if "attributes" in dataset.arrays and "attributes" in wanted:
         shown = dataset.arrays["attributes"].max(axis=0)
-        absent.append(("attributes", len(shown), [name for name, one in zip(dataset.attributes, shown) if not one]))
+        absent.append(
+            (
+                "attributes",
+                len(shown),
+                [name for name, one in zip(dataset.attributes, shown) if not one],
+            )
+        )
     return [
         f"{dataset.name} has no images of {len(names)} of {count} {noun} ({_few(names)}), so nothing is learnt of these"
         for noun, count, names in absent
@@ -95,7 +118,9 @@ def _noun(name: str) -> str:
     return _NOUNS.get(name, f"{name}s")
 
 
-def _check_size(source: str, noun: str, have: tuple[int, ...], want: tuple[int, ...], crop: int) -> None:
+def _check_size(
+    source: str, noun: str, have: tuple[int, ...], want: tuple[int, ...], crop: int
+) -> None:
     height, width = want[0] + crop, want[1] + crop
     if have[:2] not in (want[:2], (height, width)):
         larger = f", and {height}x{width} with the margin of crop={crop}" if crop else ""
@@ -105,7 +130,9 @@ def _check_size(source: str, noun: str, have: tuple[int, ...], want: tuple[int, 
         )
 
 
-def _check_channels(source: str, name: str, have: int, spec: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+def _check_channels(
+    source: str, name: str, have: int, spec: Mapping[str, jax.ShapeDtypeStruct]
+) -> None:
     want = spec[name].shape[3]
     if have != want:
         channels = [wanted.shape[3] for wanted in spec.values() if len(wanted.shape) == 4]
@@ -116,15 +143,27 @@ def _check_channels(source: str, name: str, have: int, spec: Mapping[str, jax.Sh
         )
 
 
-def _check_attributes(dataset: Dataset, attributes: tuple[str, ...], groups: Groups, known: tuple[tuple[bool, ...], ...]) -> None:
+def _check_attributes(
+    dataset: Dataset,
+    attributes: tuple[str, ...],
+    groups: Groups,
+    known: tuple[tuple[bool, ...], ...],
+) -> None:
     if dataset.attributes != tuple(attributes):
         raise DataError(
             f"{dataset.name} has the attributes {', '.join(dataset.attributes)}, but the family is configured for {', '.join(attributes)}: "
             "configure it for those, or choose columns in its order (?select=NAME,NAME)"
         )
     if dataset.known != known:
-        have, want = (f"{len(rows)} sets that tell {' and '.join(str(sum(row)) for row in rows)}" if rows else "one set" for rows in (dataset.known, known))
-        raise DataError(f"{dataset.name} is {have} of the attributes, but the family is configured for {want}: give it `known` of the data set")
+        have, want = (
+            f"{len(rows)} sets that tell {' and '.join(str(sum(row)) for row in rows)}"
+            if rows
+            else "one set"
+            for rows in (dataset.known, known)
+        )
+        raise DataError(
+            f"{dataset.name} is {have} of the attributes, but the family is configured for {want}: give it `known` of the data set"
+        )
     start, sets = 0, dataset.arrays.get("set", 0)
     told = np.array(known or [[True] * len(attributes)])
     for name, count in groups:
@@ -138,13 +177,19 @@ def _check_attributes(dataset: Dataset, attributes: tuple[str, ...], groups: Gro
             )
 
 
-def _check_lengths(dataset: Dataset, spec: Mapping[str, jax.ShapeDtypeStruct], paired: bool) -> None:
+def _check_lengths(
+    dataset: Dataset, spec: Mapping[str, jax.ShapeDtypeStruct], paired: bool
+) -> None:
     lengths = [f"{len(dataset.arrays[name])} {_noun(name)}" for name in spec]
     if dataset.independent:
         if paired:
-            raise DataError(f"{dataset.name} has {' and '.join(lengths)} that are no pairs: use paired:DIR, or a family that needs none")
+            raise DataError(
+                f"{dataset.name} has {' and '.join(lengths)} that are no pairs: use paired:DIR, or a family that needs none"
+            )
     elif len({len(dataset.arrays[name]) for name in spec}) > 1:
-        raise DataError(f"{dataset.name} has {' but '.join(lengths)}: make them as many, or mark the set as independent")
+        raise DataError(
+            f"{dataset.name} has {' but '.join(lengths)}: make them as many, or mark the set as independent"
+        )
 
 
 def _check_labels(dataset: Dataset, classes: int) -> None:
@@ -163,4 +208,6 @@ def _check_maps(dataset: Dataset, classes: int, unknown: bool) -> None:
             f"configure it with classes={dataset.class_count}, or open the data with ?classes={classes}"
         )
     if not unknown and dataset.unknown:
-        raise DataError(f"{dataset.name} has pixels of unknown class, but the family is configured without: configure it with unknown=True")
+        raise DataError(
+            f"{dataset.name} has pixels of unknown class, but the family is configured without: configure it with unknown=True"
+        )

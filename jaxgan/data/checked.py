@@ -33,7 +33,10 @@ class Checksums:
         left = np.ascontiguousarray(content).reshape(-1).view(np.uint8).data
         while left:
             piece, left = left[: BLOCK_BYTES - self._filled], left[BLOCK_BYTES - self._filled :]
-            self._current, self._filled = zlib.crc32(piece, self._current), self._filled + len(piece)
+            self._current, self._filled = (
+                zlib.crc32(piece, self._current),
+                self._filled + len(piece),
+            )
             if self._filled == BLOCK_BYTES:
                 self._done.append(self._current)
                 self._current, self._filled = 0, 0
@@ -46,7 +49,14 @@ class Checksums:
 def first_wrong(content: np.ndarray, checksums: Sequence[int], blocks: Iterable[int]) -> int | None:
     """The first of `blocks` of a C-ordered array whose bytes do not match their checksum."""
     flat = content.reshape(-1).view(np.uint8)
-    return next((i for i in blocks if zlib.crc32(flat[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES].data) != checksums[i]), None)
+    return next(
+        (
+            i
+            for i in blocks
+            if zlib.crc32(flat[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES].data) != checksums[i]
+        ),
+        None,
+    )
 
 
 class Checked(np.lib.mixins.NDArrayOperatorsMixin):
@@ -59,8 +69,15 @@ class Checked(np.lib.mixins.NDArrayOperatorsMixin):
       refuse: block -> the error to raise for one that is damaged.
     """
 
-    def __init__(self, array: np.ndarray, checksums: Sequence[int], refuse: Callable[[int], Exception]):
-        self.shape, self.dtype, self.ndim, self.nbytes = array.shape, array.dtype, array.ndim, array.nbytes
+    def __init__(
+        self, array: np.ndarray, checksums: Sequence[int], refuse: Callable[[int], Exception]
+    ):
+        self.shape, self.dtype, self.ndim, self.nbytes = (
+            array.shape,
+            array.dtype,
+            array.ndim,
+            array.nbytes,
+        )
         self._array, self._checksums, self._refuse = array, tuple(checksums), refuse
         self._left = set(range(len(self._checksums)))
         self._row_bytes = array.itemsize * math.prod(array.shape[1:])
@@ -77,10 +94,14 @@ class Checked(np.lib.mixins.NDArrayOperatorsMixin):
         return np.array(self.whole(), dtype, copy=True) if copy else np.asarray(self.whole(), dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        return getattr(ufunc, method)(*(each.whole() if isinstance(each, Checked) else each for each in inputs), **options)
+        return getattr(ufunc, method)(
+            *(each.whole() if isinstance(each, Checked) else each for each in inputs), **options
+        )
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # protocols that libraries look for, which an array would not have either or reads by `__array__`
+        if name.startswith(
+            "_"
+        ):  # protocols that libraries look for, which an array would not have either or reads by `__array__`
             raise AttributeError(name)
         return getattr(self.whole(), name)
 
@@ -97,15 +118,27 @@ class Checked(np.lib.mixins.NDArrayOperatorsMixin):
             if not chosen:
                 return ()
             return self._span(min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]))
-        numbers = np.asarray(index) if isinstance(index, (int, np.integer, np.ndarray, list)) and not isinstance(index, bool) else None
+        numbers = (
+            np.asarray(index)
+            if isinstance(index, (int, np.integer, np.ndarray, list))
+            and not isinstance(index, bool)
+            else None
+        )
         if numbers is None or numbers.dtype.kind not in "iu":
             return range(len(self._checksums))
         unique = np.unique(numbers)
-        inside = unique[(unique >= -len(self)) & (unique < len(self))]  # of others the array itself says so
-        return {block for row in (inside % max(1, len(self))).tolist() for block in self._span(row, row)}
+        inside = unique[
+            (unique >= -len(self)) & (unique < len(self))
+        ]  # of others the array itself says so
+        return {
+            block for row in (inside % max(1, len(self))).tolist() for block in self._span(row, row)
+        }
 
     def _span(self, first: int, last: int) -> range:
-        return range(first * self._row_bytes // BLOCK_BYTES, ((last + 1) * self._row_bytes - 1) // BLOCK_BYTES + 1)
+        return range(
+            first * self._row_bytes // BLOCK_BYTES,
+            ((last + 1) * self._row_bytes - 1) // BLOCK_BYTES + 1,
+        )
 
     def _check(self, blocks: Iterable[int]) -> None:
         for block in sorted(self._left.intersection(blocks)):

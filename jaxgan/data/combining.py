@@ -22,7 +22,9 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     """
     for data in datasets:
         if "image" not in data.arrays or not data.attributes or data.known:
-            raise DataError(f"{data.name} cannot be combined: single sets of images with attributes are needed, such as attributes:DIR")
+            raise DataError(
+                f"{data.name} cannot be combined: single sets of images with attributes are needed, such as attributes:DIR"
+            )
     if len(datasets) < 2:
         raise DataError(f"there must be several sets to combine, got {len(datasets)}")
     first = datasets[0].arrays["image"]
@@ -44,7 +46,9 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     arrays = {
         "image": np.concatenate([data.arrays["image"] for data in datasets]),
         "attributes": np.concatenate(parts),
-        "set": np.repeat(np.arange(len(datasets), dtype=np.int32), [data.size for data in datasets]),
+        "set": np.repeat(
+            np.arange(len(datasets), dtype=np.int32), [data.size for data in datasets]
+        ),
     }
     for array in arrays.values():
         array.setflags(write=False)
@@ -72,9 +76,14 @@ def _union(datasets: Sequence[Dataset]) -> list[tuple[str, tuple[str, ...]]]:
             shared = [other for other in found if set(other[1]) & set(columns)]
             if not shared:
                 taken = {other for other, _ in found}
-                free = (name if number == 1 else f"{name} {number}" for number in range(1, len(found) + 2))
+                free = (
+                    name if number == 1 else f"{name} {number}"
+                    for number in range(1, len(found) + 2)
+                )
                 found.append((next(x for x in free if x not in taken), columns))
             elif shared[0][1] != columns:
                 both = f"{', '.join(shared[0][1])}; {', '.join(columns)}"
-                raise DataError(f"{data.name} and another set share some attributes of a group, but not all ({both}): give them other names, or one order")
+                raise DataError(
+                    f"{data.name} and another set share some attributes of a group, but not all ({both}): give them other names, or one order"
+                )
     return found

@@ -90,10 +90,14 @@ class Dataset:
     @functools.cached_property
     def unknown(self) -> bool:
         """Whether any pixel of the label maps is of no known class. Reads them all once."""
-        return "layout" in self.arrays and any(bool((ids == self.class_count).any()) for ids in self.arrays["layout"])
+        return "layout" in self.arrays and any(
+            bool((ids == self.class_count).any()) for ids in self.arrays["layout"]
+        )
 
 
-def from_arrays(name: str, image: np.ndarray, label: np.ndarray | None = None, classes: tuple[str, ...] = ()) -> Dataset:
+def from_arrays(
+    name: str, image: np.ndarray, label: np.ndarray | None = None, classes: tuple[str, ...] = ()
+) -> Dataset:
     """A data set of arrays at hand.
 
     Args:
@@ -107,20 +111,31 @@ def from_arrays(name: str, image: np.ndarray, label: np.ndarray | None = None, c
     others = {}
     if label is not None:
         if label.shape != image.shape[:1] or label.dtype.kind not in "ui" or label.min() < 0:
-            raise DataError(f"{name}: labels must be {len(image)} integers from 0, got {label.dtype} {list(label.shape)}")
+            raise DataError(
+                f"{name}: labels must be {len(image)} integers from 0, got {label.dtype} {list(label.shape)}"
+            )
         classes = tuple(classes) or tuple(map(str, range(int(label.max()) + 1)))
         if label.max() >= len(classes):
-            raise DataError(f"{name}: the label {label.max()} has no name among the {len(classes)} classes")
+            raise DataError(
+                f"{name}: the label {label.max()} has no name among the {len(classes)} classes"
+            )
         others["label"] = label.astype(np.int32)
     fingerprint = decoding.Fingerprint()
     fingerprint.add(image)
     arrays = {"image": image.view(), **others}
     for array in arrays.values():
         array.setflags(write=False)
-    return Dataset(name, arrays, tuple(classes), fingerprint.finish(others, classes, image.shape[1:], str(image.dtype)))
+    return Dataset(
+        name,
+        arrays,
+        tuple(classes),
+        fingerprint.finish(others, classes, image.shape[1:], str(image.dtype)),
+    )
 
 
-def with_attributes(data: Dataset, attributes: np.ndarray, names: Sequence[str], groups: Groups = ()) -> Dataset:
+def with_attributes(
+    data: Dataset, attributes: np.ndarray, names: Sequence[str], groups: Groups = ()
+) -> Dataset:
     """The set with an attribute vector for each image.
 
     Args:
@@ -132,21 +147,40 @@ def with_attributes(data: Dataset, attributes: np.ndarray, names: Sequence[str],
     """
     names, groups = tuple(names), tuple((str(name), int(count)) for name, count in groups)
     shape = (data.size, len(names))
-    if tuple(attributes.shape) != shape or not names or attributes.dtype.kind not in "uib" or not np.isin(attributes, (0, 1)).all():
-        raise DataError(f"{data.name}: attributes must be 0 or 1 and {list(shape)}, got {attributes.dtype} {list(attributes.shape)}")
+    if (
+        tuple(attributes.shape) != shape
+        or not names
+        or attributes.dtype.kind not in "uib"
+        or not np.isin(attributes, (0, 1)).all()
+    ):
+        raise DataError(
+            f"{data.name}: attributes must be 0 or 1 and {list(shape)}, got {attributes.dtype} {list(attributes.shape)}"
+        )
     if len(set(names)) < len(names):
         raise DataError(f"{data.name}: the attributes {', '.join(names)} must have different names")
-    if groups and (sum(count for _, count in groups) != len(names) or min(count for _, count in groups) < 1):
-        raise DataError(f"{data.name}: the groups {groups} must have the {len(names)} attributes as their columns")
+    if groups and (
+        sum(count for _, count in groups) != len(names) or min(count for _, count in groups) < 1
+    ):
+        raise DataError(
+            f"{data.name}: the groups {groups} must have the {len(names)} attributes as their columns"
+        )
     values, start = attributes.astype(np.uint8), 0
     for name, count in groups:
         wrong = values[:, start : start + count].sum(1) != 1
         if count > 1 and wrong.any():
-            raise DataError(f"{data.name}: the attributes of the group {name} are exclusive, but example {wrong.argmax()} has not exactly one of them")
+            raise DataError(
+                f"{data.name}: the attributes of the group {name} are exclusive, but example {wrong.argmax()} has not exactly one of them"
+            )
         start += count
     values.setflags(write=False)
     fingerprint = decoding.described(data.fingerprint, values, [names, groups])
-    return replace(data, arrays={**data.arrays, "attributes": values}, fingerprint=fingerprint, attributes=names, groups=groups)
+    return replace(
+        data,
+        arrays={**data.arrays, "attributes": values},
+        fingerprint=fingerprint,
+        attributes=names,
+        groups=groups,
+    )
 
 
 def from_domains(name: str, a: np.ndarray, b: np.ndarray, *, independent: bool) -> Dataset:
@@ -160,15 +194,29 @@ def from_domains(name: str, a: np.ndarray, b: np.ndarray, *, independent: bool) 
     """
     domains = {"a": from_arrays(f"{name}, domain A", a), "b": from_arrays(f"{name}, domain B", b)}
     if not independent and len(a) != len(b):
-        raise DataError(f"{name}: there must be as many images of A as of B to make pairs, got {len(a)} and {len(b)}")
+        raise DataError(
+            f"{name}: there must be as many images of A as of B to make pairs, got {len(a)} and {len(b)}"
+        )
     if independent:
         for domain, data in domains.items():
             require_several(name, domain, data)
     arrays = {domain: data.arrays["image"] for domain, data in domains.items()}
-    return Dataset(name, arrays, (), decoding.joined([data.fingerprint for data in domains.values()], independent), independent=independent)
+    return Dataset(
+        name,
+        arrays,
+        (),
+        decoding.joined([data.fingerprint for data in domains.values()], independent),
+        independent=independent,
+    )
 
 
-def from_layouts(name: str, image: np.ndarray, layout: np.ndarray, classes: Sequence[str], instance: np.ndarray | None = None) -> Dataset:
+def from_layouts(
+    name: str,
+    image: np.ndarray,
+    layout: np.ndarray,
+    classes: Sequence[str],
+    instance: np.ndarray | None = None,
+) -> Dataset:
     """A data set of images and label maps at hand.
 
     Args:
@@ -180,12 +228,21 @@ def from_layouts(name: str, image: np.ndarray, layout: np.ndarray, classes: Sequ
     Raises DataError where shapes, types or ids do not fit.
     """
     _require_images(name, image)
-    maps = {"layout": (layout, len(classes))} | ({} if instance is None else {"instance": (instance, 65_535)})
+    maps = {"layout": (layout, len(classes))} | (
+        {} if instance is None else {"instance": (instance, 65_535)}
+    )
     arrays, names = {"image": image.view()}, tuple(classes)
     for part, (array, top) in maps.items():
-        if array.shape != image.shape[:3] or array.dtype.kind not in "ui" or array.min() < 0 or array.max() > top:
+        if (
+            array.shape != image.shape[:3]
+            or array.dtype.kind not in "ui"
+            or array.min() < 0
+            or array.max() > top
+        ):
             have = f"{array.dtype} {list(array.shape)} from {array.min()} to {array.max()}"
-            raise DataError(f"{name}: {part} must be integers {list(image.shape[:3])} from 0 to {top}, got {have}")
+            raise DataError(
+                f"{name}: {part} must be integers {list(image.shape[:3])} from 0 to {top}, got {have}"
+            )
         arrays[part] = array.astype(np.uint8 if part == "layout" and top <= 255 else np.uint16)
     hashes = []
     for array in arrays.values():
@@ -197,10 +254,19 @@ def from_layouts(name: str, image: np.ndarray, layout: np.ndarray, classes: Sequ
 
 
 def _require_images(name: str, image: np.ndarray) -> None:
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 4 or image.shape[3] not in images.CHANNELS or 0 in image.shape:
-        raise DataError(f"{name}: images must be uint8 or uint16 [N, H, W, 1, 3 or 4] and at least one, got {image.dtype} {list(image.shape)}")
+    if (
+        image.dtype not in (np.uint8, np.uint16)
+        or image.ndim != 4
+        or image.shape[3] not in images.CHANNELS
+        or 0 in image.shape
+    ):
+        raise DataError(
+            f"{name}: images must be uint8 or uint16 [N, H, W, 1, 3 or 4] and at least one, got {image.dtype} {list(image.shape)}"
+        )
 
 
 def require_several(name: str, domain: str, data: Dataset) -> None:
     if data.size < 2:
-        raise DataError(f"domain {domain.upper()} of {name} holds a single usable image: unpaired training needs at least two in each domain, so add more")
+        raise DataError(
+            f"domain {domain.upper()} of {name} holds a single usable image: unpaired training needs at least two in each domain, so add more"
+        )

@@ -48,7 +48,16 @@ class Tally:
 
 def passed(source: Source, form: images.Form, progress: bool, tally: Tally) -> Iterator[Images]:
     """Yield the usable examples, in order, counting everything in `tally`. Those unlike the first are counted, not yielded."""
-    with images.quiet(), tqdm(total=len(source.files), desc=f"decoding {source.name}", unit=" images", disable=None if progress else True, delay=0.5) as bar:
+    with (
+        images.quiet(),
+        tqdm(
+            total=len(source.files),
+            desc=f"decoding {source.name}",
+            unit=" images",
+            disable=None if progress else True,
+            delay=0.5,
+        ) as bar,
+    ):
         for i, result in enumerate(_results(source, form)):
             bar.update()
             if isinstance(result, images.BadImage):
@@ -84,7 +93,10 @@ def one(source: Source, form: images.Form, i: int) -> Images:
     """Example `i` of a source, all its parts, in the form asked for. Raises BadImage."""
     found = source.read(i)
     parts = found if isinstance(found, tuple) else (found,)
-    return tuple(images.fit(part, form.size, form.channels_of(p), form.resize) for p, part in enumerate(parts))
+    return tuple(
+        images.fit(part, form.size, form.channels_of(p), form.resize)
+        for p, part in enumerate(parts)
+    )
 
 
 def offenders(reasons: list[str]) -> str:
@@ -96,7 +108,9 @@ def offenders(reasons: list[str]) -> str:
 def refuse_bad(name: str, bad: list[str], total: int) -> None:
     """Raise DataError if there are bad images."""
     if bad:
-        raise DataError(f"{len(bad)} of {total} images of {name} cannot be used: {offenders(bad)}: repair or remove them, or pass skip_bad (--skip-bad)")
+        raise DataError(
+            f"{len(bad)} of {total} images of {name} cannot be used: {offenders(bad)}: repair or remove them, or pass skip_bad (--skip-bad)"
+        )
 
 
 def settle(source: Source, form: images.Form, tally: Tally, skip_bad: bool) -> None:
@@ -104,29 +118,41 @@ def settle(source: Source, form: images.Form, tally: Tally, skip_bad: bool) -> N
     if not skip_bad:
         refuse_bad(source.name, tally.bad, len(source.files))
     if not tally.kinds:
-        raise DataError(f"none of the {len(source.files)} images of {source.name} can be used: {offenders(tally.bad)}")
+        raise DataError(
+            f"none of the {len(source.files)} images of {source.name} can be used: {offenders(tally.bad)}"
+        )
     if len(tally.kinds) == 1:
         return
     sizes = {tuple(shape[:2] for shape, _ in kind) for kind in tally.kinds}
     channels = {tuple(shape[2:] for shape, _ in kind) for kind in tally.kinds}
     remedies = []
     if len(sizes) > 1 and form.size is not None:
-        remedies.append('choose resize="cover" or "stretch" (--resize), since scaled to one width they keep heights of their own')
+        remedies.append(
+            'choose resize="cover" or "stretch" (--resize), since scaled to one width they keep heights of their own'
+        )
     elif len(sizes) > 1:
-        remedies.append("give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training) to scale and cut them to one")
+        remedies.append(
+            "give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training) to scale and cut them to one"
+        )
     if len(channels) > 1:
         flags = "--channels in data_check; --config.channels, or --config.channels-a and -b, in training"
         remedies.append(f"give channels 1, 3 or 4 ({flags}) to convert them to one number")
     if len({tuple(dtype for _, dtype in kind) for kind in tally.kinds}) > 1:
         remedies.append("convert the files to one bit depth")
     kinds = [_kind(kind, count, first) for kind, (count, first) in tally.kinds.items()]
-    raise DataError(f"the images of {source.name} are not alike: {offenders(kinds)}: {' and '.join(remedies)}")
+    raise DataError(
+        f"the images of {source.name} are not alike: {offenders(kinds)}: {' and '.join(remedies)}"
+    )
 
 
 def _kind(kind: Kind, count: int, first: str) -> str:
     each = []
     for (height, width, *rest), dtype in kind:
-        channels = f" with {rest[0]} channel{'s' * (rest[0] > 1)}{'' if dtype == 'uint8' else ' 16-bit'}" if rest else " of ids"
+        channels = (
+            f" with {rest[0]} channel{'s' * (rest[0] > 1)}{'' if dtype == 'uint8' else ' 16-bit'}"
+            if rest
+            else " of ids"
+        )
         each.append(f"{height}x{width}{channels}")
     others = f" and {count - 1} more" if count > 1 else ""
     return f"{' beside '.join(each)} ({first}{others})"
@@ -141,7 +167,13 @@ class Fingerprint:
     def add(self, pixels: np.ndarray) -> None:
         self._hash.update(np.ascontiguousarray(pixels).data)
 
-    def finish(self, arrays: dict[str, np.ndarray], classes: tuple[str, ...], image_shape: tuple[int, ...], dtype: str) -> str:
+    def finish(
+        self,
+        arrays: dict[str, np.ndarray],
+        classes: tuple[str, ...],
+        image_shape: tuple[int, ...],
+        dtype: str,
+    ) -> str:
         """Args: arrays: all but the images, which were added."""
         for name in sorted(arrays):
             self._hash.update(name.encode())
@@ -154,7 +186,9 @@ def joined(fingerprints: Sequence[str], independent: bool = False) -> str:
     """The fingerprint of a set of several arrays of images, from those of each; of a single one, its own."""
     if len(fingerprints) == 1:
         return fingerprints[0]
-    return hashlib.blake2b(json.dumps([*fingerprints, independent]).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        json.dumps([*fingerprints, independent]).encode(), digest_size=16
+    ).hexdigest()
 
 
 def described(fingerprint: str, attributes: np.ndarray, description: Any) -> str:

@@ -40,7 +40,10 @@ def render(digits: np.ndarray, task: str, domain: str) -> np.ndarray:
     require_choice("domain", domain, DOMAINS)
     digits = np.asarray(digits, np.float64)
     require(digits.ndim == 3, f"digits must be [N, H, W], got {list(digits.shape)}")
-    require(digits.size == 0 or (digits.min() >= 0 and digits.max() <= 1), "digits must be between 0 and 1")
+    require(
+        digits.size == 0 or (digits.min() >= 0 and digits.max() <= 1),
+        "digits must be between 0 and 1",
+    )
     coverage = _doubled(_doubled(digits, 1), 2)
     if task == "recolour":
         ink = np.round(255 * coverage) / 255
@@ -83,7 +86,10 @@ def stroke_maps(digits: np.ndarray) -> np.ndarray:
 
     The strokes are those of task "outline" of `render`: what it fills in "a", less what it draws in "b", is within them. Raises ValueError as it does.
     """
-    filled, rim = render(digits, "outline", "a")[..., 0] == 255, render(digits, "outline", "b")[..., 0] == COLOURS["b"][1][0]
+    filled, rim = (
+        render(digits, "outline", "a")[..., 0] == 255,
+        render(digits, "outline", "b")[..., 0] == COLOURS["b"][1][0],
+    )
     return filled.astype(np.uint8) + rim
 
 
@@ -100,13 +106,32 @@ def painted(maps: np.ndarray, style: str = "blue") -> np.ndarray:
     """
     require_choice("style", style, STYLES)
     maps = np.asarray(maps)
-    fits = maps.ndim == 3 and maps.dtype == np.uint8 and (maps.size == 0 or maps.max() < len(STROKES))
-    require(fits, f"maps must be uint8 [N, H, W] of 0 to {len(STROKES) - 1}, got {maps.dtype} {list(maps.shape)}")
+    fits = (
+        maps.ndim == 3 and maps.dtype == np.uint8 and (maps.size == 0 or maps.max() < len(STROKES))
+    )
+    require(
+        fits,
+        f"maps must be uint8 [N, H, W] of 0 to {len(STROKES) - 1}, got {maps.dtype} {list(maps.shape)}",
+    )
     paper, blue = (np.array(rgb, np.float64) for rgb in COLOURS["b"])
-    inks = np.array(list(INKS.values()), np.float64)[np.arange(len(maps)) % len(INKS)] if style == "inks" else np.tile(blue, (len(maps), 1))
-    palette = np.stack([np.broadcast_to(paper, inks.shape), (inks + paper) / 2, inks, np.broadcast_to(0.75 * paper, inks.shape)], axis=1)
+    inks = (
+        np.array(list(INKS.values()), np.float64)[np.arange(len(maps)) % len(INKS)]
+        if style == "inks"
+        else np.tile(blue, (len(maps), 1))
+    )
+    palette = np.stack(
+        [
+            np.broadcast_to(paper, inks.shape),
+            (inks + paper) / 2,
+            inks,
+            np.broadcast_to(0.75 * paper, inks.shape),
+        ],
+        axis=1,
+    )
     shaded = (maps == 0) & (np.pad(maps, ((0, 0), (1, 0), (1, 0)))[:, :-1, :-1] > 0)
-    return np.round(palette[np.arange(len(maps))[:, None, None], np.where(shaded, 3, maps)]).astype(np.uint8)
+    return np.round(palette[np.arange(len(maps))[:, None, None], np.where(shaded, 3, maps)]).astype(
+        np.uint8
+    )
 
 
 def outline(filled: np.ndarray) -> np.ndarray:

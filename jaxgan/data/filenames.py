@@ -145,5 +145,6 @@ def problem_of_content(name: str, head: bytes) -> str:
     kind = "" if telling(name) else next(found, "")
     if not kind:
         return ""
-    return f"is an image, but its name does not say so: rename it to {posixpath.basename(name)}.{kind}"
-
+    return (
+        f"is an image, but its name does not say so: rename it to {posixpath.basename(name)}.{kind}"
+    )

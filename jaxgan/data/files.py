@@ -79,20 +79,28 @@ def choose(name: str, place: Place, split: str) -> Choice:
     """
     every = place.images
     if not every:
-        raise DataError(f"{name} holds no images (looked for {' '.join(filenames.SUFFIXES)}, in sub-folders too)")
+        raise DataError(
+            f"{name} holds no images (looked for {' '.join(filenames.SUFFIXES)}, in sub-folders too)"
+        )
     usable = [file for file in every if file not in place.problems] or every
     root = _wrapper(usable, place.names)
     folders = _splits(name, {_top(file, root) for file in usable})
     if not folders:
         if split not in ("train", "all"):
-            raise DataError(f"{name} has no split {split!r}: put its images into sub-folders train/ and {split}/, or name another folder")
+            raise DataError(
+                f"{name} has no split {split!r}: put its images into sub-folders train/ and {split}/, or name another folder"
+            )
         only = _part(every, place.names, root, (root,))
         _refuse_inner_splits(name, [file.removeprefix(root) for file in usable], only)
         return Choice(root, every, {"train": only}, ("train",))
-    within = {part: [file for file in every if _top(file, root) == top] for part, top in folders.items()}
+    within = {
+        part: [file for file in every if _top(file, root) == top] for part, top in folders.items()
+    }
     chosen = tuple(sorted(folders)) if split == "all" else (split,)
     if split not in (*folders, "all"):
-        raise DataError(f"{name} has no split {split!r}: its splits are {', '.join(sorted(folders))}")
+        raise DataError(
+            f"{name} has no split {split!r}: its splits are {', '.join(sorted(folders))}"
+        )
     others = {file for part in folders if part not in chosen for file in within[part]}
     parts = {}
     for part, top in folders.items():
@@ -115,7 +123,9 @@ def _splits(name: str, tops: set[str | None]) -> dict[str, str]:
     for top in sorted(top for top in tops if top is not None):
         split = filenames.split_of(top)
         if split is not None and found.setdefault(split, top) != top:
-            raise DataError(f"{name} has the folders {found[split]} and {top}, which both mean the split {split}: rename or join them")
+            raise DataError(
+                f"{name} has the folders {found[split]} and {top}, which both mean the split {split}: rename or join them"
+            )
     if found and others:
         strays = sorted(f"the folder {top}" if top else "images" for top in others)
         more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
@@ -128,9 +138,14 @@ def _splits(name: str, tops: set[str | None]) -> dict[str, str]:
 
 def _refuse_inner_splits(name: str, files: list[str], part: Part) -> None:
     """Raise DataError where every class folder holds folders of splits, and nothing else: they would be mixed."""
-    inner = {filenames.split_of(folders[1]) if len(folders := file.split("/")) > 2 else None for file in files}
+    inner = {
+        filenames.split_of(folders[1]) if len(folders := file.split("/")) > 2 else None
+        for file in files
+    }
     if part.label_file is None and None not in inner and len(inner) > 1:
-        raise DataError(f"{name} has folders of splits inside its class folders, such as {files[0]}: put the splits above the classes")
+        raise DataError(
+            f"{name} has folders of splits inside its class folders, such as {files[0]}: put the splits above the classes"
+        )
 
 
 def _wrapper(pictures: list[str], files: list[str]) -> str:
@@ -195,14 +210,27 @@ def _labelled(name: str, place: Place, choice: Choice) -> Labelled:
     """
     known, parts = choice.kinds, choice.parts
     tables = {
-        part.label_file: labels.read(name, part.label_file, part.label_root, place.load, known.__contains__)
+        part.label_file: labels.read(
+            name, part.label_file, part.label_root, place.load, known.__contains__
+        )
         for part in parts.values()
         if part.label_file
     }
-    listed = {split: table for split, part in parts.items() if part.label_file and (table := tables[part.label_file])}
-    usable = {split: [kind for file, kind in part.kinds.items() if file not in place.problems] for split, part in parts.items()}
+    listed = {
+        split: table
+        for split, part in parts.items()
+        if part.label_file and (table := tables[part.label_file])
+    }
+    usable = {
+        split: [kind for file, kind in part.kinds.items() if file not in place.problems]
+        for split, part in parts.items()
+    }
     sorted_ = [split for split, part in parts.items() if not part.label_file and any(usable[split])]
-    without = [split for split in choice.chosen if usable[split] and split not in listed and split not in sorted_]
+    without = [
+        split
+        for split in choice.chosen
+        if usable[split] and split not in listed and split not in sorted_
+    ]
     if not {*choice.chosen} & {*listed, *sorted_}:
         return Labelled()
     if listed and sorted_:
@@ -210,7 +238,9 @@ def _labelled(name: str, place: Place, choice: Choice) -> Labelled:
         told = f"takes labels of the split {split} from {parts[split].label_file}, but those of {sorted_[0]} from sub-folders"
         raise DataError(f"{name} {told}: label all splits in one way")
     if without:
-        raise DataError(f"{name} has labels, but none in the split {without[0]}: open another split, or add labels")
+        raise DataError(
+            f"{name} has labels, but none in the split {without[0]}: open another split, or add labels"
+        )
     return _by_table(name, choice, listed) if listed else _by_folder(name, place, choice, sorted_)
 
 
@@ -234,7 +264,12 @@ def _by_folder(name: str, place: Place, choice: Choice, splits: Iterable[str]) -
     every = choice.kinds
     usable = [file for file in choice.pictures if file not in place.problems]
     refuse_stray(name, usable, [every[file] for file in usable], "labels.csv")
-    kinds = {file: kind for split in splits for file, kind in choice.parts[split].kinds.items() if kind and file not in place.problems}
+    kinds = {
+        file: kind
+        for split in splits
+        for file, kind in choice.parts[split].kinds.items()
+        if kind and file not in place.problems
+    }
     classes = labels.folder_classes(kinds.values())
     index = {kind: i for i, kind in enumerate(classes)}
     return Labelled({file: index[kind] for file, kind in kinds.items()}, classes)
@@ -263,4 +298,6 @@ def refuse_stray(name: str, pictures: list[str], kinds: list[str | None], otherw
     """Raise DataError where some images lie in class sub-folders and others do not; `otherwise` is what to add instead."""
     if None in kinds:
         stray = pictures[kinds.index(None)]
-        raise DataError(f"{name} has images in class sub-folders and images beside them (such as {stray}): move those into a class, or add {otherwise}")
+        raise DataError(
+            f"{name} has images in class sub-folders and images beside them (such as {stray}): move those into a class, or add {otherwise}"
+        )

@@ -27,12 +27,16 @@ def read(path: Path) -> np.ndarray:
             promised = math.prod(shape) * dtype.itemsize
             values = _read_up_to(file, promised + 1)  # one more, to notice surplus bytes
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged or truncated gzip file ({error}): fetch it again") from None
+        raise DataError(
+            f"{path} is a damaged or truncated gzip file ({error}): fetch it again"
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     if len(values) != promised:
         amount = f"only {len(values)}" if len(values) < promised else "more"
-        raise DataError(f"{path} is damaged: its header promises {promised} bytes of values, but it holds {amount}; fetch it again")
+        raise DataError(
+            f"{path} is damaged: its header promises {promised} bytes of values, but it holds {amount}; fetch it again"
+        )
     array = np.frombuffer(values, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -47,7 +51,9 @@ def _read_up_to(file, count: int) -> bytearray:
 
 def _header(path: Path, magic: bytes, file) -> tuple[np.dtype, tuple[int, ...]]:
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not magic[3]:
-        raise DataError(f"{path} is not an IDX file: it begins with bytes {magic.hex(' ') or '(none)'} instead of 00 00 <type> <dimensions>")
+        raise DataError(
+            f"{path} is not an IDX file: it begins with bytes {magic.hex(' ') or '(none)'} instead of 00 00 <type> <dimensions>"
+        )
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{path} is truncated within its IDX header: fetch it again")
@@ -60,7 +66,9 @@ def write(path: Path, array: np.ndarray) -> None:
         raise ValueError(f"only uint8 arrays are written, got {array.dtype}")
     opener = gzip.open if path.suffix == ".gz" else Path.open
     with opener(path, "wb") as file:
-        file.write(struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape) + array.tobytes())
+        file.write(
+            struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape) + array.tobytes()
+        )
 
 
 def find(folder: Path, prefix: str, part: str, kind: str) -> Path | None:
@@ -83,19 +91,27 @@ def load(folder: Path, prefix: str, part: str) -> tuple[np.ndarray, np.ndarray |
     images_path = find(folder, prefix, part, "images")
     if images_path is None:
         name = f"{prefix}{'train' if part == 'train' else 't10k'}-images-idx3-ubyte"
-        raise DataError(f"{folder} holds neither {name} nor {name}.gz: name the folder of the original files (or ?prefix=... before their names)")
+        raise DataError(
+            f"{folder} holds neither {name} nor {name}.gz: name the folder of the original files (or ?prefix=... before their names)"
+        )
     images = read(images_path)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise DataError(f"{images_path} holds {images.dtype} values in {images.ndim} dimensions, not images (bytes in 3 dimensions)")
+        raise DataError(
+            f"{images_path} holds {images.dtype} values in {images.ndim} dimensions, not images (bytes in 3 dimensions)"
+        )
     images = images[..., None] if images.ndim == 3 else images
     if images.shape[0] == 0 or 0 in images.shape:
-        raise DataError(f"{images_path} holds no images (its sizes are {'x'.join(map(str, images.shape))})")
+        raise DataError(
+            f"{images_path} holds no images (its sizes are {'x'.join(map(str, images.shape))})"
+        )
     if images.shape[3] not in (1, 3, 4):
         raise DataError(f"{images_path} has {images.shape[3]} channels; 1, 3 and 4 are supported")
     labels_path = find(folder, prefix, part, "labels")
     labels = None if labels_path is None else _labels(labels_path)
     if labels is not None and len(labels) != len(images):
-        raise DataError(f"{labels_path} holds {len(labels)} labels, but {images_path.name} holds {len(images)} images: use files that belong together")
+        raise DataError(
+            f"{labels_path} holds {len(labels)} labels, but {images_path.name} holds {len(images)} images: use files that belong together"
+        )
     return images, labels
 
 
@@ -108,7 +124,9 @@ def class_count(folder: Path, prefix: str) -> int:
 def _labels(path: Path) -> np.ndarray:
     labels = read(path)
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
-        raise DataError(f"{path} holds {labels.dtype} values in {labels.ndim} dimensions, not labels (integers in one dimension)")
+        raise DataError(
+            f"{path} holds {labels.dtype} values in {labels.ndim} dimensions, not labels (integers in one dimension)"
+        )
     if len(labels) and labels.min() < 0:
         raise DataError(f"{path} holds the label {labels.min()}: labels count from 0")
     return labels.astype(np.int32)

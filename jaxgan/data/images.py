@@ -10,7 +10,18 @@ from PIL import Image
 from jaxgan.data.reading import decode, decode_ids, quiet
 from jaxgan.formats import BadImage
 
-__all__ = ["CHANNELS", "RESIZES", "BadImage", "Form", "convert_channels", "decode", "decode_ids", "fit", "quiet", "resize"]
+__all__ = [
+    "CHANNELS",
+    "RESIZES",
+    "BadImage",
+    "Form",
+    "convert_channels",
+    "decode",
+    "decode_ids",
+    "fit",
+    "quiet",
+    "resize",
+]
 
 CHANNELS = (1, 3, 4)
 """Grey, RGB, RGBA."""
@@ -77,7 +88,9 @@ def resize(image: np.ndarray, size: tuple[int, int], how: str = "cover") -> np.n
     if how == "width":
         size = (max(1, size[1] * height // width), size[1])
         if size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or np.inf):
-            raise BadImage(f"is {height}x{width}, which would be {size[0]} pixels high when scaled to a width of {size[1]}")
+            raise BadImage(
+                f"is {height}x{width}, which would be {size[0]} pixels high when scaled to a width of {size[1]}"
+            )
     if (height, width) == tuple(size):
         return image
     box = _cover(height, width, size) if how == "cover" else (0.0, 0.0, float(width), float(height))
@@ -92,15 +105,21 @@ def _cover(height: int, width: int, size: tuple[int, int]) -> tuple[float, float
     return left, top, min(float(width), left + box_width), min(float(height), top + box_height)
 
 
-def _nearest(ids: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+def _nearest(
+    ids: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> np.ndarray:
     left, top, right, bottom = box
     edge = 1e-6  # a centre between two pixels takes the later one, whatever the rounding
     rows = np.floor(top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0] + edge).astype(int)
-    columns = np.floor(left + (np.arange(size[1]) + 0.5) * (right - left) / size[1] + edge).astype(int)
+    columns = np.floor(left + (np.arange(size[1]) + 0.5) * (right - left) / size[1] + edge).astype(
+        int
+    )
     return ids[rows[:, None], columns]
 
 
-def _resample(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+def _resample(
+    image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> np.ndarray:
     channels = image.shape[2]
     target = (size[1], size[0])
     if image.dtype == np.uint8 and channels in CHANNELS:
@@ -110,14 +129,21 @@ def _resample(image: np.ndarray, size: tuple[int, int], box: tuple[float, float,
     floats = image.astype(np.float32)
     if channels == 4:
         floats[..., :3] *= floats[..., 3:] / np.iinfo(image.dtype).max
-    planes = [Image.fromarray(floats[:, :, c]).resize(target, Image.Resampling.BICUBIC, box=box) for c in range(channels)]
+    planes = [
+        Image.fromarray(floats[:, :, c]).resize(target, Image.Resampling.BICUBIC, box=box)
+        for c in range(channels)
+    ]
     stacked = np.stack([np.asarray(plane) for plane in planes], axis=2)
     if channels == 4:
-        stacked[..., :3] *= np.iinfo(image.dtype).max / np.maximum(stacked[..., 3:], 0.5)  # where it is 0, so are the colours
+        stacked[..., :3] *= np.iinfo(image.dtype).max / np.maximum(
+            stacked[..., 3:], 0.5
+        )  # where it is 0, so are the colours
     return np.clip(np.round(stacked), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def fit(image: np.ndarray, size: tuple[int, int] | None, channels: int | None, how: str = "cover") -> np.ndarray:
+def fit(
+    image: np.ndarray, size: tuple[int, int] | None, channels: int | None, how: str = "cover"
+) -> np.ndarray:
     """Apply `convert_channels` (not to maps [H, W]) and `resize` where asked for.
 
     Raises BadImage for a 1x1 image (a placeholder for a picture that is gone) unless just that size is asked for, and as `resize` does.

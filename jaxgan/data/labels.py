@@ -87,7 +87,9 @@ def _json_rows(where: str, text: str) -> list[tuple[str, str, str]] | None:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not valid JSON ({error}): write it again or remove it") from None
+        raise DataError(
+            f"{where} is not valid JSON ({error}): write it again or remove it"
+        ) from None
     if not isinstance(content, dict) or "labels" not in content:
         raise DataError(f'{where} has no "labels": expected {form}')
     entries = content["labels"]

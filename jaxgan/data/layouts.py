@@ -75,7 +75,9 @@ class Ids:
         known = set(ids) - set(self.unknown)
         return max(known) - self.first if known else -1
 
-    def classes(self, ids: np.ndarray, count: int, remedy: str = "give another ?classes= or ?unknown=") -> np.ndarray:
+    def classes(
+        self, ids: np.ndarray, count: int, remedy: str = "give another ?classes= or ?unknown="
+    ) -> np.ndarray:
         """[H, W] -> classes, uint8 or uint16 [H, W], `count` where unknown. Raises BadImage: an id that is out of range; `remedy` says what else to do."""
         if self.white:
             ids = np.where(ids == self.white, 1, ids)
@@ -83,9 +85,16 @@ class Ids:
         wrong = ~unknown & (ids >= count + self.first)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            these = f"{self.first} to {count + self.first - 1}" + f", and {' and '.join(map(str, self.unknown))} where unknown" * bool(self.unknown)
-            raise images.BadImage(f"has the id {ids[row, column]} in row {row}, column {column}, but ids are {these}: repair it, or {remedy}")
-        return np.where(unknown, count, ids.astype(np.int64) - self.first).astype(np.uint8 if count <= 255 else np.uint16)
+            these = (
+                f"{self.first} to {count + self.first - 1}"
+                + f", and {' and '.join(map(str, self.unknown))} where unknown" * bool(self.unknown)
+            )
+            raise images.BadImage(
+                f"has the id {ids[row, column]} in row {row}, column {column}, but ids are {these}: repair it, or {remedy}"
+            )
+        return np.where(unknown, count, ids.astype(np.int64) - self.first).astype(
+            np.uint8 if count <= 255 else np.uint16
+        )
 
 
 def present(ids: np.ndarray) -> set[int]:
@@ -107,7 +116,9 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
     Raises DataError: no such folder or split, only images or only maps, options that cannot be read.
     """
     path = Path(rest).expanduser()
-    root, listed, every = _in_folders(spec, rest) if not path.exists() and "," in rest else _in_folder(spec, path)
+    root, listed, every = (
+        _in_folders(spec, rest) if not path.exists() and "," in rest else _in_folder(spec, path)
+    )
     found = pairs.in_split(every, split, spec)
     kinds = [part for part in PARTS if any(place.domain == part for place in found.values())]
     for need in PARTS[:2]:
@@ -119,7 +130,9 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
     ids, names = _ids(spec, path, options)
     maps = [file for file, place in every.items() if place.domain == "layout"]
     settled = _settled(spec, root, maps, ids, "unknown" in options)
-    used = found if ids.count and "unknown" in options else every  # the classes are those of all splits
+    used = (
+        found if ids.count and "unknown" in options else every
+    )  # the classes are those of all splits
     rows = _rows(found, kinds)
 
     def read(i: int) -> tuple[np.ndarray, ...]:
@@ -137,7 +150,8 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
         names,
         [[file, *listed[file], place.domain] for file, place in used.items()],
         (path if path.exists() else Path(rest.split(",")[0]).expanduser()) / CACHE_NAME,
-        f"layout {split} {ids.unknown}{' as told' * ('unknown' in options)} {ids.count} {names}" + (f" with {rest}" if not path.exists() else ""),
+        f"layout {split} {ids.unknown}{' as told' * ('unknown' in options)} {ids.count} {names}"
+        + (f" with {rest}" if not path.exists() else ""),
         parts=tuple(kinds),
         counted=None if names else counted,
     )
@@ -145,15 +159,28 @@ def source(spec: str, rest: str, options: Mapping[str, str], split: str) -> Sour
 
 def class_names(spec: str, text: str, folder: Path) -> tuple[str, ...]:
     """What the option `classes` says: names of classes, "0", "1", ... where only their number is given. Raises DataError."""
-    listed = next((path for path in (folder / text, Path(text).expanduser()) if "," not in text and not text.isdecimal() and path.is_file()), None)
+    listed = next(
+        (
+            path
+            for path in (folder / text, Path(text).expanduser())
+            if "," not in text and not text.isdecimal() and path.is_file()
+        ),
+        None,
+    )
     if listed is not None:
-        names = tuple(line.strip() for line in tables.decoded(str(listed), listed.read_bytes).splitlines() if line.strip())
+        names = tuple(
+            line.strip()
+            for line in tables.decoded(str(listed), listed.read_bytes).splitlines()
+            if line.strip()
+        )
     elif text.isdecimal():
         names = tuple(map(str, range(int(text)))) if 1 <= int(text) <= 65_535 else ()
     else:
         names = tuple(name.strip() for name in text.split(",")) if "," in text else ()
     if not names or not all(names) or len(set(names)) < len(names):
-        raise DataError(f"data {spec!r} has classes={text}: give their number, at least 1, or different names with commas, or a file of a name each line")
+        raise DataError(
+            f"data {spec!r} has classes={text}: give their number, at least 1, or different names with commas, or a file of a name each line"
+        )
     return names
 
 
@@ -167,7 +194,9 @@ def _meaning(folder: str) -> tuple[str | None, str | None]:
     match = _FOLDER.fullmatch(folder.lower())
     if match is None:
         return None, None
-    return filenames.SPLIT_NAMES.get(match["split"]), next((part for part in PARTS if match[part]), None)
+    return filenames.SPLIT_NAMES.get(match["split"]), next(
+        (part for part in PARTS if match[part]), None
+    )
 
 
 def _in_folder(spec: str, path: Path) -> tuple[Path, Listed, dict[str, pairs.Place]]:
@@ -176,14 +205,23 @@ def _in_folder(spec: str, path: Path) -> tuple[Path, Listed, dict[str, pairs.Pla
     found = pairs.places(listed, _meaning)
     if "image" in {place.domain for place in found.values()}:
         return path, listed, found
-    return path, listed, {file: place if place.domain else replace(place, domain="image") for file, place in found.items()}
+    return (
+        path,
+        listed,
+        {
+            file: place if place.domain else replace(place, domain="image")
+            for file, place in found.items()
+        },
+    )
 
 
 def _in_folders(spec: str, rest: str) -> tuple[Path, Listed, dict[str, pairs.Place]]:
     """As `_in_folder`, of two or three folders; files are named with theirs."""
     folders = [Path(text.strip()).expanduser() for text in rest.split(",")]
     if not 2 <= len(folders) <= 3 or len({folder.resolve() for folder in folders}) < len(folders):
-        raise DataError(f"data {spec!r} must name two or three folders, of images, of label maps and of instance maps: write layout:IMAGES,MAPS[,INSTANCES]")
+        raise DataError(
+            f"data {spec!r} must name two or three folders, of images, of label maps and of instance maps: write layout:IMAGES,MAPS[,INSTANCES]"
+        )
     listed: Listed = {}
     found: dict[str, pairs.Place] = {}
     for part, folder in zip(PARTS, folders):
@@ -210,7 +248,10 @@ def _rows(found: Mapping[str, pairs.Place], kinds: list[str]) -> list[Row]:
     for key in set().union(*by_part.values()):
         have = [by_part[kind][key] for kind in kinds if key in by_part[kind]]
         missing = [_NOUNS[kind][:-1] for kind in kinds if key not in by_part[kind]]
-        rows[key, ""] = tuple(have), f"has no {' and no '.join(missing)} of the same name" if missing else ""
+        rows[key, ""] = (
+            tuple(have),
+            f"has no {' and no '.join(missing)} of the same name" if missing else "",
+        )
     return [rows[key] for key in sorted(rows)]
 
 
@@ -221,7 +262,9 @@ def _ids(spec: str, folder: Path, options: Mapping[str, str]) -> tuple[Ids, tupl
     """What the options say of ids, and the names of the classes."""
     unknown = options.get("unknown", str(UNKNOWN)).split(",")
     if not all(text.strip().isdecimal() and int(text) <= 65_535 for text in unknown):
-        raise DataError(f"data {spec!r} has unknown={options['unknown']}: give an id from 0 to 65535, or several with commas")
+        raise DataError(
+            f"data {spec!r} has unknown={options['unknown']}: give an id from 0 to 65535, or several with commas"
+        )
     names = class_names(spec, options["classes"], folder) if "classes" in options else ()
     return Ids(tuple(sorted({int(text) for text in unknown})), len(names) or None), names
 
@@ -242,7 +285,11 @@ def _settled(spec: str, root: Path, maps: list[str], ids: Ids, told: bool) -> Ca
     def settle() -> Ids:
         with lock:
             if not found:
-                found.append(_with_levels(spec, maps[0], ids, _levels(spec, root, maps, every=not ids.count), told))
+                found.append(
+                    _with_levels(
+                        spec, maps[0], ids, _levels(spec, root, maps, every=not ids.count), told
+                    )
+                )
         return found[0]
 
     return settle
@@ -287,11 +334,15 @@ def _with_levels(spec: str, first: str, ids: Ids, levels: set[int], told: bool) 
         return Ids((), 2, top)
     count = ids.count or 1 + ids.highest(levels)
     if not count:
-        raise DataError(f"the label maps of {spec} hold no class in any pixel: look at {first}, or give another ?unknown=")
+        raise DataError(
+            f"the label maps of {spec} hold no class in any pixel: look at {first}, or give another ?unknown="
+        )
     return replace(ids, count=count)
 
 
-def _read(root: Path, names: tuple[str, ...], reason: str, settled: Callable[[], Ids]) -> tuple[np.ndarray, ...]:
+def _read(
+    root: Path, names: tuple[str, ...], reason: str, settled: Callable[[], Ids]
+) -> tuple[np.ndarray, ...]:
     if reason:
         raise images.BadImage(reason)
     image = pairs.picture(root, names[0])
@@ -301,9 +352,13 @@ def _read(root: Path, names: tuple[str, ...], reason: str, settled: Callable[[],
             array = pairs.picture(root, name, images.decode_ids)
             if array.shape != image.shape[:2]:
                 sizes = [f"{height}x{width}" for height, width in (array.shape, image.shape[:2])]
-                raise images.BadImage(f"is {sizes[0]}, but the image {sizes[1]}: both must be of one size")
+                raise images.BadImage(
+                    f"is {sizes[0]}, but the image {sizes[1]}: both must be of one size"
+                )
             ids = settled() if part == "layout" else None
-            maps.append(array.astype(np.uint16) if ids is None else ids.classes(array, ids.count or 0))
+            maps.append(
+                array.astype(np.uint16) if ids is None else ids.classes(array, ids.count or 0)
+            )
         except images.BadImage as error:
             raise images.BadImage(f"has the {_NOUNS[part][:-1]} {name}, which {error}") from None
     return image, *maps

@@ -176,7 +176,9 @@ def in_archive(path: Path) -> Place:
         changed = path.stat()
         packed = zipfile.ZipFile(path)
     except Exception as error:  # BadZipFile, OSError, NotImplementedError, UnicodeDecodeError, ...
-        raise DataError(f"{path} is not a readable zip file ({error}): pack or fetch it again") from None
+        raise DataError(
+            f"{path} is not a readable zip file ({error}): pack or fetch it again"
+        ) from None
     infos: dict[str, zipfile.ZipInfo] = {}
     problems: dict[str, str] = {}
     for info in packed.infolist():

@@ -19,7 +19,9 @@ _END = object()
 _DIED = "no more batches can be made, as {}: run the same command again, which goes on from the last checkpoint"
 
 
-def batch(dataset: Dataset | Mapping[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:
+def batch(
+    dataset: Dataset | Mapping[str, np.ndarray], indices: np.ndarray
+) -> dict[str, np.ndarray]:
     """Rows `indices` (int [B]) of every array: {"image": uint8 or uint16 [B, H, W, C], "label": int32 [B], ...}, copied into memory."""
     arrays = dataset if isinstance(dataset, Mapping) else dataset.arrays
     return {name: np.asarray(array[indices]) for name, array in arrays.items()}
@@ -41,13 +43,17 @@ def prefetch(iterator: Iterator[T], depth: int = 2) -> Iterator[T]:
 def _prefetched(iterator: Iterator[T], depth: int) -> Iterator[T]:
     items: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(iterator, items, stop), name="jaxgan-prefetch", daemon=True)
+    thread = threading.Thread(
+        target=_fill, args=(iterator, items, stop), name="jaxgan-prefetch", daemon=True
+    )
     thread.start()
     try:
         while True:
             item, error = _next(items, thread)
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                raise threads.ThreadDied(_DIED.format(f"the thread {thread.name} was ended by {type(error).__name__}")) from error
+                raise threads.ThreadDied(
+                    _DIED.format(f"the thread {thread.name} was ended by {type(error).__name__}")
+                ) from error
             if error is not None:
                 raise error
             if item is _END:
@@ -75,7 +81,9 @@ def _fill(iterator: Iterator[Any], items: queue.Queue[Any], stop: threading.Even
     def put(entry):
         while not stop.is_set():
             try:
-                return items.put(entry, timeout=0.05)  # wakes up to see `stop` when nobody takes items any more
+                return items.put(
+                    entry, timeout=0.05
+                )  # wakes up to see `stop` when nobody takes items any more
             except queue.Full:
                 continue
 

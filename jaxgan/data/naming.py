@@ -24,7 +24,11 @@ def unused_classes(dataset: Dataset, family: str, config: Any, spec: Mapping[str
     if set(spec) != {"image"} or "label" not in dataset.arrays or len(dataset.classes) < 2:
         return ""
     count = len(dataset.classes)
-    remedy = f"set classes={count} (--config.classes {count}) to learn them" if "classes" in vars(config) else "families with labels, such as cgan, learn them"
+    remedy = (
+        f"set classes={count} (--config.classes {count}) to learn them"
+        if "classes" in vars(config)
+        else "families with labels, such as cgan, learn them"
+    )
     return f"{dataset.name} has {count} classes ({listed(dataset.classes)}), which this {family} ignores: {remedy}"
 
 
@@ -38,7 +42,11 @@ def matched(dataset: Dataset, names: Names, run: str) -> Dataset:
 
     Raises `DataError`, with both lists, where names differ.
     """
-    if names.classes and dataset.classes and ("label" in dataset.arrays or "layout" in dataset.arrays):
+    if (
+        names.classes
+        and dataset.classes
+        and ("label" in dataset.arrays or "layout" in dataset.arrays)
+    ):
         dataset = _with_classes(dataset, names.classes, run)
     if names.attributes and dataset.attributes:
         dataset = _with_attributes(dataset, names.attributes, run)
@@ -69,19 +77,31 @@ def _with_attributes(dataset: Dataset, attributes: tuple[str, ...], run: str) ->
     if dataset.attributes == attributes:
         return dataset
     places = _places(attributes, dataset.attributes)
-    groups = None if places is None or len(attributes) != len(dataset.attributes) else _groups(dataset, places)
+    groups = (
+        None
+        if places is None or len(attributes) != len(dataset.attributes)
+        else _groups(dataset, places)
+    )
     if places is None or groups is None:
         raise _differ(dataset, "attributes", dataset.attributes, attributes, run)
     values = _frozen(np.ascontiguousarray(np.asarray(dataset.arrays["attributes"])[:, places]))
     known = tuple(tuple(row[place] for place in places) for row in dataset.known)
-    return replace(dataset, arrays={**dataset.arrays, "attributes": values}, attributes=attributes, groups=groups, known=known)
+    return replace(
+        dataset,
+        arrays={**dataset.arrays, "attributes": values},
+        attributes=attributes,
+        groups=groups,
+        known=known,
+    )
 
 
 def _groups(dataset: Dataset, places: np.ndarray) -> Any:
     """The exclusive groups in the order of the columns `places`; None where one would be torn apart."""
     if not dataset.groups:
         return ()
-    owner = np.repeat(np.arange(len(dataset.groups)), [count for _, count in dataset.groups])[places]
+    owner = np.repeat(np.arange(len(dataset.groups)), [count for _, count in dataset.groups])[
+        places
+    ]
     order = list(dict.fromkeys(owner.tolist()))
     whole = np.array_equal(owner, np.repeat(order, [dataset.groups[number][1] for number in order]))
     return tuple(dataset.groups[number] for number in order) if whole else None
@@ -89,7 +109,9 @@ def _groups(dataset: Dataset, places: np.ndarray) -> Any:
 
 def _places(names: Sequence[str], among: Sequence[str]) -> np.ndarray | None:
     """Where each of `names` is in `among`, int [n]; None unless each is there, once."""
-    first, second = ([unicodedata.normalize("NFC", name) for name in each] for each in (names, among))
+    first, second = (
+        [unicodedata.normalize("NFC", name) for name in each] for each in (names, among)
+    )
     places = {name: place for place, name in enumerate(second)}
     if len(places) < len(second) or len(set(first)) < len(first) or not set(first) <= set(places):
         return None
@@ -101,5 +123,9 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _differ(dataset: Dataset, what: str, have: Sequence[str], want: Sequence[str], run: str) -> DataError:
-    return DataError(f"{dataset.name} has the {what} {listed(have)}, but {run} knows {listed(want)}: give these the same names, or choose other data")
+def _differ(
+    dataset: Dataset, what: str, have: Sequence[str], want: Sequence[str], run: str
+) -> DataError:
+    return DataError(
+        f"{dataset.name} has the {what} {listed(have)}, but {run} knows {listed(want)}: give these the same names, or choose other data"
+    )

@@ -12,7 +12,14 @@ import numpy as np
 
 from jaxgan.data import cache, decoding, images, sources, streaming
 from jaxgan.data.combining import combine
-from jaxgan.data.dataset import Dataset, from_arrays, from_domains, from_layouts, require_several, with_attributes
+from jaxgan.data.dataset import (
+    Dataset,
+    from_arrays,
+    from_domains,
+    from_layouts,
+    require_several,
+    with_attributes,
+)
 from jaxgan.data.images import Form
 from jaxgan.data.source import Found, Source
 from jaxgan.errors import DataError, require, require_choice
@@ -63,7 +70,10 @@ def open(
       DataError: one sentence on what is missing, damaged or not alike, with the first offenders.
       ValueError: settings out of range.
     """
-    form, where = _form(image_size, channels, resize), None if cache_dir is None else Path(cache_dir)
+    form, where = (
+        _form(image_size, channels, resize),
+        None if cache_dir is None else Path(cache_dir),
+    )
     if stream:
         streaming.require_grain()
 
@@ -74,50 +84,102 @@ def open(
     if len(several) == 1:
         return one(spec)
     if stream:
-        raise DataError(f"{spec} joins several sets, which are kept decoded: leave out stream (--stream), or put all into one set")
+        raise DataError(
+            f"{spec} joins several sets, which are kept decoded: leave out stream (--stream), or put all into one set"
+        )
     return replace(combine([one(part) for part in several]), name=spec)
 
 
-def _open(spec: str, found: Found, form: Form, skip_bad: bool, where: Path | None, progress: bool, stream: bool) -> Dataset:
+def _open(
+    spec: str,
+    found: Found,
+    form: Form,
+    skip_bad: bool,
+    where: Path | None,
+    progress: bool,
+    stream: bool,
+) -> Dataset:
     if isinstance(found, Source):
         two = isinstance(form.channels, tuple)
-        require(not two or "b" in found.parts, f"channels {form.channels} are for images of two domains, A and B, which {spec} does not hold")
+        require(
+            not two or "b" in found.parts,
+            f"channels {form.channels} are for images of two domains, A and B, which {spec} does not hold",
+        )
         return _load(found, form, skip_bad, where, progress, stream)
     try:
-        a, b = (_load(source, replace(form, channels=form.channels_of(i)), skip_bad, where, progress, stream) for i, source in enumerate(found))
+        a, b = (
+            _load(
+                source,
+                replace(form, channels=form.channels_of(i)),
+                skip_bad,
+                where,
+                progress,
+                stream,
+            )
+            for i, source in enumerate(found)
+        )
     finally:
         for source in found if not stream else ():
             source.close()
     return _independent(spec, a, b)
 
 
-def _form(image_size: tuple[int, int] | None, channels: int | tuple[int, int] | None, resize: str) -> Form:
+def _form(
+    image_size: tuple[int, int] | None, channels: int | tuple[int, int] | None, resize: str
+) -> Form:
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
-    require(size is None or min(size) >= 1, f"image_size must be (height, width), both at least 1, got {image_size}")
+    require(
+        size is None or min(size) >= 1,
+        f"image_size must be (height, width), both at least 1, got {image_size}",
+    )
     each = channels if isinstance(channels, tuple) else (channels, channels)
     known = len(each) == 2 and all(number is None or number in images.CHANNELS for number in each)
-    require(known, f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), or two of these for A and B, got {channels}")
+    require(
+        known,
+        f"channels must be 1 (grey), 3 (RGB) or 4 (RGBA), or two of these for A and B, got {channels}",
+    )
     require_choice("resize", resize, images.RESIZES)
     return Form(size, channels, resize)
 
 
-def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool, stream: bool) -> Dataset:
+def _load(
+    source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool, stream: bool
+) -> Dataset:
     streams = False
     try:
         if source.array is not None and form.size in (None, source.array.shape[1:3]):
             channels = form.channels_of(0)
-            converted = source.array if channels is None else images.convert_channels(source.array, channels)
-            return _attributed(from_arrays(source.name, converted, source.labels, source.classes), source, slice(None))
+            converted = (
+                source.array
+                if channels is None
+                else images.convert_channels(source.array, channels)
+            )
+            return _attributed(
+                from_arrays(source.name, converted, source.labels, source.classes),
+                source,
+                slice(None),
+            )
         if source.home is None:
             return replace(_decode(source, form, skip_bad, progress), files=source.files)
         entry = cache.fetch(source, form, skip_bad, cache_dir, progress, stream)
         arrays = dict(entry.arrays)
         rows = arrays.pop("row", slice(None))
         if entry.parts:
-            arrays, streams = streaming.streamed(source, form, np.asarray(rows), entry.parts) | arrays, True
-        made = _attributed(Dataset(source.name, arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder), source, rows)
+            arrays, streams = (
+                streaming.streamed(source, form, np.asarray(rows), entry.parts) | arrays,
+                True,
+            )
+        made = _attributed(
+            Dataset(
+                source.name, arrays, entry.classes, entry.fingerprint, entry.skipped, entry.folder
+            ),
+            source,
+            rows,
+        )
         made = replace(made, files=source.files)
-        made.__dict__["unknown"] = entry.unknown  # as the property would find by reading, and of a streamed set decoding, all maps
+        made.__dict__["unknown"] = (
+            entry.unknown
+        )  # as the property would find by reading, and of a streamed set decoding, all maps
         return made
     finally:
         if not streams:  # else it is read from as long as the set is used
@@ -126,7 +188,11 @@ def _load(source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, pr
 
 def _attributed(data: Dataset, source: Source, rows: np.ndarray | slice) -> Dataset:
     """The set with the attributes of the source's examples `rows`, where it has any."""
-    return data if source.attributes is None else with_attributes(data, source.attributes[rows], source.attribute_names, source.groups)
+    return (
+        data
+        if source.attributes is None
+        else with_attributes(data, source.attributes[rows], source.attribute_names, source.groups)
+    )
 
 
 def _decode(source: Source, form: Form, skip_bad: bool, progress: bool) -> Dataset:
@@ -140,7 +206,11 @@ def _decode(source: Source, form: Form, skip_bad: bool, progress: bool) -> Datas
         made = from_domains(source.name, *stacked, independent=False)
     else:
         labels = None if source.labels is None else source.labels[tally.kept]
-        made = _attributed(from_arrays(source.name, stacked[0], labels, source.classes), source, np.array(tally.kept))
+        made = _attributed(
+            from_arrays(source.name, stacked[0], labels, source.classes),
+            source,
+            np.array(tally.kept),
+        )
     return replace(made, skipped=tuple(tally.bad))
 
 
@@ -148,7 +218,13 @@ def _independent(spec: str, a: Dataset, b: Dataset) -> Dataset:
     for domain, data in (("a", a), ("b", b)):
         require_several(spec, domain, data)
     arrays = {"a": a.arrays["image"], "b": b.arrays["image"]}
-    common = None if a.cache is None or b.cache is None else Path(os.path.commonpath([a.cache, b.cache]))
-    files = tuple(f"{domain}: {name}" for domain, data in (("A", a), ("B", b)) for name in data.files)
+    common = (
+        None if a.cache is None or b.cache is None else Path(os.path.commonpath([a.cache, b.cache]))
+    )
+    files = tuple(
+        f"{domain}: {name}" for domain, data in (("A", a), ("B", b)) for name in data.files
+    )
     fingerprint = decoding.joined([a.fingerprint, b.fingerprint], True)
-    return Dataset(spec, arrays, (), fingerprint, a.skipped + b.skipped, common, independent=True, files=files)
+    return Dataset(
+        spec, arrays, (), fingerprint, a.skipped + b.skipped, common, independent=True, files=files
+    )

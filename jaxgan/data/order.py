@@ -11,7 +11,15 @@ import numpy as np
 from jaxgan.errors import require, require_seed
 
 
-def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, process: int = 0, processes: int = 1) -> np.ndarray:
+def order(
+    size: int,
+    batch_size: int,
+    seed: int | Sequence[int],
+    step: int,
+    *,
+    process: int = 0,
+    processes: int = 1,
+) -> np.ndarray:
     """Indices of the examples of one step: int64 [batch_size // processes].
 
     Every epoch is a fresh permutation of `range(size)`; the stream of epochs is cut into batches without regard to where an epoch ends,
@@ -25,14 +33,21 @@ def order(size: int, batch_size: int, seed: int | Sequence[int], step: int, *, p
 
     Raises ValueError for settings out of range, or a batch that the processes cannot share equally.
     """
-    parts: Sequence[Any] = seed if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
+    parts: Sequence[Any] = (
+        seed if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
+    )
     seeds = tuple(require_seed(part) for part in parts)
     require(size > 0, f"the set must hold at least one example, got size {size}")
     require(batch_size > 0, f"batch_size must be at least 1, got {batch_size}")
     require(step >= 0, f"step must be at least 0, got {step}")
     require(seeds, "seed must be a whole number, or several, got none")
-    require(0 <= process < processes, f"process must be between 0 and {processes - 1}, got {process}")
-    require(batch_size % processes == 0, f"batch_size {batch_size} is no multiple of the {processes} processes that share it")
+    require(
+        0 <= process < processes, f"process must be between 0 and {processes - 1}, got {process}"
+    )
+    require(
+        batch_size % processes == 0,
+        f"batch_size {batch_size} is no multiple of the {processes} processes that share it",
+    )
     share = batch_size // processes
     start = int(step) * batch_size + process * share
     chosen = []

@@ -66,10 +66,22 @@ def source(spec: str, rest: str, split: str) -> Source:
     domains = {place.domain for place in found.values()} - {None}
     if len(domains) == 1:
         need = "B" if "A" in domains else "A"
-        raise DataError(f"{spec} holds no images of domain {need} in split {split!r}: put them, with equal names, into a folder {need} beside the other")
+        raise DataError(
+            f"{spec} holds no images of domain {need} in split {split!r}: put them, with equal names, into a folder {need} beside the other"
+        )
     rows = _rows(found, spec)
     stamp = [[file, *stats[file], place.domain] for file, place in found.items()]
-    return Source(spec, [filenames.nfc(row[0]) for row in rows], lambda i: _pair(path, *rows[i]), None, (), stamp, home / CACHE_NAME, identity, parts=PARTS)
+    return Source(
+        spec,
+        [filenames.nfc(row[0]) for row in rows],
+        lambda i: _pair(path, *rows[i]),
+        None,
+        (),
+        stamp,
+        home / CACHE_NAME,
+        identity,
+        parts=PARTS,
+    )
 
 
 def title(spec: str, domain: str) -> str:
@@ -82,15 +94,23 @@ def two_folders(spec: str, rest: str) -> tuple[Path, Path] | None:
 
     Raises DataError: nothing before or after the comma.
     """
-    cuts = [(rest[:i].strip(), rest[i + 1 :].strip()) for i, character in enumerate(rest) if character == ","]
+    cuts = [
+        (rest[:i].strip(), rest[i + 1 :].strip())
+        for i, character in enumerate(rest)
+        if character == ","
+    ]
     choices = [(Path(a).expanduser(), Path(b).expanduser()) for a, b in cuts if a and b]
     found = next((choice for choice in choices if choice[0].is_dir() and choice[1].is_dir()), None)
     if found is None and len(choices) < len(cuts):
-        raise DataError(f"data {spec!r} names no folder on one side of its comma: write {spec.partition(':')[0]}:DIR_A,DIR_B")
+        raise DataError(
+            f"data {spec!r} names no folder on one side of its comma: write {spec.partition(':')[0]}:DIR_A,DIR_B"
+        )
     return found or (choices[0] if choices else None)
 
 
-def _of_two_folders(spec: str, folders: tuple[Path, Path], split: str) -> tuple[dict[str, Facts], dict[str, Place]]:
+def _of_two_folders(
+    spec: str, folders: tuple[Path, Path], split: str
+) -> tuple[dict[str, Facts], dict[str, Place]]:
     """What `listed` and `in_split` tell of one folder, of two that are A and B; the files are named with their folders."""
     if folders[0].resolve() == folders[1].resolve():
         raise DataError(f"data {spec!r} names one folder twice: name that of A and that of B")
@@ -102,7 +122,9 @@ def _of_two_folders(spec: str, folders: tuple[Path, Path], split: str) -> tuple[
         for file, place in in_split(places(within), split, name).items():
             full = (folder / file).as_posix()
             stats[full] = within[file]
-            found[full] = replace(place, domain=domain, split=place.split if split == "all" else None)  # only one may have splits
+            found[full] = replace(
+                place, domain=domain, split=place.split if split == "all" else None
+            )  # only one may have splits
     return stats, found
 
 
@@ -114,9 +136,15 @@ def listed(path: Path, name: str) -> dict[str, Facts]:
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}: name the folder that holds the images of {name}")
-    found = {file: facts for file, facts in listing.walk(path).items() if filenames.is_image(file) or facts.problem}
+    found = {
+        file: facts
+        for file, facts in listing.walk(path).items()
+        if filenames.is_image(file) or facts.problem
+    }
     if not found:
-        raise DataError(f"{name} holds no images (looked for {' '.join(filenames.SUFFIXES)} in {path}, in sub-folders too)")
+        raise DataError(
+            f"{name} holds no images (looked for {' '.join(filenames.SUFFIXES)} in {path}, in sub-folders too)"
+        )
     return dict(sorted(found.items(), key=lambda item: filenames.nfc(item[0])))
 
 
@@ -129,14 +157,20 @@ def places(found: Mapping[str, Facts], meaning: Meaning | None = None) -> dict[s
     paths = {file: PurePosixPath(filenames.nfc(file)).parts for file in found}
     usable = [file for file in found if not found[file].problem] or list(found)
     depth = 0
-    while len(tops := {paths[file][depth] if len(paths[file]) > depth + 1 else "" for file in usable}) == 1:
+    while (
+        len(tops := {paths[file][depth] if len(paths[file]) > depth + 1 else "" for file in usable})
+        == 1
+    ):
         top = next(iter(tops))
         if not top or any(meaning(top)):
             break
         depth += 1  # a folder that wraps everything
     _refuse_twice([paths[file] for file in usable], depth, meaning)
     parts = {file: path[min(depth, len(path) - 1) :] for file, path in paths.items()}
-    return {file: replace(_place(part, meaning), problem=found[file].problem, loose=len(part) == 1) for file, part in parts.items()}
+    return {
+        file: replace(_place(part, meaning), problem=found[file].problem, loose=len(part) == 1)
+        for file, part in parts.items()
+    }
 
 
 def _refuse_twice(paths: list[tuple[str, ...]], depth: int, meaning: Meaning) -> None:
@@ -147,17 +181,27 @@ def _refuse_twice(paths: list[tuple[str, ...]], depth: int, meaning: Meaning) ->
             split, domain = meaning(folders[level])
             if not (split or domain):
                 break
-            first = seen.setdefault((folders[:level], split, domain), folders[level]) if split else folders[level]
+            first = (
+                seen.setdefault((folders[:level], split, domain), folders[level])
+                if split
+                else folders[level]
+            )
             if first != folders[level]:
                 both = " and ".join(sorted((first, folders[level])))
-                raise DataError(f"the folders {both}, side by side, both mean the split {split}: rename or join them")
+                raise DataError(
+                    f"the folders {both}, side by side, both mean the split {split}: rename or join them"
+                )
 
 
 def _place(path: tuple[str, ...], meaning: Meaning) -> Place:
     split = domain = None
     for depth, folder in enumerate(path[:-1]):
         named_split, named_domain = meaning(folder)
-        if not (named_split or named_domain) or (named_split and split) or (named_domain and domain):
+        if (
+            not (named_split or named_domain)
+            or (named_split and split)
+            or (named_domain and domain)
+        ):
             return Place(split, domain, "/".join(path[depth:]))
         split, domain = split or named_split, domain or named_domain
     return Place(split, domain, path[-1])
@@ -168,7 +212,11 @@ def _meaning(folder: str) -> tuple[str | None, str | None]:
     split, domain = folder[:-1], folder[-1:].upper()
     if filenames.split_of(folder):
         return filenames.split_of(folder), None
-    return (filenames.split_of(split), domain) if domain in DOMAINS and (not split or filenames.split_of(split)) else (None, None)
+    return (
+        (filenames.split_of(split), domain)
+        if domain in DOMAINS and (not split or filenames.split_of(split))
+        else (None, None)
+    )
 
 
 def in_split(found: dict[str, Place], split: str, name: str) -> dict[str, Place]:
@@ -177,19 +225,29 @@ def in_split(found: dict[str, Place], split: str, name: str) -> dict[str, Place]
     An image beside folders of splits is a problem of each. Raises DataError: no such split, other folders beside those of splits.
     """
     known = sorted({place.split for place in found.values() if place.split})
-    outside = {file: place for file, place in found.items() if known and not place.split and not place.problem}
+    outside = {
+        file: place
+        for file, place in found.items()
+        if known and not place.split and not place.problem
+    }
     stray = next((file for file, place in outside.items() if not place.loose), None)
     if stray is not None:
         remedy = "move them into a split, or rename those folders"
-        raise DataError(f"{name} has folders of splits ({', '.join(known)}) and images in others, such as {stray}: {remedy}")
+        raise DataError(
+            f"{name} has folders of splits ({', '.join(known)}) and images in others, such as {stray}: {remedy}"
+        )
     found = found | {file: replace(place, problem=OUTSIDE) for file, place in outside.items()}
     if split == "all" or (split == "train" and not known):
         return found
     if not known:
-        raise DataError(f"{name} has no split {split!r}: put its images into sub-folders train and {split}, or name another folder")
+        raise DataError(
+            f"{name} has no split {split!r}: put its images into sub-folders train and {split}, or name another folder"
+        )
     if split not in known:
         raise DataError(f"{name} has no split {split!r}: its splits are {', '.join(known)}")
-    return {file: place for file, place in found.items() if place.split in (split, None)}  # None: problems
+    return {
+        file: place for file, place in found.items() if place.split in (split, None)
+    }  # None: problems
 
 
 def _rows(found: dict[str, Place], spec: str) -> list[tuple[str, str, str]]:
@@ -198,7 +256,11 @@ def _rows(found: dict[str, Place], spec: str) -> list[tuple[str, str, str]]:
     Each split has a layout of its own. In order of the names. Raises DataError: see `_refuse_unnamed`.
     """
     by_folders = {place.split for place in found.values() if place.domain}
-    by_halves = {file: place for file, place in found.items() if not (by_folders and place.split in {None, *by_folders})}
+    by_halves = {
+        file: place
+        for file, place in found.items()
+        if not (by_folders and place.split in {None, *by_folders})
+    }
     _refuse_unnamed(by_halves, spec)
     if not by_folders:
         return [(file, "", place.problem) for file, place in by_halves.items()]
@@ -207,7 +269,12 @@ def _rows(found: dict[str, Place], spec: str) -> list[tuple[str, str, str]]:
     for file, place in found.items():
         key = (place.split or "", str(PurePosixPath(place.key).with_suffix("")))
         if place.domain is None or place.problem == OUTSIDE:
-            rows[key, file] = (file, "", place.problem or ("" if file in by_halves else "lies in neither of the folders A and B"))
+            rows[key, file] = (
+                file,
+                "",
+                place.problem
+                or ("" if file in by_halves else "lies in neither of the folders A and B"),
+            )
             continue
         first = by_domain[place.domain].setdefault(key, file)
         if first != file:
@@ -229,12 +296,16 @@ def _refuse_unnamed(by_halves: dict[str, Place], spec: str) -> None:
         for place in by_halves.values():
             if (place.split or "") == split:
                 top, slash, name = place.key.partition("/")
-                held.setdefault(top if slash else "", set()).add(str(PurePosixPath(name or top).with_suffix("")))
+                held.setdefault(top if slash else "", set()).add(
+                    str(PurePosixPath(name or top).with_suffix(""))
+                )
         held.pop("", None)  # images beside the folders
         if len(held) != 2:
             continue
         first, second = held.values()
-        if 10 * len(first & second) >= 9 * max(len(first), len(second)):  # a few partners may be missing
+        if 10 * len(first & second) >= 9 * max(
+            len(first), len(second)
+        ):  # a few partners may be missing
             raise DataError(
                 f"{spec} holds files of equal names in {' and '.join(sorted(held))}, which do not say which domain they are: rename these folders "
                 "to A and B, or name both, paired:DIR_A,DIR_B (put images that hold A and B side by side into one folder)"
@@ -253,7 +324,9 @@ def _pair(path: Path, file_a: str, file_b: str, reason: str) -> Pair:
         raise images.BadImage(f"has the partner {filenames.nfc(file_b)}, which {error}") from None
     if a.shape[:2] != b.shape[:2]:
         sizes = [f"{image.shape[0]}x{image.shape[1]}" for image in (a, b)]
-        raise images.BadImage(f"is {sizes[0]}, but its partner {filenames.nfc(file_b)} is {sizes[1]}: both images of a pair must be of one size")
+        raise images.BadImage(
+            f"is {sizes[0]}, but its partner {filenames.nfc(file_b)} is {sizes[1]}: both images of a pair must be of one size"
+        )
     return a, b
 
 
@@ -261,10 +334,14 @@ def halves(image: np.ndarray) -> Pair:
     """[H, 2W, C] -> A, the left half, and B, the right half: [H, W, C] each. Raises BadImage for an odd width."""
     width = image.shape[1]
     if width % 2:
-        raise images.BadImage(f"is {width} pixel{'s' * (width > 1)} wide: A and B side by side need an even width")
+        raise images.BadImage(
+            f"is {width} pixel{'s' * (width > 1)} wide: A and B side by side need an even width"
+        )
     return image[:, : width // 2], image[:, width // 2 :]
 
 
-def picture(path: Path, file: str, decode: Callable[[bytes], np.ndarray] = images.decode) -> np.ndarray:
+def picture(
+    path: Path, file: str, decode: Callable[[bytes], np.ndarray] = images.decode
+) -> np.ndarray:
     """The image in `path`/`file`, see `images.decode`. Raises BadImage."""
     return decode(listing.load(path / file))

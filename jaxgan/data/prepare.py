@@ -47,7 +47,9 @@ PLAIN = Augment()
 def normalise(array: jax.Array) -> jax.Array:
     """uint8 or uint16, any shape -> float32, the same shape: 0 becomes -1, the type's largest value 1. Raises ValueError for other types."""
     array = jnp.asarray(array)
-    require(array.dtype in (jnp.uint8, jnp.uint16), f"images must be uint8 or uint16, got {array.dtype}")
+    require(
+        array.dtype in (jnp.uint8, jnp.uint16), f"images must be uint8 or uint16, got {array.dtype}"
+    )
     top = jnp.iinfo(array.dtype).max
     return (2 * array.astype(jnp.float32) - top) / top
 
@@ -92,17 +94,27 @@ def prepare(
     return prepared
 
 
-def _wanted_size(name: str, array: jax.Array, augment: Augment, sizes: Mapping[str, tuple[int, int]] | None) -> tuple[int, int]:
+def _wanted_size(
+    name: str, array: jax.Array, augment: Augment, sizes: Mapping[str, tuple[int, int]] | None
+) -> tuple[int, int]:
     have = (array.shape[1], array.shape[2])
     height, width = have if sizes is None else sizes.get(name, have)
     larger = (height + augment.crop, width + augment.crop)
     margin = f" or, with crop={augment.crop}, {larger[0]}x{larger[1]}" if augment.crop else ""
-    require(have in ((height, width), larger), f"{name} must be {height}x{width}{margin}, got {have[0]}x{have[1]}")
-    require(not augment.rotate90 or height == width, f"rotate90 needs square images, {name} is {height}x{width}")
+    require(
+        have in ((height, width), larger),
+        f"{name} must be {height}x{width}{margin}, got {have[0]}x{have[1]}",
+    )
+    require(
+        not augment.rotate90 or height == width,
+        f"rotate90 needs square images, {name} is {height}x{width}",
+    )
     return height, width
 
 
-def _augment(images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[int, int], domain: str) -> jax.Array:
+def _augment(
+    images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[int, int], domain: str
+) -> jax.Array:
     """[B, h, w, C] -> [B, *size, C]; integers are ids. `domain` ends the streams' names: "" where arrays share their draws."""
 
     def each(change: Callable, stream: str) -> jax.Array:
@@ -111,13 +123,21 @@ def _augment(images: jax.Array, keys: jax.Array, augment: Augment, size: tuple[i
     if augment.crop and images.shape[1:3] == size:
         images = enlarge(images, size[0] + augment.crop, size[1] + augment.crop)
     if augment.rotation or augment.scale:
-        images = each(lambda image, key: _turn_and_zoom(image, key, augment.rotation, augment.scale), "turn and zoom")
+        images = each(
+            lambda image, key: _turn_and_zoom(image, key, augment.rotation, augment.scale),
+            "turn and zoom",
+        )
     if augment.crop:
         images = each(lambda image, key: _crop(image, key, size, augment.crop), "crop")
     if augment.rotate90:
         images = each(_quarter_turns, "quarter turns")
     if augment.flip:
-        images = each(lambda image, key: jnp.where(jax.random.bernoulli(key, jnp.float32(0.5)), image[:, ::-1], image), "flip")
+        images = each(
+            lambda image, key: jnp.where(
+                jax.random.bernoulli(key, jnp.float32(0.5)), image[:, ::-1], image
+            ),
+            "flip",
+        )
     return images
 
 
@@ -154,7 +174,10 @@ def affine(image: jax.Array, angle: jax.Array, factor: jax.Array) -> jax.Array:
     """[H, W, C] -> the same shape: turned by `angle` (radians, counter-clockwise as seen) and enlarged by `factor` about the centre. Bilinear;
     of integers, the id of the nearest pixel."""
     height, width, _ = image.shape
-    places = [jnp.arange(side, dtype=jnp.int32).astype(jnp.float32) - (side - 1) / 2 for side in (height, width)]
+    places = [
+        jnp.arange(side, dtype=jnp.int32).astype(jnp.float32) - (side - 1) / 2
+        for side in (height, width)
+    ]
     rows, columns = jnp.meshgrid(*places, indexing="ij")
     cos, sin = jnp.cos(angle) / factor, jnp.sin(angle) / factor
     # Where each output pixel comes from: rows run downwards, which turns the sense of the angle around.

@@ -59,11 +59,17 @@ def decode_ids(data: bytes) -> np.ndarray:
     return _decoded(data, _as_ids, ids=True)
 
 
-def _decoded(data: bytes, convert: Callable[[Image.Image, tiff.Choice], np.ndarray], ids: bool = False) -> np.ndarray:
+def _decoded(
+    data: bytes, convert: Callable[[Image.Image, tiff.Choice], np.ndarray], ids: bool = False
+) -> np.ndarray:
     if not data:
         raise BadImage("is empty (0 bytes)")
     try:
-        choice = tiff.chosen(data, ids) if data.startswith(formats.TIFF) else tiff.Choice(data, 0, False, False)
+        choice = (
+            tiff.chosen(data, ids)
+            if data.startswith(formats.TIFF)
+            else tiff.Choice(data, 0, False, False)
+        )
         with _opened(choice) as image:
             reason = formats.damage(data) if data.startswith(formats.PNG) else ""
             if reason:
@@ -72,7 +78,9 @@ def _decoded(data: bytes, convert: Callable[[Image.Image, tiff.Choice], np.ndarr
     except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImage(f"unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels, which looks like a decompression bomb") from None
+        raise BadImage(
+            f"unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels, which looks like a decompression bomb"
+        ) from None
     except Image.UnidentifiedImageError:
         raise BadImage(_unidentified(data)) from None
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error, ValueError, zlib.error, ... on damaged files
@@ -100,9 +108,20 @@ def _unidentified(data: bytes) -> str:
     foreign = formats.foreign(data)
     if foreign:
         return f"is {foreign}, and only {formats.IN_WORDS} are read: save it as PNG"
-    known = next((name for start, name in ((formats.PNG, "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF")) if data.startswith(start)), "")
+    known = next(
+        (
+            name
+            for start, name in ((formats.PNG, "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"))
+            if data.startswith(start)
+        ),
+        "",
+    )
     known = "TIFF" if data.startswith(formats.TIFF) else known
-    return f"is damaged, or a kind of {known} that is not supported" if known else f"is not an image that Pillow can read (only {formats.IN_WORDS} are)"
+    return (
+        f"is damaged, or a kind of {known} that is not supported"
+        if known
+        else f"is not an image that Pillow can read (only {formats.IN_WORDS} are)"
+    )
 
 
 def _loaded(image: Image.Image) -> Image.Image:
@@ -128,7 +147,11 @@ def _packing(image: Image.Image) -> str:
 
 
 def _as_image(image: Image.Image, choice: tiff.Choice) -> np.ndarray:
-    tiles, transparent, deep_grey = _second_bytes(image), _transparent(image), _packing(image) == "LA;16B"
+    tiles, transparent, deep_grey = (
+        _second_bytes(image),
+        _transparent(image),
+        _packing(image) == "LA;16B",
+    )
     first = _upright(_loaded(image))
     if deep_grey:
         pixels = _deep_grey(choice)
@@ -185,7 +208,9 @@ def _see_through(pixels: np.ndarray, transparent: np.ndarray) -> np.ndarray:
     """[H, W, 1 or 3] -> RGBA [H, W, 4], clear where the pixel is `transparent`."""
     if pixels.shape[2] != len(transparent):
         return pixels
-    opacity = np.where((pixels == transparent).all(axis=2, keepdims=True), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    opacity = np.where(
+        (pixels == transparent).all(axis=2, keepdims=True), 0, np.iinfo(pixels.dtype).max
+    ).astype(pixels.dtype)
     return np.concatenate([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), opacity], axis=2)
 
 
@@ -199,7 +224,9 @@ def _divided(pixels: np.ndarray) -> np.ndarray:
 def _as_array(image: Image.Image) -> np.ndarray:
     mode = image.mode
     if mode.startswith("I"):  # "I;16" and its byte orders; "I" for 16-bit PGM
-        return _in_16_bits(np.asarray(image), "has 32-bit pixels; 8-bit and 16-bit are supported")[:, :, None]
+        return _in_16_bits(np.asarray(image), "has 32-bit pixels; 8-bit and 16-bit are supported")[
+            :, :, None
+        ]
     if mode == "F":
         raise BadImage("has floating-point pixels; 8-bit and 16-bit are supported")
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (mode == "P" and "transparency" in image.info):
@@ -223,16 +250,32 @@ def _in_16_bits(array: np.ndarray, reason: str) -> np.ndarray:
 
 def _as_ids(image: Image.Image, choice: tiff.Choice) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
-        raise BadImage("is a JPEG, and compression changes ids: save the map as PNG from where it was made")
-    if image.format == "GIF" and image.mode != "L":  # Pillow, among others, leaves out colours that are not used and moves up the rest
-        raise BadImage("is a GIF, whose writers number colours anew: save the map as PNG from where it was made")
+        raise BadImage(
+            "is a JPEG, and compression changes ids: save the map as PNG from where it was made"
+        )
+    if (
+        image.format == "GIF" and image.mode != "L"
+    ):  # Pillow, among others, leaves out colours that are not used and moves up the rest
+        raise BadImage(
+            "is a GIF, whose writers number colours anew: save the map as PNG from where it was made"
+        )
     packing, scale = _packing(image), _highest(image)
     image = _upright(_loaded(image))
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-        what = "opacity beside its ids" if image.mode in ("LA", "La", "PA") else f"colours ({image.mode}) in place of ids"
-        raise BadImage(f"has {what}: convert the maps with {CONVERTER}, or save one id for each pixel as grey or palette PNG")
+        what = (
+            "opacity beside its ids"
+            if image.mode in ("LA", "La", "PA")
+            else f"colours ({image.mode}) in place of ids"
+        )
+        raise BadImage(
+            f"has {what}: convert the maps with {CONVERTER}, or save one id for each pixel as grey or palette PNG"
+        )
     array = np.asarray(image)
-    ids = array.astype(np.uint8) if image.mode in ("1", "L", "P") else _in_16_bits(array, "has ids below 0 or above 65535")
+    ids = (
+        array.astype(np.uint8)
+        if image.mode in ("1", "L", "P")
+        else _in_16_bits(array, "has ids below 0 or above 65535")
+    )
     if scale:  # a PGM file's levels are spread over 0..255 or 0..65535
         return np.round(ids * (scale / (255 if scale <= 255 else 65535))).astype(ids.dtype)
     return ids // _SPREAD.get(packing[:3], 1)

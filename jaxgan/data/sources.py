@@ -10,7 +10,17 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from jaxgan.data import attributes, digit_views, filenames, files, idx, layouts, pairs, tfds, unpaired
+from jaxgan.data import (
+    attributes,
+    digit_views,
+    filenames,
+    files,
+    idx,
+    layouts,
+    pairs,
+    tfds,
+    unpaired,
+)
 from jaxgan.data.source import CACHE_NAME, Found, Source
 from jaxgan.errors import DataError
 
@@ -27,10 +37,14 @@ def find(spec: str, split: str) -> Found:
     if scheme not in SCHEMES:
         raise DataError(f"data {spec!r} is of no known kind: the kinds are {', '.join(SYNTAX)}")
     if scheme != "digits" and not rest:
-        raise DataError(f"data {spec!r} is incomplete: write {next(form for form in SYNTAX if form.startswith(scheme))}")
+        raise DataError(
+            f"data {spec!r} is incomplete: write {next(form for form in SYNTAX if form.startswith(scheme))}"
+        )
     if scheme == "digits" and colon:
         raise DataError(f"data {spec!r} says more than needed: write digits")
-    own = scheme in ("tfds", "digits") or rest.partition("?")[0] == "digits"  # these have fixed names
+    own = (
+        scheme in ("tfds", "digits") or rest.partition("?")[0] == "digits"
+    )  # these have fixed names
     return SCHEMES[scheme](spec, rest, split if own else filenames.split_of(split) or split)
 
 
@@ -39,13 +53,17 @@ def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[st
     path, options = _split(spec, rest, known[0])
     for option in options:
         if option not in known:
-            raise DataError(f"data {spec!r} has the unknown option {option!r}: known here: {', '.join(known)}")
+            raise DataError(
+                f"data {spec!r} has the unknown option {option!r}: known here: {', '.join(known)}"
+            )
     return path, options
 
 
 def _split(spec: str, rest: str, example: str) -> tuple[str, dict[str, str]]:
     path, mark, query = rest.rpartition("?")
-    if not mark or os.path.exists(os.path.expanduser(rest)):  # unlike Path.exists, it takes names that are too long for a file
+    if not mark or os.path.exists(
+        os.path.expanduser(rest)
+    ):  # unlike Path.exists, it takes names that are too long for a file
         return rest, {}
     options = dict(parse_qsl(query, keep_blank_values=True))
     if not options:
@@ -66,7 +84,14 @@ def _load_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _digits(spec: str, rest: str, split: str) -> Source:
     pictures, labels = _load_digits(split)
-    return _in_memory(spec, np.round(pictures * (255 / 16)).astype(np.uint8)[..., None], labels, None, None, "digits")
+    return _in_memory(
+        spec,
+        np.round(pictures * (255 / 16)).astype(np.uint8)[..., None],
+        labels,
+        None,
+        None,
+        "digits",
+    )
 
 
 def _views(spec: str, rest: str, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +99,9 @@ def _views(spec: str, rest: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     _, options = _options(spec, rest, ("task",))
     task = options.get("task", digit_views.TASKS[0])
     if task not in digit_views.TASKS:
-        raise DataError(f"data {spec!r} has the unknown task {task!r}: the tasks are {', '.join(digit_views.TASKS)}")
+        raise DataError(
+            f"data {spec!r} has the unknown task {task!r}: the tasks are {', '.join(digit_views.TASKS)}"
+        )
     coverage = _load_digits(split)[0] / 16
     return digit_views.render(coverage, task, "a"), digit_views.render(coverage, task, "b")
 
@@ -84,7 +111,9 @@ def _paired(spec: str, rest: str, split: str) -> Source:
         return pairs.source(spec, rest, split)
     a, b = _views(spec, rest, split)
     names = [f"example {i}" for i in range(len(a))]
-    return Source(spec, names, lambda i: (a[i], b[i]), None, (), None, None, "digits", parts=pairs.PARTS)
+    return Source(
+        spec, names, lambda i: (a[i], b[i]), None, (), None, None, "digits", parts=pairs.PARTS
+    )
 
 
 def _unpaired(spec: str, rest: str, split: str) -> Found:
@@ -106,7 +135,12 @@ def _attributes(spec: str, rest: str, split: str) -> Source:
     pixels, number = digit_views.in_inks(_load_digits(split)[0] / 16)
     names = tuple(digit_views.INKS)
     found = _in_memory(spec, pixels, None, None, None, "digits")
-    return replace(found, attributes=np.eye(len(names), dtype=np.uint8)[number], attribute_names=names, groups=(("ink", len(names)),))
+    return replace(
+        found,
+        attributes=np.eye(len(names), dtype=np.uint8)[number],
+        attribute_names=names,
+        groups=(("ink", len(names)),),
+    )
 
 
 def _layout(spec: str, rest: str, split: str) -> Source:
@@ -116,11 +150,23 @@ def _layout(spec: str, rest: str, split: str) -> Source:
     _, options = _options(spec, rest, ("style",))
     style = options.get("style", digit_views.STYLES[0])
     if style not in digit_views.STYLES:
-        raise DataError(f"data {spec!r} has the unknown style {style!r}: the styles are {', '.join(digit_views.STYLES)}")
+        raise DataError(
+            f"data {spec!r} has the unknown style {style!r}: the styles are {', '.join(digit_views.STYLES)}"
+        )
     maps = digit_views.stroke_maps(_load_digits(split)[0] / 16)
     pixels = digit_views.painted(maps, style)
     names = [f"example {i}" for i in range(len(maps))]
-    return Source(spec, names, lambda i: (pixels[i], maps[i]), None, digit_views.STROKES, None, None, "digits", parts=layouts.PARTS[:2])
+    return Source(
+        spec,
+        names,
+        lambda i: (pixels[i], maps[i]),
+        None,
+        digit_views.STROKES,
+        None,
+        None,
+        "digits",
+        parts=layouts.PARTS[:2],
+    )
 
 
 def _idx(spec: str, rest: str, split: str) -> Source:
@@ -133,22 +179,39 @@ def _idx(spec: str, rest: str, split: str) -> Source:
     parts = ("train", "test") if split == "all" else (split,)
     loaded = [idx.load(folder, prefix, part) for part in parts]
     if len({pixels.shape[1:] for pixels, _ in loaded}) > 1:
-        raise DataError(f"{spec} has images of other sizes in its test files than in its training files: use files that belong together")
+        raise DataError(
+            f"{spec} has images of other sizes in its test files than in its training files: use files that belong together"
+        )
     known = [labels for _, labels in loaded if labels is not None]
     labels = np.concatenate(known) if len(known) == len(loaded) else None
     classes = () if labels is None else tuple(map(str, range(idx.class_count(folder, prefix))))
     paths = [idx.find(folder, prefix, part, "images") for part in parts]
-    paths += [idx.find(folder, prefix, part, "labels") for part in ("train", "test")]  # which number the classes
-    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths if path is not None]
+    paths += [
+        idx.find(folder, prefix, part, "labels") for part in ("train", "test")
+    ]  # which number the classes
+    stamp = [
+        [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+        for path in paths
+        if path is not None
+    ]
     pixels = loaded[0][0] if len(loaded) == 1 else np.concatenate([pixels for pixels, _ in loaded])
     found = _in_memory(spec, pixels, labels, stamp, folder / CACHE_NAME, f"idx {prefix} {split}")
     return replace(found, classes=classes)
 
 
-def _in_memory(spec: str, pixels: np.ndarray, labels: np.ndarray | None, stamp, home: Path | None, identity: str) -> Source:
+def _in_memory(
+    spec: str,
+    pixels: np.ndarray,
+    labels: np.ndarray | None,
+    stamp,
+    home: Path | None,
+    identity: str,
+) -> Source:
     classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
     names = [f"example {i}" for i in range(len(pixels))]
-    return Source(spec, names, pixels.__getitem__, labels, classes, stamp, home, identity, array=pixels)
+    return Source(
+        spec, names, pixels.__getitem__, labels, classes, stamp, home, identity, array=pixels
+    )
 
 
 def _tfds(spec: str, rest: str, split: str) -> Found:
@@ -174,4 +237,14 @@ SCHEMES: dict[str, Callable[[str, str, str], Found]] = {
     "attributes": _attributes,
     "layout": _layout,
 }
-SYNTAX = ("digits", "idx:DIR", "folder:DIR", "zip:FILE", "tfds:NAME[/CONFIG]", "paired:DIR", "unpaired:DIR", "attributes:PATH", "layout:DIR")
+SYNTAX = (
+    "digits",
+    "idx:DIR",
+    "folder:DIR",
+    "zip:FILE",
+    "tfds:NAME[/CONFIG]",
+    "paired:DIR",
+    "unpaired:DIR",
+    "attributes:PATH",
+    "layout:DIR",
+)

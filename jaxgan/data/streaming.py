@@ -71,12 +71,18 @@ def require_grain() -> None:
     try:
         import grain  # noqa: F401
     except ImportError as error:
-        raise DataError(f"streaming needs the package grain ({error}): pip install 'jaxgan[grain]', or leave out stream (--stream)") from None
+        raise DataError(
+            f"streaming needs the package grain ({error}): pip install 'jaxgan[grain]', or leave out stream (--stream)"
+        ) from None
 
 
-def streamed(source: Source, form: Form, kept: np.ndarray, parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
+def streamed(
+    source: Source, form: Form, kept: np.ndarray, parts: Mapping[str, tuple[str, tuple[int, ...]]]
+) -> dict[str, Any]:
     """The parts of a source as arrays of its examples `kept`, int [N]; `parts`: the dtype and shape [N, ...] of each, as the source was found to be."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # for good: images are decoded by threads while training goes on, see `images.quiet`
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # for good: images are decoded by threads while training goes on, see `images.quiet`
     kinds = [(tuple(shape[1:]), dtype) for dtype, shape in parts.values()]
 
     def example(row: int) -> tuple[np.ndarray, ...]:
@@ -84,15 +90,24 @@ def streamed(source: Source, form: Form, kept: np.ndarray, parts: Mapping[str, t
         try:
             found = decoding.one(source, form, number)
         except BadImage as error:
-            raise DataError(f"{source.files[number]} of {source.name} {error}: it was usable before, so put it back, or start again to look at all") from None
+            raise DataError(
+                f"{source.files[number]} of {source.name} {error}: it was usable before, so put it back, or start again to look at all"
+            ) from None
         if [(image.shape, str(image.dtype)) for image in found] != kinds:
-            raise DataError(f"{source.files[number]} of {source.name} is of another size or type than before: start again to look at all")
+            raise DataError(
+                f"{source.files[number]} of {source.name} is of another size or type than before: start again to look at all"
+            )
         return found
 
-    return {name: Streamed(example, i, tuple(shape), np.dtype(dtype)) for i, (name, (dtype, shape)) in enumerate(parts.items())}
+    return {
+        name: Streamed(example, i, tuple(shape), np.dtype(dtype))
+        for i, (name, (dtype, shape)) in enumerate(parts.items())
+    }
 
 
-def calls(arrays: Mapping[str, Any], rows: Callable[[int], Mapping[str, np.ndarray]]) -> Generator[dict[str, np.ndarray], None, None]:
+def calls(
+    arrays: Mapping[str, Any], rows: Callable[[int], Mapping[str, np.ndarray]]
+) -> Generator[dict[str, np.ndarray], None, None]:
     """For call 0, 1, ... without end, the rows `rows(call)`, int [...] by array, of every array: [..., H, W, C] and the like. Closing it stops its threads.
 
     Args:
@@ -103,7 +118,10 @@ def calls(arrays: Mapping[str, Any], rows: Callable[[int], Mapping[str, np.ndarr
 
     rows = functools.lru_cache(maxsize=64)(rows)
     shape = next(iter(rows(0).values())).shape
-    count, bytes_each = int(np.prod(shape)), sum(array.nbytes // len(array) for array in arrays.values())
+    count, bytes_each = (
+        int(np.prod(shape)),
+        sum(array.nbytes // len(array) for array in arrays.values()),
+    )
     threads = min(16, 2 * (os.cpu_count() or 1))
     buffer = max(threads, min(4 * count, BUFFERED, BUFFER_BYTES // max(1, bytes_each)))
 
@@ -128,7 +146,9 @@ def calls(arrays: Mapping[str, Any], rows: Callable[[int], Mapping[str, np.ndarr
             close()
 
 
-def _row(array: Any, row: int, decoded: dict[tuple[Example, int], tuple[np.ndarray, ...]]) -> np.ndarray:
+def _row(
+    array: Any, row: int, decoded: dict[tuple[Example, int], tuple[np.ndarray, ...]]
+) -> np.ndarray:
     """One row of an array; of several parts of one example, which is decoded once."""
     if not isinstance(array, Streamed):
         return np.asarray(array[row])

@@ -122,14 +122,18 @@ def _spaced(where: str, text: str, known: Callable[[str], bool]) -> Attributes:
     header = lines[1][1]
     if known(header[0]) or filenames.is_image(header[0]):
         got = ",".join(header)[:80]
-        raise DataError(f"{where} has no header: expected `the names of the attributes`, got {got!r}")
+        raise DataError(
+            f"{where} has no header: expected `the names of the attributes`, got {got!r}"
+        )
     columns, entries = _entries(where, tuple(header), lines[2:], int(first[0]))
     allowed = next((pair for pair in cells.BINARY if _fits(pair, entries)), cells.BINARY[1])
     for number, file, values in entries:
         for value in values:
             if cells.binary({value}) is None or cells.word(value) not in allowed:
                 words = " or ".join(allowed)
-                raise DataError(f"{where}, line {number}: the values of {file} must be {words}, got {value!r}")
+                raise DataError(
+                    f"{where}, line {number}: the values of {file} must be {words}, got {value!r}"
+                )
     return columns, entries
 
 
@@ -137,7 +141,9 @@ def _fits(pair: dict[str, int], entries: list[tuple[int, str, tuple[str, ...]]])
     return all(cells.word(value) in pair for _, _, values in entries for value in values)
 
 
-def _entries(where: str, columns: tuple[str, ...], rows: list[Row], count: int | None = None) -> Attributes:
+def _entries(
+    where: str, columns: tuple[str, ...], rows: list[Row], count: int | None = None
+) -> Attributes:
     if not columns or not all(columns):
         got = ",".join(columns)[:80]
         raise DataError(f"{where} has no header: expected `file,name,...`, got {got!r}")
@@ -148,7 +154,9 @@ def _entries(where: str, columns: tuple[str, ...], rows: list[Row], count: int |
     for number, file, values in entries:
         if len(values) != len(columns) or not file:
             wanted = f"{len(columns)} value{'s' * (len(columns) > 1)}"
-            raise DataError(f"{where}, line {number}: expected a file and {wanted}, got {len(values)} for {file!r}")
+            raise DataError(
+                f"{where}, line {number}: expected a file and {wanted}, got {len(values)} for {file!r}"
+            )
     if not entries or count not in (None, len(entries)):
         remedy = ": fill it" if count is None else f", but announces {count}: fetch it again"
         raise DataError(f"{where} lists {len(entries) or 'no'} files{remedy}")

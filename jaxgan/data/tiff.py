@@ -13,20 +13,62 @@ from jaxgan.formats import BadImage
 
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 254, 255, 258, 259, 262, 266
 _SAMPLES, _PLANAR, _SUB_IFDS, _INKS, _EXTRA, _FORMAT, _DNG = 277, 284, 330, 332, 338, 339, 50706
-_NEEDED = {_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _SAMPLES, _PLANAR, _SUB_IFDS, _INKS, _EXTRA, _FORMAT, _DNG}
+_NEEDED = {
+    _SUBFILE,
+    _OLD_SUBFILE,
+    _BITS,
+    _COMPRESSION,
+    _PHOTOMETRIC,
+    _FILL,
+    _SAMPLES,
+    _PLANAR,
+    _SUB_IFDS,
+    _INKS,
+    _EXTRA,
+    _FORMAT,
+    _DNG,
+}
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_VALUES, _MOST_PAGES = 1000, 1000
 
 WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-_OTHER_COLOURS = {4: "a transparency mask", 8: "CIELab colours", 9: "ICCLab colours", 10: "ITULab colours", 32803: "a camera's colour filter array"}
-_OTHER_COLOURS |= {32844: "LogL levels", 32845: "LogLuv colours", 34892: "a camera's linear colours"}
+_OTHER_COLOURS = {
+    4: "a transparency mask",
+    8: "CIELab colours",
+    9: "ICCLab colours",
+    10: "ITULab colours",
+    32803: "a camera's colour filter array",
+}
+_OTHER_COLOURS |= {
+    32844: "LogL levels",
+    32845: "LogLuv colours",
+    34892: "a camera's linear colours",
+}
 _FAX, _OLD_JPEG, _JPEG = (2, 3, 4), 6, 7
 _LOSSY = (_OLD_JPEG, _JPEG)
-_COMPRESSIONS = (1, *_FAX, 5, *_LOSSY, 8, 32773, 32946, 34925, 50000)  # none, fax, LZW, JPEG, deflate, PackBits, deflate, LZMA, Zstandard
-_OTHER_COMPRESSIONS = dict.fromkeys((33003, 33005, 34712), "JPEG 2000") | dict.fromkeys((50002, 52546), "JPEG XL")
+_COMPRESSIONS = (
+    1,
+    *_FAX,
+    5,
+    *_LOSSY,
+    8,
+    32773,
+    32946,
+    34925,
+    50000,
+)  # none, fax, LZW, JPEG, deflate, PackBits, deflate, LZMA, Zstandard
+_OTHER_COMPRESSIONS = dict.fromkeys((33003, 33005, 34712), "JPEG 2000") | dict.fromkeys(
+    (50002, 52546), "JPEG XL"
+)
 _OTHER_COMPRESSIONS |= {34887: "LERC", 34934: "JPEG XR", 50001: "WebP"}
-_NUMBERS = {2: "signed", 3: "floating-point", 4: "undefined", 5: "complex", 6: "complex floating-point"}
+_NUMBERS = {
+    2: "signed",
+    3: "floating-point",
+    4: "undefined",
+    5: "complex",
+    6: "complex floating-point",
+}
 _OPACITY = {1: "associated", 2: "unassociated"}
 
 
@@ -50,7 +92,11 @@ class Page:
     def colours(self) -> int:
         """The photometric interpretation; -1 where the file does not tell it."""
         compression = self.one(_COMPRESSION, 1)
-        return YCBCR if compression == _OLD_JPEG else self.one(_PHOTOMETRIC, WHITE_IS_ZERO if compression in _FAX else -1)
+        return (
+            YCBCR
+            if compression == _OLD_JPEG
+            else self.one(_PHOTOMETRIC, WHITE_IS_ZERO if compression in _FAX else -1)
+        )
 
     @property
     def bands(self) -> int:
@@ -67,7 +113,11 @@ class Page:
     def opacity(self) -> str:
         """What the band after the colours is: "associated" (colours are premultiplied) or "unassociated" opacity, or "" for neither."""
         extra = self.tags.get(_EXTRA, ())
-        return _OPACITY.get(extra[0], "") if len(extra) == 1 and self.bands == _COLOURS.get(self.colours, 0) + 1 else ""
+        return (
+            _OPACITY.get(extra[0], "")
+            if len(extra) == 1 and self.bands == _COLOURS.get(self.colours, 0) + 1
+            else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +152,9 @@ def chosen(data: bytes, ids: bool = False) -> Choice:
         raise BadImage(f"{reason}: save it as PNG")
     # Pillow inverts up to 8 bits, and knows no premultiplied 16: it is shown tags that leave both to us.
     inverted = page.colours == WHITE_IS_ZERO and page.bits == (16,)
-    changes = {_PHOTOMETRIC: GREY} if inverted else {_EXTRA: 2} if page.opacity == "associated" else {}
+    changes = (
+        {_PHOTOMETRIC: GREY} if inverted else {_EXTRA: 2} if page.opacity == "associated" else {}
+    )
     return Choice(_changed(data, page, changes), number, inverted, page.opacity == "associated")
 
 
@@ -124,23 +176,35 @@ def _only(pages: list[Page]) -> int:
     whole = [number for number, page in enumerate(pages) if page.whole]
     if len(whole) > 1:
         many = "many" if len(pages) >= _MOST_PAGES else str(len(whole))
-        raise BadImage(f"has {many} pages, and one image in a file is supported: save each page as a file of its own")
+        raise BadImage(
+            f"has {many} pages, and one image in a file is supported: save each page as a file of its own"
+        )
     page = pages[whole[0] if whole else 0]
     if _DNG in page.tags or (not whole and (_SUB_IFDS in page.tags or len(pages) > 1)):
-        raise BadImage("is a camera raw file or holds previews only, which is not supported: save it as PNG")
+        raise BadImage(
+            "is a camera raw file or holds previews only, which is not supported: save it as PNG"
+        )
     return whole[0] if whole else 0
 
 
 def _unsupported(page: Page, ids: bool) -> str:
     """Why a page cannot be read, or ""."""
     colours, bands, planar = page.colours, page.bands, page.one(_PLANAR, 1) == 2
-    compression, numbers, depth = page.one(_COMPRESSION, 1), set(page.tags.get(_FORMAT, (1,))), page.bits[:1]
+    compression, numbers, depth = (
+        page.one(_COMPRESSION, 1),
+        set(page.tags.get(_FORMAT, (1,))),
+        page.bits[:1],
+    )
     if compression not in _COMPRESSIONS:
         return f"is compressed by {_OTHER_COMPRESSIONS.get(compression, f'method {compression}')}, which is not supported"
     if ids and compression in _LOSSY:
         return "is a TIFF compressed with loss, and compression changes ids"
     if colours not in _COLOURS or (colours == CMYK and page.one(_INKS, 1) != 1):
-        what = "levels without saying whether 0 is black" if colours < 0 else _OTHER_COLOURS.get(colours, "other inks than cyan, magenta, yellow and black")
+        what = (
+            "levels without saying whether 0 is black"
+            if colours < 0
+            else _OTHER_COLOURS.get(colours, "other inks than cyan, magenta, yellow and black")
+        )
         return f"has {what}, which are not supported"
     if len(set(page.bits)) > 1 or len(page.bits) != bands or len(numbers) > 1:
         return f"has {bands} bands of different kinds ({', '.join(map(str, page.bits))} bits), which are not supported"
@@ -201,7 +265,12 @@ def _directory(data: bytes, offset: int, order: str, big: bool) -> tuple[Page, i
         number, place = min(number, _MOST_VALUES), start + 4 + width
         if number * struct.calcsize("=" + form) > width:
             place = struct.unpack_from(order + offset_form, data, place)[0]
-        tags[tag], places[tag] = struct.unpack_from(f"{order}{number}{form}", data, place), (place, order + form)
+        tags[tag], places[tag] = (
+            struct.unpack_from(f"{order}{number}{form}", data, place),
+            (place, order + form),
+        )
     end = position + count * step
-    following = struct.unpack_from(order + offset_form, data, end)[0] if end + width <= len(data) else 0
+    following = (
+        struct.unpack_from(order + offset_form, data, end)[0] if end + width <= len(data) else 0
+    )
     return Page(tags, places), following

@@ -21,18 +21,32 @@ def sources(spec: str, rest: str, split: str) -> tuple[Source, Source]:
     path = Path(rest).expanduser()
     folders = None if path.exists() else pairs.two_folders(spec, rest)
     if folders is not None:
-        first, second = (_folder(spec, domain, folder, split) for domain, folder in zip(pairs.DOMAINS, folders))
+        first, second = (
+            _folder(spec, domain, folder, split) for domain, folder in zip(pairs.DOMAINS, folders)
+        )
         return first, second
     stats = pairs.listed(path, spec)
     found = pairs.in_split(pairs.places(stats), split, spec)
-    chosen = {domain: [file for file, place in found.items() if place.domain == domain] for domain in pairs.DOMAINS}
-    strays = {file: place.problem or "lies in neither of the domains A and B" for file, place in found.items() if not place.domain}
+    chosen = {
+        domain: [file for file, place in found.items() if place.domain == domain]
+        for domain in pairs.DOMAINS
+    }
+    strays = {
+        file: place.problem or "lies in neither of the domains A and B"
+        for file, place in found.items()
+        if not place.domain
+    }
     for domain, names in chosen.items():
         if not names:
             part = "train" if split == "all" else split
-            raise DataError(f"{spec} holds no images of domain {domain}: put them into {path}/{part}{domain}, or name two folders, unpaired:DIR_A,DIR_B")
+            raise DataError(
+                f"{spec} holds no images of domain {domain}: put them into {path}/{part}{domain}, or name two folders, unpaired:DIR_A,DIR_B"
+            )
     chosen["A"] += strays  # which are reported once
-    first, second = (_source(spec, domain, path, names, stats, f"unpaired {domain} {split}", strays=strays) for domain, names in chosen.items())
+    first, second = (
+        _source(spec, domain, path, names, stats, f"unpaired {domain} {split}", strays=strays)
+        for domain, names in chosen.items()
+    )
     return first, second
 
 
@@ -41,7 +55,9 @@ def _folder(spec: str, domain: str, path: Path, split: str) -> Source:
     stats = pairs.listed(path, name)
     found = pairs.in_split(pairs.places(stats), split, name)
     strays = {file: place.problem for file, place in found.items() if place.problem}
-    return _source(spec, domain, path, list(found), stats, f"unpaired {split}", f"{path.name}/", strays)
+    return _source(
+        spec, domain, path, list(found), stats, f"unpaired {split}", f"{path.name}/", strays
+    )
 
 
 def _source(
@@ -60,4 +76,13 @@ def _source(
         return pairs.picture(path, names[i])
 
     stamp = [[file, *stats[file]] for file in names]
-    return Source(pairs.title(spec, domain), [prefix + nfc(file) for file in names], read, None, (), stamp, path / CACHE_NAME, identity)
+    return Source(
+        pairs.title(spec, domain),
+        [prefix + nfc(file) for file in names],
+        read,
+        None,
+        (),
+        stamp,
+        path / CACHE_NAME,
+        identity,
+    )

@@ -30,7 +30,18 @@ from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "game",
+    "generate",
+    "init",
+    "latents",
+    "preview",
+    "sample",
+    "train_step",
+]
 
 
 @dataclass(frozen=True)
@@ -76,10 +87,17 @@ class Config:
         settle(self)
         adversarial.check_settings(self)
         require_range("latent_size", self.latent_size, 1)
-        adversarial.check_widths(generator_widths=self.generator_widths, discriminator_widths=self.discriminator_widths)
+        adversarial.check_widths(
+            generator_widths=self.generator_widths, discriminator_widths=self.discriminator_widths
+        )
         require_range("classes", self.classes, 1)
         require_range("dropout", self.dropout, 0, 0.99)
-        for name in ("input_noise", "real_class_weight", "fake_class_weight", "generator_class_weight"):
+        for name in (
+            "input_noise",
+            "real_class_weight",
+            "fake_class_weight",
+            "generator_class_weight",
+        ):
             require_range(name, getattr(self, name), 0)
         (halvings_to_base if self.architecture == "odena" else halvings)(self.image_size)
 
@@ -91,7 +109,9 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     generator: nn.Module
     discriminator: nn.Module
     if config.architecture == "odena":
-        generator = ACGANGenerator(shape, widths=config.generator_widths, axis_name=axis_name, **options)
+        generator = ACGANGenerator(
+            shape, widths=config.generator_widths, axis_name=axis_name, **options
+        )
         discriminator = ACGANDiscriminator(
             widths=config.discriminator_widths,
             dropout_rate=config.dropout,
@@ -101,19 +121,29 @@ def game(config: Config, axis_name: str | None = None) -> Game:
             **options,
         )
     else:
-        generator = ResNetGenerator(shape, config.generator_widths[0], axis_name=axis_name, **options)
-        discriminator = ResNetDiscriminator(config.discriminator_widths[0], class_head=True, spectral_norm=spectral_norm, **options)
+        generator = ResNetGenerator(
+            shape, config.generator_widths[0], axis_name=axis_name, **options
+        )
+        discriminator = ResNetDiscriminator(
+            config.discriminator_widths[0], class_head=True, spectral_norm=spectral_norm, **options
+        )
     return Game(generator, discriminator, *_losses(config, axis_name), config.classes)
 
 
-def _losses(config: Config, axis_name: str | None) -> tuple[Callable[..., tuple[jax.Array, Metrics]], Callable[..., tuple[jax.Array, Metrics]]]:
+def _losses(
+    config: Config, axis_name: str | None
+) -> tuple[Callable[..., tuple[jax.Array, Metrics]], Callable[..., tuple[jax.Array, Metrics]]]:
     """The adversarial losses plus the class losses of section 4: L_S and L_C. One softmax, in the cross-entropy."""
     adversarial_d, adversarial_g = adversarial.adversarial_losses(config, axis_name)
 
     def accuracy(class_logits: jax.Array, labels: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.argmax(class_logits, axis=-1).astype(labels.dtype) == labels, dtype=jnp.float32)
+        return jnp.mean(
+            jnp.argmax(class_logits, axis=-1).astype(labels.dtype) == labels, dtype=jnp.float32
+        )
 
-    def discriminator_loss(real, fake, real_labels: jax.Array, fake_labels: jax.Array) -> tuple[jax.Array, Metrics]:
+    def discriminator_loss(
+        real, fake, real_labels: jax.Array, fake_labels: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
         (real_logits, real_classes), (fake_logits, fake_classes) = real, fake
         loss, _ = adversarial_d(real_logits, fake_logits, real_labels, fake_labels)
         real_class_loss = losses.softmax_cross_entropy(real_classes, real_labels)
@@ -124,7 +154,12 @@ def _losses(config: Config, axis_name: str | None) -> tuple[Callable[..., tuple[
             "real_class_accuracy": accuracy(real_classes, real_labels),
             "fake_class_accuracy": accuracy(fake_classes, fake_labels),
         }
-        return loss + config.real_class_weight * real_class_loss + config.fake_class_weight * fake_class_loss, metrics
+        return (
+            loss
+            + config.real_class_weight * real_class_loss
+            + config.fake_class_weight * fake_class_loss,
+            metrics,
+        )
 
     def generator_loss(fake, real, fake_labels: jax.Array) -> tuple[jax.Array, Metrics]:
         fake_logits, fake_classes = fake
@@ -145,7 +180,9 @@ def init(config: Config, key: jax.Array) -> State:
     return adversarial.init_state(game(config), config, key)
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: `critic_steps` discriminator steps, one generator step.
 
     Args:
@@ -155,14 +192,24 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Odena et al. 2016, section 4. Deviation: generated images have the real batch's classes, not classes drawn uniformly.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        adversarial.draw(config, state, key, batch["image"].shape[0], axis_name),
+        axis_name,
+    )
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     return adversarial.play_round(game(config, axis_name), config, state, batch, draws, axis_name)
 
 
-def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0) -> jax.Array:
+def sample(
+    config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0
+) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] of the classes `labels` (int32 [n]) from the averaged generator.
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.

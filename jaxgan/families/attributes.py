@@ -22,14 +22,29 @@ from jaxgan.update import gather, local_part
 def check_settings(config: Any) -> None:
     """Raise `ValueError` if names, groups and what each data set tells do not fit together."""
     names, count = config.attributes, len(config.attributes)
-    require(count > 0 and len(set(names)) == count, f"attributes must be different names, at least one, got {names}")
-    fits = not config.groups or (sum(size for _, size in config.groups) == count and min(size for _, size in config.groups) > 0)
-    require(fits, f"groups must divide the {count} attributes into groups of at least one, got {config.groups}")
+    require(
+        count > 0 and len(set(names)) == count,
+        f"attributes must be different names, at least one, got {names}",
+    )
+    fits = not config.groups or (
+        sum(size for _, size in config.groups) == count
+        and min(size for _, size in config.groups) > 0
+    )
+    require(
+        fits,
+        f"groups must divide the {count} attributes into groups of at least one, got {config.groups}",
+    )
     rows = len(config.known) != 1 and all(len(row) == count and any(row) for row in config.known)
-    require(rows, f"known must say for each of several data sets which of the {count} attributes it tells, got {config.known}")
+    require(
+        rows,
+        f"known must say for each of several data sets which of the {count} attributes it tells, got {config.known}",
+    )
     for (name, _), columns in zip(config.groups, group_columns(config), strict=False):
         whole = all(len({row[column] for column in columns}) == 1 for row in config.known)
-        require(whole, f"known must be the same for all attributes of the group {name}: a data set tells all of them or none")
+        require(
+            whole,
+            f"known must be the same for all attributes of the group {name}: a data set tells all of them or none",
+        )
 
 
 def group_columns(config: Any) -> list[range]:
@@ -53,10 +68,14 @@ def condition(config: Any, attributes: jax.Array, sets: jax.Array | None) -> jax
     """
     if sets is None:
         return attributes
-    return jnp.concatenate([attributes * _told(config, sets, len(sets)), one_hot(sets, len(config.known))], axis=-1)
+    return jnp.concatenate(
+        [attributes * _told(config, sets, len(sets)), one_hot(sets, len(config.known))], axis=-1
+    )
 
 
-def class_loss(config: Any, logits: jax.Array, attributes: jax.Array, sets: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+def class_loss(
+    config: Any, logits: jax.Array, attributes: jax.Array, sets: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
     """The loss of logits [B, K] against attributes [B, K], float32 [], and the share of groups that are right, float32 [].
 
     Per example the sum over the groups that its data set tells, of softmax cross-entropies of exclusive groups and sigmoid ones of binary attributes.
@@ -72,9 +91,13 @@ def class_loss(config: Any, logits: jax.Array, attributes: jax.Array, sets: jax.
         count += jnp.sum(weight, axis=-1)
     for group in columns:
         if len(group) > 1:
-            x, y, weight = (array[:, group.start : group.stop] for array in (logits, attributes, told))
+            x, y, weight = (
+                array[:, group.start : group.stop] for array in (logits, attributes, told)
+            )
             loss -= jnp.sum(weight * y * jax.nn.log_softmax(x), axis=-1)
-            right += weight[:, 0] * (jnp.argmax(x, axis=-1) == jnp.argmax(y, axis=-1)).astype(jnp.float32)
+            right += weight[:, 0] * (jnp.argmax(x, axis=-1) == jnp.argmax(y, axis=-1)).astype(
+                jnp.float32
+            )
             count += weight[:, 0]
     return jnp.mean(loss), jnp.mean(right / count)
 
@@ -88,11 +111,15 @@ def permuted(real: Batch, order: jax.Array, axis_name: str | None) -> jax.Array:
     sets = gather(real["set"], axis_name) if "set" in real else jnp.zeros(len(order), jnp.int32)
     # Both sorts put the examples of one set at the same places.
     into, out_of = jnp.argsort(sets, stable=True), jnp.lexsort((order, sets))
-    targets: jax.Array = local_part(jnp.zeros_like(attributes).at[into].set(attributes[out_of]), axis_name)
+    targets: jax.Array = local_part(
+        jnp.zeros_like(attributes).at[into].set(attributes[out_of]), axis_name
+    )
     return targets
 
 
-def target_domains(config: Any, attributes: jax.Array, sets: jax.Array | None = None) -> Iterator[tuple[str, jax.Array, jax.Array | None]]:
+def target_domains(
+    config: Any, attributes: jax.Array, sets: jax.Array | None = None
+) -> Iterator[tuple[str, jax.Array, jax.Array | None]]:
     """Every target domain of images with these attributes [B, K]: (name of an attribute, attributes float32 [B, K], sets int32 [B] or None), K times.
 
     In an exclusive group, or among `Config.alternatives`, the attribute is the only one; otherwise it is turned into its opposite. All others
@@ -103,9 +130,14 @@ def target_domains(config: Any, attributes: jax.Array, sets: jax.Array | None = 
     """
     attributes = attributes.astype(jnp.float32) * _told(config, sets, len(attributes))
     exclusive = [list(group) for group in group_columns(config) if len(group) > 1]
-    exclusive += [[config.attributes.index(name) for name in names if name in config.attributes] for names in config.alternatives]
+    exclusive += [
+        [config.attributes.index(name) for name in names if name in config.attributes]
+        for names in config.alternatives
+    ]
     for column, name in enumerate(config.attributes):
-        others = next((np.array(group) for group in exclusive if column in group and len(group) > 1), None)
+        others = next(
+            (np.array(group) for group in exclusive if column in group and len(group) > 1), None
+        )
         if others is None:
             changed = attributes.at[:, column].set(1 - attributes[:, column])
         else:
@@ -114,4 +146,10 @@ def target_domains(config: Any, attributes: jax.Array, sets: jax.Array | None = 
             yield name, changed, None
         else:
             telling = jnp.array([row[column] for row in config.known])
-            yield name, changed, jnp.where(telling[sets], sets, jnp.argmax(telling).astype(sets.dtype)).astype(jnp.int32)
+            yield (
+                name,
+                changed,
+                jnp.where(telling[sets], sets, jnp.argmax(telling).astype(sets.dtype)).astype(
+                    jnp.int32
+                ),
+            )

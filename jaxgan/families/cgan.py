@@ -26,10 +26,27 @@ from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "game",
+    "generate",
+    "init",
+    "latents",
+    "preview",
+    "sample",
+    "train_step",
+]
 
 OFFICIAL_OPTIMIZER = Optimizer(
-    "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=1_732_902, min_learning_rate=1e-6
+    "sgd",
+    learning_rate=0.1,
+    momentum=0.5,
+    final_momentum=0.7,
+    momentum_images=12_500_000,
+    half_life=1_732_902,
+    min_learning_rate=1e-6,
 )
 """The paper's schedule: the learning rate divided by 1.00004 at every update of 100 images down to 1e-6, momentum 0.5 to 0.7."""
 
@@ -80,7 +97,9 @@ class Config:
         adversarial.check_settings(self)
         for name in ("latent_size", "classes", "width"):
             require_range(name, getattr(self, name), 1)
-        adversarial.check_widths(generator_hidden=self.generator_hidden, discriminator_hidden=self.discriminator_hidden)
+        adversarial.check_widths(
+            generator_hidden=self.generator_hidden, discriminator_hidden=self.discriminator_hidden
+        )
         require_range("dropout", self.dropout, 0, 0.99)
         if self.architecture == "conv":
             halvings(self.image_size)
@@ -92,21 +111,48 @@ def _latent(config: Config):
 
 def game(config: Config, axis_name: str | None = None) -> Game:
     """The networks and losses of these settings; `axis_name` is the axis batch statistics are averaged over."""
-    shape, dtype, spectral_norm = adversarial.image_shape(config), jnp.dtype(config.dtype), config.stabilisers.spectral_norm
+    shape, dtype, spectral_norm = (
+        adversarial.image_shape(config),
+        jnp.dtype(config.dtype),
+        config.stabilisers.spectral_norm,
+    )
     options: dict[str, Any] = {"classes": config.classes, "dtype": dtype}
     generator: nn.Module
     discriminator: nn.Module
     if config.architecture == "maxout":
-        generator = MaxoutGenerator(shape, config.generator_hidden, dropout_rate=config.dropout, **options)
+        generator = MaxoutGenerator(
+            shape, config.generator_hidden, dropout_rate=config.dropout, **options
+        )
         hidden = tuple((units, 4) for units in config.discriminator_hidden)
-        discriminator = MaxoutDiscriminator(hidden, input_dropout=0.0, dropout_rate=config.dropout, spectral_norm=spectral_norm, **options)
+        discriminator = MaxoutDiscriminator(
+            hidden,
+            input_dropout=0.0,
+            dropout_rate=config.dropout,
+            spectral_norm=spectral_norm,
+            **options,
+        )
     elif config.architecture == "mlp":
-        generator = MLPGenerator(shape, config.generator_hidden, batch_norm=config.batch_norm, axis_name=axis_name, **options)
-        discriminator = MLPDiscriminator(config.discriminator_hidden, dropout_rate=config.dropout, spectral_norm=spectral_norm, **options)
+        generator = MLPGenerator(
+            shape,
+            config.generator_hidden,
+            batch_norm=config.batch_norm,
+            axis_name=axis_name,
+            **options,
+        )
+        discriminator = MLPDiscriminator(
+            config.discriminator_hidden,
+            dropout_rate=config.dropout,
+            spectral_norm=spectral_norm,
+            **options,
+        )
     else:
         generator = DCGANGenerator(shape, config.width, axis_name=axis_name, **options)
-        discriminator = DCGANDiscriminator(config.width, spectral_norm=spectral_norm, axis_name=axis_name, **options)
-    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name), config.classes)
+        discriminator = DCGANDiscriminator(
+            config.width, spectral_norm=spectral_norm, axis_name=axis_name, **options
+        )
+    return Game(
+        generator, discriminator, *adversarial.adversarial_losses(config, axis_name), config.classes
+    )
 
 
 def conditioning(config: Config) -> Conditioning:
@@ -120,7 +166,9 @@ def init(config: Config, key: jax.Array) -> State:
     return adversarial.init_state(game(config), config, key)
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: `critic_steps` discriminator steps, one generator step.
 
     Args:
@@ -130,20 +178,32 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Mirza & Osindero 2014. Deviation: the generator's turn re-uses the latents of the last discriminator turn, and follows it.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)),
+        axis_name,
+    )
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     return adversarial.play_round(game(config, axis_name), config, state, batch, draws, axis_name)
 
 
-def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0) -> jax.Array:
+def sample(
+    config: Config, state: State, key: jax.Array, n: int, labels: jax.Array, *, first: int = 0
+) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] of the classes `labels` (int32 [n]) from the averaged generator.
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
     check_sampler(CONTRACT, config, state)
-    return adversarial.sample_images(game(config), config, state, key, n, labels, first, _latent(config))
+    return adversarial.sample_images(
+        game(config), config, state, key, n, labels, first, _latent(config)
+    )
 
 
 def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array) -> jax.Array:

@@ -29,9 +29,28 @@ from jaxgan.family import Conditioning
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
+from jaxgan.update import (
+    device_count,
+    device_mean,
+    example_keys,
+    example_streams,
+    gather,
+    local_part,
+    moving_average,
+    stream_key,
+    update,
+)
 
-__all__ = ["Config", "batch_spec", "conditioning", "improved", "init", "preview", "train_step", "translate"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "improved",
+    "init",
+    "preview",
+    "train_step",
+    "translate",
+]
 
 Images = dict[str, jax.Array]
 
@@ -107,7 +126,10 @@ class Config:
         require_range("feature_cycle", self.feature_cycle, 0, 1)
         translation.check_settings(self)
         same = self.channels_a == self.channels_b
-        require(same or not is_on(self.identity_weight), f"identity_weight needs equal channels, got {self.channels_a} and {self.channels_b}: set it to 0")
+        require(
+            same or not is_on(self.identity_weight),
+            f"identity_weight needs equal channels, got {self.channels_a} and {self.channels_b}: set it to 0",
+        )
 
 
 def improved(image_size: tuple[int, int] = (256, 256), **settings: Any) -> Config:
@@ -118,14 +140,23 @@ def improved(image_size: tuple[int, int] = (256, 256), **settings: Any) -> Confi
     feature distance is VAE-GAN's (Larsen et al. 2016), added because the adversarial term alone asks for no particular reconstruction once
     the critic fails to tell one, and a pixel loss, kept at a tenth of the usual weight, because features alone let colours drift.
     """
-    settings = {"cycle_weight": 1.0, "identity_weight": 5.0, "cycle_critic": 1.0, "cycle_critic_features": 10.0, **settings}
+    settings = {
+        "cycle_weight": 1.0,
+        "identity_weight": 5.0,
+        "cycle_critic": 1.0,
+        "cycle_critic_features": 10.0,
+        **settings,
+    }
     return Config(image_size, **settings)
 
 
 def _networks(config: Config, axis_name: str | None = None) -> tuple[dict[str, Any], Any]:
     """The generators by direction, and the module of every critic; batch statistics are averaged over `axis_name`."""
     channels = {"a2b": config.channels_b, "b2a": config.channels_a}
-    generators = {direction: translation.generator(config, count, axis_name) for direction, count in channels.items()}
+    generators = {
+        direction: translation.generator(config, count, axis_name)
+        for direction, count in channels.items()
+    }
     return generators, translation.discriminator(config, axis_name)
 
 
@@ -147,21 +178,33 @@ def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(cyclegan.init, static_argnums=0)`. Does not consume `key`."""
     key, channels = stream_key(key, "init"), {"a": config.channels_a, "b": config.channels_b}
     generators, critic = _networks(config)
-    players = {direction: (network, channels[domains(direction)[0]]) for direction, network in generators.items()}
+    players = {
+        direction: (network, channels[domains(direction)[0]])
+        for direction, network in generators.items()
+    }
     critics = {domain: (critic, count) for domain, count in channels.items()}
     if _has_cycle_critics(config):
         critics |= {f"cycle_{domain}": (critic, 2 * count) for domain, count in channels.items()}
     g = translation.new_player(players, config.image_size, config.generator_optimizer, key)
     d = translation.new_player(critics, config.image_size, config.discriminator_optimizer, key)
-    spec = {domain: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for domain, leaf in batch_spec(config, 1).items()}
+    spec = {
+        domain: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+        for domain, leaf in batch_spec(config, 1).items()
+    }
     size = config.stabilisers.pool_size
-    extra = {f"pool_{domain}": pool.create(size, example) for domain, example in spec.items()} if size else {}
+    extra = (
+        {f"pool_{domain}": pool.create(size, example) for domain, example in spec.items()}
+        if size
+        else {}
+    )
     extra |= new_strengths(config.stabilisers, tuple(critics))
     ema = jax.tree.map(jnp.copy, {"params": g.params, **g.stats})
     return State(jnp.int32(0), jnp.int32(0), {"generator": g, "discriminator": d}, ema, extra)
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: one step of both generators together, then one step of all critics on the images just made, or older ones from the pools.
 
     `State.images` counts B for B images of each domain.
@@ -175,18 +218,34 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     the learning rate reaches zero at the very end of its decay, not one epoch later.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, translation.draw(state, key, batch["a"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        translation.draw(state, key, batch["a"].shape[0], axis_name),
+        axis_name,
+    )
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     s, images = config.stabilisers, state.images
-    generator, critics, extra = state.players["generator"], state.players["discriminator"], state.extra
+    generator, critics, extra = (
+        state.players["generator"],
+        state.players["discriminator"],
+        state.extra,
+    )
 
     def generator_loss(params: PyTree) -> tuple[jax.Array, Any]:
-        return _generator_loss(config, params, generator.stats, critics, batch, draws, images, axis_name)
+        return _generator_loss(
+            config, params, generator.stats, critics, batch, draws, images, axis_name
+        )
 
     optimizer = optim.build(config.generator_optimizer, images)
-    generator, g_loss, (g_stats, critic_stats, made, g_metrics) = update(generator, generator_loss, optimizer, axis_name)
+    generator, g_loss, (g_stats, critic_stats, made, g_metrics) = update(
+        generator, generator_loss, optimizer, axis_name
+    )
     generator, critics = generator.replace(stats=g_stats), critics.replace(stats=critic_stats)
 
     shown = {domain: made[f"fake_{domain}"] for domain in "ab"}
@@ -197,29 +256,57 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
             shown[domain] = replayed
 
     def critics_loss(params: PyTree) -> tuple[jax.Array, Any]:
-        return _critics_loss(config, params, critics.stats, batch, shown, made, draws, images, axis_name)
+        return _critics_loss(
+            config, params, critics.stats, batch, shown, made, draws, images, axis_name
+        )
 
     optimizer = optim.build(config.discriminator_optimizer, images)
     critics, d_loss, (stats, d_metrics) = update(critics, critics_loss, optimizer, axis_name)
-    params = losses.clip_weights(critics.params, s.weight_clip) if is_on(s.weight_clip) else critics.params
+    params = (
+        losses.clip_weights(critics.params, s.weight_clip)
+        if is_on(s.weight_clip)
+        else critics.params
+    )
     critics = critics.replace(params=params, stats=stats)
 
     count = batch["a"].shape[0] * device_count(axis_name)
-    ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, count, images, s.ema_half_life, s.ema_ramp)
+    ema = moving_average(
+        state.ema,
+        {"params": generator.params, **generator.stats},
+        count,
+        images,
+        s.ema_half_life,
+        s.ema_ramp,
+    )
     metrics = {**d_metrics, **g_metrics, "d_loss": d_loss, "g_loss": g_loss}
     metrics = jax.tree.map(jnp.float32, device_mean(metrics, axis_name))
     extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    return State(state.step + 1, images + count, {"generator": generator, "discriminator": critics}, ema, extra), metrics
+    return State(
+        state.step + 1,
+        images + count,
+        {"generator": generator, "discriminator": critics},
+        ema,
+        extra,
+    ), metrics
 
 
-def _replay(extra: PyTree, name: str, fake: jax.Array, key: jax.Array, axis_name: str | None) -> tuple[PyTree, jax.Array]:
+def _replay(
+    extra: PyTree, name: str, fake: jax.Array, key: jax.Array, axis_name: str | None
+) -> tuple[PyTree, jax.Array]:
     """The pools after one of them took part in a batch, and the batch a critic is shown."""
     replayed, shown = pool.query(extra[name], gather(fake, axis_name), key)
     return {**extra, name: replayed}, local_part(shown, axis_name)
 
 
 def _generator_loss(
-    config: Config, params: PyTree, stats: PyTree, critics: Player, real: Batch, draws: Draws, images: jax.Array, axis_name: str | None
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    critics: Player,
+    real: Batch,
+    draws: Draws,
+    images: jax.Array,
+    axis_name: str | None,
 ) -> tuple[jax.Array, tuple[PyTree, PyTree, Images, Metrics]]:
     """Both generators' loss; the statistics of generators and critics after it; the images made, fake_a, rec_a, ...; metrics.
 
@@ -231,8 +318,13 @@ def _generator_loss(
 
     def translated(direction: str, source: jax.Array, purpose: str) -> jax.Array:
         nonlocal stats
-        keys, own = example_streams(draws["keys"], f"{direction} {purpose}"), translation.variables_of(stats, direction)
-        result, own = networks[direction].apply({"params": params[direction], **own}, source, keys, train=True, mutable=list(own))
+        keys, own = (
+            example_streams(draws["keys"], f"{direction} {purpose}"),
+            translation.variables_of(stats, direction),
+        )
+        result, own = networks[direction].apply(
+            {"params": params[direction], **own}, source, keys, train=True, mutable=list(own)
+        )
         stats = translation.with_stats(stats, direction, dict(own))
         return result
 
@@ -244,14 +336,39 @@ def _generator_loss(
     loss = jnp.float32(0)
     for domain, direction in (("b", "a2b"), ("a", "b2a")):
         adversarial, critic_stats = translation.fooling_loss(
-            critic, config, critics, domain, made[f"fake_{domain}"], real[domain], draws, images, axis_name
+            critic,
+            config,
+            critics,
+            domain,
+            made[f"fake_{domain}"],
+            real[domain],
+            draws,
+            images,
+            axis_name,
         )
         critics = critics.replace(stats=critic_stats)
-        cycle, critics = _cycle_loss(config, critic, critics, domain, real[domain], made[f"rec_{domain}"], draws, images, axis_name)
-        metrics |= {f"{direction}_adversarial_loss": adversarial, f"cycle_{domain}_loss": cycle["cycle"]}
-        metrics |= {f"cycle_{domain}_{name}_loss": value for name, value in cycle.items() if name != "cycle"}
+        cycle, critics = _cycle_loss(
+            config,
+            critic,
+            critics,
+            domain,
+            real[domain],
+            made[f"rec_{domain}"],
+            draws,
+            images,
+            axis_name,
+        )
+        metrics |= {
+            f"{direction}_adversarial_loss": adversarial,
+            f"cycle_{domain}_loss": cycle["cycle"],
+        }
+        metrics |= {
+            f"cycle_{domain}_{name}_loss": value for name, value in cycle.items() if name != "cycle"
+        }
         loss += adversarial + _cycle_weight(config, domain) * cycle["cycle"]
-        loss += config.cycle_critic * cycle.get("critic", 0.0) + config.cycle_critic_features * cycle.get("features", 0.0)
+        loss += config.cycle_critic * cycle.get(
+            "critic", 0.0
+        ) + config.cycle_critic_features * cycle.get("features", 0.0)
         if is_on(config.identity_weight):
             same = translation.l1(translated(direction, real[domain], "identity"), real[domain])
             metrics[f"identity_{domain}_loss"] = same
@@ -266,7 +383,15 @@ def _cycle_weight(config: Config, domain: str) -> float:
 
 
 def _cycle_loss(
-    config: Config, critic: Any, critics: Player, domain: str, real: jax.Array, back: jax.Array, draws: Draws, images: jax.Array, axis_name: str | None
+    config: Config,
+    critic: Any,
+    critics: Player,
+    domain: str,
+    real: jax.Array,
+    back: jax.Array,
+    draws: Draws,
+    images: jax.Array,
+    axis_name: str | None,
 ) -> tuple[dict[str, jax.Array], Player]:
     """The distance between images and what came back, before its weight, as `cycle`; `critic` and `features` of the cycle critic, if there is one."""
     share, pixels = config.feature_cycle, translation.l1(back, real)
@@ -278,34 +403,62 @@ def _cycle_loss(
     if _has_cycle_critics(config):
         name = f"cycle_{domain}"
         twice, pair = jnp.concatenate([real, real], -1), jnp.concatenate([real, back], -1)
-        terms["critic"], stats = translation.fooling_loss(critic, config, critics, name, pair, twice, draws, images, axis_name, Parts(images=2))
+        terms["critic"], stats = translation.fooling_loss(
+            critic, config, critics, name, pair, twice, draws, images, axis_name, Parts(images=2)
+        )
         critics = critics.replace(stats=stats)
         (_, of_twice), _ = _features(config, critic, critics, name, twice)
         (_, of_pair), _ = _features(config, critic, critics, name, pair)
-        terms["features"] = sum((translation.l1(x, y) for x, y in zip(of_pair, of_twice, strict=True)), jnp.float32(0)) / len(of_pair)
+        terms["features"] = sum(
+            (translation.l1(x, y) for x, y in zip(of_pair, of_twice, strict=True)), jnp.float32(0)
+        ) / len(of_pair)
     return terms, critics
 
 
 def _features(config: Config, critic: Any, critics: Player, name: str, shown: jax.Array) -> Any:
     """A critic's (logits, feature maps) without noise, and its statistics, which nobody keeps."""
-    return translation.judge(critic, config, critics.params[name], translation.variables_of(critics.stats, name), shown, lambda x: x, features=True)
+    return translation.judge(
+        critic,
+        config,
+        critics.params[name],
+        translation.variables_of(critics.stats, name),
+        shown,
+        lambda x: x,
+        features=True,
+    )
 
 
 def _critics_loss(
-    config: Config, params: PyTree, stats: PyTree, real: Batch, shown: Images, made: Images, draws: Draws, images: jax.Array, axis_name: str | None
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    real: Batch,
+    shown: Images,
+    made: Images,
+    draws: Draws,
+    images: jax.Array,
+    axis_name: str | None,
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The sum of all critics' losses, their statistics after it, and metrics by critic."""
     _, critic = _networks(config, axis_name)
     pairs = {domain: (real[domain], shown[domain]) for domain in "ab"}
     if _has_cycle_critics(config):
         for domain in "ab":
-            twice, pair = (jnp.concatenate([real[domain], other], -1) for other in (real[domain], made[f"rec_{domain}"]))
+            twice, pair = (
+                jnp.concatenate([real[domain], other], -1)
+                for other in (real[domain], made[f"rec_{domain}"])
+            )
             pairs[f"cycle_{domain}"] = (twice, pair)
     total: jax.Array = jnp.float32(0)
     metrics: Metrics = {}
     for name, (true, fake) in pairs.items():
-        own, parts = translation.variables_of(stats, name), Parts(images=2 if name.startswith("cycle") else 1)
-        loss, own, found = translation.critic_loss(critic, config, params[name], own, true, fake, draws, name, images, axis_name, parts)
+        own, parts = (
+            translation.variables_of(stats, name),
+            Parts(images=2 if name.startswith("cycle") else 1),
+        )
+        loss, own, found = translation.critic_loss(
+            critic, config, params[name], own, true, fake, draws, name, images, axis_name, parts
+        )
         stats = translation.with_stats(stats, name, own)
         metrics |= {f"d_{name}_{metric}": value for metric, value in found.items()}
         total += loss
@@ -313,7 +466,13 @@ def _critics_loss(
 
 
 def translate(
-    config: Config, state: State, images: jax.Array, *, direction: str = "a2b", key: jax.Array | None = None, first: int = 0
+    config: Config,
+    state: State,
+    images: jax.Array,
+    *,
+    direction: str = "a2b",
+    key: jax.Array | None = None,
+    first: int = 0,
 ) -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of any size -> their translations [B, H, W, C'] in [-1, 1], by the averaged generator.
 
@@ -329,12 +488,21 @@ def translate(
     check_sampler(CONTRACT, config, state)
     source, _ = domains(direction)
     count = config.channels_a if source == "a" else config.channels_b
-    require(images.shape[-1] == count, f"images of {count} channels are needed for {direction}, got shape {images.shape}")
+    require(
+        images.shape[-1] == count,
+        f"images of {count} channels are needed for {direction}, got shape {images.shape}",
+    )
     keys = None
     if config.translation_dropout and is_on(config.dropout):
         keys = example_keys(jax.random.key(0) if key is None else key, images.shape[0], first=first)
     networks, _ = _networks(config)
-    return translation.translate_images(networks[direction], translation.variables_of(state.ema, direction), images, keys, config.statistics)
+    return translation.translate_images(
+        networks[direction],
+        translation.variables_of(state.ema, direction),
+        images,
+        keys,
+        config.statistics,
+    )
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
@@ -342,8 +510,16 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
     check_sampler(CONTRACT, config, state)
     columns = []
     for direction, images in zip(("a2b", "b2a"), translation.preview_batch(batch), strict=True):
-        there = translate(config, state, images, direction=direction, key=stream_key(key, direction))
-        back = translate(config, state, there, direction=direction[::-1], key=stream_key(key, f"{direction} back"))
+        there = translate(
+            config, state, images, direction=direction, key=stream_key(key, direction)
+        )
+        back = translate(
+            config,
+            state,
+            there,
+            direction=direction[::-1],
+            key=stream_key(key, f"{direction} back"),
+        )
         columns += [images, there, back]
     return translation.side_by_side(columns)
 

@@ -26,7 +26,20 @@ from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "sngan", "train_step", "wgan_gp"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "game",
+    "generate",
+    "init",
+    "latents",
+    "preview",
+    "sample",
+    "sngan",
+    "train_step",
+    "wgan_gp",
+]
 
 
 @dataclass(frozen=True)
@@ -75,8 +88,23 @@ def wgan_gp(image_size: tuple[int, int] = (32, 32), channels: int = 3, classes: 
     Source: improved_wgan_training, gan_cifar_resnet.py.
     """
     adam = Optimizer(beta1=0.0, beta2=0.9, decay_images=100_000 * 5 * 64)
-    stabilisers = Stabilisers(critic_steps=5, generator_batch=2, gradient_penalty=10.0, dequantise=1 / 128)
-    return Config(image_size, channels, classes, 128, "resnet", 128, 128, "mean", "wasserstein", adam, adam, stabilisers)
+    stabilisers = Stabilisers(
+        critic_steps=5, generator_batch=2, gradient_penalty=10.0, dequantise=1 / 128
+    )
+    return Config(
+        image_size,
+        channels,
+        classes,
+        128,
+        "resnet",
+        128,
+        128,
+        "mean",
+        "wasserstein",
+        adam,
+        adam,
+        stabilisers,
+    )
 
 
 def sngan(image_size: tuple[int, int] = (32, 32), channels: int = 3, classes: int = 0) -> Config:
@@ -86,7 +114,20 @@ def sngan(image_size: tuple[int, int] = (32, 32), channels: int = 3, classes: in
     """
     adam = Optimizer(beta1=0.0, beta2=0.9, decay_images=50_000 * 5 * 64)
     stabilisers = Stabilisers(critic_steps=5, generator_batch=2, spectral_norm=True)
-    return Config(image_size, channels, classes, 128, "resnet", 256, 128, "sum", "hinge", adam, adam, stabilisers)
+    return Config(
+        image_size,
+        channels,
+        classes,
+        128,
+        "resnet",
+        256,
+        128,
+        "sum",
+        "hinge",
+        adam,
+        adam,
+        stabilisers,
+    )
 
 
 def game(config: Config, axis_name: str | None = None) -> Game:
@@ -97,11 +138,17 @@ def game(config: Config, axis_name: str | None = None) -> Game:
     discriminator: nn.Module
     if config.architecture == "dcgan":
         generator = DCGANGenerator(shape, config.generator_width, axis_name=axis_name, **options)
-        discriminator = DCGANDiscriminator(config.discriminator_width, spectral_norm=spectral_norm, axis_name=axis_name, **options)
+        discriminator = DCGANDiscriminator(
+            config.discriminator_width, spectral_norm=spectral_norm, axis_name=axis_name, **options
+        )
     else:
         generator = ResNetGenerator(shape, config.generator_width, axis_name=axis_name, **options)
-        discriminator = ResNetDiscriminator(config.discriminator_width, pool=config.pool, spectral_norm=spectral_norm, **options)
-    return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name), config.classes)
+        discriminator = ResNetDiscriminator(
+            config.discriminator_width, pool=config.pool, spectral_norm=spectral_norm, **options
+        )
+    return Game(
+        generator, discriminator, *adversarial.adversarial_losses(config, axis_name), config.classes
+    )
 
 
 def conditioning(config: Config) -> Conditioning:
@@ -114,7 +161,9 @@ def init(config: Config, key: jax.Array) -> State:
     return adversarial.init_state(game(config), config, key)
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: `critic_steps` discriminator steps, one generator step.
 
     Args:
@@ -125,14 +174,30 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     generated images); Gulrajani et al. 2017 and Miyato et al. 2018 for "resnet". Deviation: none.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        adversarial.draw(config, state, key, batch["image"].shape[0], axis_name),
+        axis_name,
+    )
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     return adversarial.play_round(game(config, axis_name), config, state, batch, draws, axis_name)
 
 
-def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Array | None = None, *, first: int = 0) -> jax.Array:
+def sample(
+    config: Config,
+    state: State,
+    key: jax.Array,
+    n: int,
+    labels: jax.Array | None = None,
+    *,
+    first: int = 0,
+) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] from the averaged generator, of the classes `labels` (int32 [n]) if conditional.
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
@@ -141,7 +206,9 @@ def sample(config: Config, state: State, key: jax.Array, n: int, labels: jax.Arr
     return adversarial.sample_images(game(config), config, state, key, n, labels, first)
 
 
-def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+def generate(
+    config: Config, state: State, latents: jax.Array, labels: jax.Array | None = None
+) -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of latents [B, Z], of the classes `labels` (int32 [B]) if conditional, from the averaged generator; each latent alone.
 
     `sample` draws the latents: image i's is standard normal by `fold_in(key, first + i)`. Raises ValueError for latents of another length,

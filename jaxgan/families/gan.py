@@ -25,10 +25,27 @@ from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, State
 
-__all__ = ["Config", "batch_spec", "conditioning", "game", "generate", "init", "latents", "preview", "sample", "train_step"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "game",
+    "generate",
+    "init",
+    "latents",
+    "preview",
+    "sample",
+    "train_step",
+]
 
 OFFICIAL_OPTIMIZER = Optimizer(
-    "sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.7, momentum_images=12_500_000, half_life=17_328_714, min_learning_rate=1e-6
+    "sgd",
+    learning_rate=0.1,
+    momentum=0.5,
+    final_momentum=0.7,
+    momentum_images=12_500_000,
+    half_life=17_328_714,
+    min_learning_rate=1e-6,
 )
 """The 2014 schedule: the learning rate divided by 1.000004 at every update of 100 images, momentum 0.5 to 0.7 over 250 epochs of 50,000."""
 
@@ -70,7 +87,9 @@ class Config:
         settle(self)
         adversarial.check_settings(self)
         require_range("latent_size", self.latent_size, 1)
-        adversarial.check_widths(generator_hidden=self.generator_hidden, discriminator_hidden=self.discriminator_hidden)
+        adversarial.check_widths(
+            generator_hidden=self.generator_hidden, discriminator_hidden=self.discriminator_hidden
+        )
 
 
 def _latent(config: Config):
@@ -91,7 +110,9 @@ def game(config: Config, axis_name: str | None = None) -> Game:
         discriminator = MaxoutDiscriminator(hidden, spectral_norm=spectral_norm, dtype=dtype)
     else:
         generator = MLPGenerator(shape, config.generator_hidden, axis_name=axis_name, dtype=dtype)
-        discriminator = MLPDiscriminator(config.discriminator_hidden, spectral_norm=spectral_norm, dtype=dtype)
+        discriminator = MLPDiscriminator(
+            config.discriminator_hidden, spectral_norm=spectral_norm, dtype=dtype
+        )
     return Game(generator, discriminator, *adversarial.adversarial_losses(config, axis_name))
 
 
@@ -105,7 +126,9 @@ def init(config: Config, key: jax.Array) -> State:
     return adversarial.init_state(game(config), config, key)
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: `critic_steps` discriminator steps, one generator step.
 
     Args:
@@ -116,17 +139,27 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     of the last discriminator turn, and follows it (the code steps both at once).
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        adversarial.draw(config, state, key, batch["image"].shape[0], axis_name, _latent(config)),
+        axis_name,
+    )
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     return adversarial.play_round(game(config, axis_name), config, state, batch, draws, axis_name)
 
 
 def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] from the averaged generator. Image i uses `fold_in(key, first + i)`, so chunks change nothing."""
     check_sampler(CONTRACT, config, state)
-    return adversarial.sample_images(game(config), config, state, key, n, None, first, _latent(config))
+    return adversarial.sample_images(
+        game(config), config, state, key, n, None, first, _latent(config)
+    )
 
 
 def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:

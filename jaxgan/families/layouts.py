@@ -43,11 +43,24 @@ def encoded(config: Any, layout: jax.Array, instance: jax.Array | None = None) -
     """
     for name, array in (("layouts", layout), ("instances", instance)):
         whole = array is None or (array.ndim == 3 and jnp.issubdtype(array.dtype, jnp.integer))
-        require(whole, f"{name} must be whole numbers [B, H, W], got {getattr(array, 'dtype', None)} of shape {getattr(array, 'shape', None)}")
-    require((instance is not None) == config.instance_edges, f"instances are {'needed' if config.instance_edges else 'not used'} with this config")
-    require(instance is None or instance.shape == layout.shape, f"layouts and instances must be of one shape, got {layout.shape} and {_shape(instance)}")
+        require(
+            whole,
+            f"{name} must be whole numbers [B, H, W], got {getattr(array, 'dtype', None)} of shape {getattr(array, 'shape', None)}",
+        )
+    require(
+        (instance is not None) == config.instance_edges,
+        f"instances are {'needed' if config.instance_edges else 'not used'} with this config",
+    )
+    require(
+        instance is None or instance.shape == layout.shape,
+        f"layouts and instances must be of one shape, got {layout.shape} and {_shape(instance)}",
+    )
     one_hot = jax.nn.one_hot(layout, config.classes + bool(config.unknown), dtype=jnp.float32)
-    return one_hot if instance is None else jnp.concatenate([one_hot, edges(instance)[..., None]], axis=-1)
+    return (
+        one_hot
+        if instance is None
+        else jnp.concatenate([one_hot, edges(instance)[..., None]], axis=-1)
+    )
 
 
 def symbols(config: Any, layout: jax.Array, instance: jax.Array | None = None) -> Symbols:
@@ -56,7 +69,9 @@ def symbols(config: Any, layout: jax.Array, instance: jax.Array | None = None) -
     vectors = jnp.eye(classes + 1, classes, dtype=jnp.float32)  # the last for a pixel of no class
     numbers = jnp.where((layout >= 0) & (layout < classes), layout, classes)
     if instance is not None:
-        vectors = jnp.concatenate([jnp.pad(vectors, ((0, 0), (0, 1)), constant_values=edge) for edge in (0, 1)])
+        vectors = jnp.concatenate(
+            [jnp.pad(vectors, ((0, 0), (0, 1)), constant_values=edge) for edge in (0, 1)]
+        )
         numbers += (classes + 1) * edges(instance).astype(numbers.dtype)
     return Symbols(numbers, vectors)
 
@@ -73,7 +88,9 @@ def edges(instance: jax.Array) -> jax.Array:
     found = jnp.zeros(instance.shape, bool)
     for axis in (1, 2):
         length = instance.shape[axis]
-        before, after = (jax.lax.slice_in_dim(instance, start, length - 1 + start, axis=axis) for start in (0, 1))
+        before, after = (
+            jax.lax.slice_in_dim(instance, start, length - 1 + start, axis=axis) for start in (0, 1)
+        )
         border = before != after
         for pad in ((0, 1), (1, 0)):
             found |= jnp.pad(border, [pad if i == axis else (0, 0) for i in range(3)])
@@ -97,7 +114,11 @@ def coloured(config: Any, layout: jax.Array) -> jax.Array:
 
     Grey, with fewer than three channels, from black to light grey; further channels than three are opaque.
     """
-    table = palette(config.classes) if config.channels >= 3 else np.linspace(-1, 0.8, config.classes, dtype=np.float32)[:, None]
+    table = (
+        palette(config.classes)
+        if config.channels >= 3
+        else np.linspace(-1, 0.8, config.classes, dtype=np.float32)[:, None]
+    )
     table = np.concatenate([table, np.ones((1, table.shape[1]), np.float32)])
     ones = np.ones((len(table), config.channels - table.shape[1]), np.float32)
     return jnp.asarray(np.concatenate([table, ones], axis=1))[jnp.minimum(layout, config.classes)]

@@ -28,13 +28,26 @@ def corrected(optimizer: Optimizer, interval: int) -> Optimizer:
     if interval == 1:
         return optimizer
     c = interval / (interval + 1)
-    rates: dict[str, Any] = {"learning_rate": c * optimizer.learning_rate, "min_learning_rate": c * optimizer.min_learning_rate}
-    decays: dict[str, Any] = {name: value if is_number(value := getattr(optimizer, name)) and value == 0 else value**c for name in ("beta1", "beta2")}
+    rates: dict[str, Any] = {
+        "learning_rate": c * optimizer.learning_rate,
+        "min_learning_rate": c * optimizer.min_learning_rate,
+    }
+    decays: dict[str, Any] = {
+        name: value if is_number(value := getattr(optimizer, name)) and value == 0 else value**c
+        for name in ("beta1", "beta2")
+    }
     return dataclasses.replace(optimizer, **rates, **decays)
 
 
 def learn(
-    player: Player, optimizer: Optimizer, loss: Loss, penalty: Penalty | None, interval: int, state: State, extra: PyTree, axis_name: str | None
+    player: Player,
+    optimizer: Optimizer,
+    loss: Loss,
+    penalty: Penalty | None,
+    interval: int,
+    state: State,
+    extra: PyTree,
+    axis_name: str | None,
 ) -> tuple[Player, PyTree, jax.Array, Metrics]:
     """A player's step on its loss and, every `interval` rounds, one on `interval` times its penalty; with interval 1, one step on the sum of both.
 
@@ -54,20 +67,34 @@ def learn(
         def nothing(params: PyTree, stats: PyTree) -> tuple[float, tuple[PyTree, Metrics]]:
             return 0.0, (stats, {})
 
-        def scaled(params: PyTree, stats: PyTree, extra: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        def scaled(
+            params: PyTree, stats: PyTree, extra: PyTree
+        ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
             value, after = penalty(params, stats, extra)
             return interval * value, after
 
-        player, extra, _, _ = _step(carry[0], optimizer, nothing, scaled, state.images, carry[1], axis_name)
+        player, extra, _, _ = _step(
+            carry[0], optimizer, nothing, scaled, state.images, carry[1], axis_name
+        )
         return player, extra
 
-    player, extra, value, metrics = _step(player, optimizer, loss, None, state.images, extra, axis_name)
-    player, extra = jax.lax.cond(state.step % interval == 0, regularised, lambda carry: carry, (player, extra))
+    player, extra, value, metrics = _step(
+        player, optimizer, loss, None, state.images, extra, axis_name
+    )
+    player, extra = jax.lax.cond(
+        state.step % interval == 0, regularised, lambda carry: carry, (player, extra)
+    )
     return player, extra, value, metrics
 
 
 def _step(
-    player: Player, optimizer: Optimizer, loss: Callable, penalty: Penalty | None, images: jax.Array, extra: PyTree, axis_name: str | None
+    player: Player,
+    optimizer: Optimizer,
+    loss: Callable,
+    penalty: Penalty | None,
+    images: jax.Array,
+    extra: PyTree,
+    axis_name: str | None,
 ) -> tuple[Player, PyTree, jax.Array, Metrics]:
     """One step of the optimiser on the loss and, if there is one, the penalty. Returns as `learn` does."""
 
@@ -78,5 +105,7 @@ def _step(
         more, (stats, kept) = penalty(params, stats, extra)
         return value + more, (stats, kept, metrics)
 
-    player, value, (stats, extra, metrics) = update(player, total, optim.build(optimizer, images), axis_name)
+    player, value, (stats, extra, metrics) = update(
+        player, total, optim.build(optimizer, images), axis_name
+    )
     return player.replace(stats=stats), extra, value, metrics

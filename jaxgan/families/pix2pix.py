@@ -27,7 +27,18 @@ from jaxgan.nn.channels import beside
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, gather, local_part, moving_average, stream_key, update
+from jaxgan.update import (
+    apply_gradients,
+    device_count,
+    device_mean,
+    example_keys,
+    example_streams,
+    gather,
+    local_part,
+    moving_average,
+    stream_key,
+    update,
+)
 
 __all__ = ["Config", "batch_spec", "conditioning", "init", "preview", "train_step", "translate"]
 
@@ -97,7 +108,9 @@ class Config:
 def _networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
     """Generator and discriminator; batch statistics are averaged over `axis_name`."""
     _, target = _channels(config)
-    return translation.generator(config, target, axis_name, config.dropout_layers), translation.discriminator(config, axis_name)
+    return translation.generator(
+        config, target, axis_name, config.dropout_layers
+    ), translation.discriminator(config, axis_name)
 
 
 def _channels(config: Config) -> tuple[int, int]:
@@ -121,8 +134,15 @@ def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(pix2pix.init, static_argnums=0)`. Does not consume `key`."""
     generator, discriminator = _networks(config)
     (source, target), key = _channels(config), stream_key(key, "init")
-    g = translation.new_player({"g": (generator, source)}, config.image_size, config.generator_optimizer, key)
-    d = translation.new_player({"d": (discriminator, source + target)}, config.image_size, config.discriminator_optimizer, key)
+    g = translation.new_player(
+        {"g": (generator, source)}, config.image_size, config.generator_optimizer, key
+    )
+    d = translation.new_player(
+        {"d": (discriminator, source + target)},
+        config.image_size,
+        config.discriminator_optimizer,
+        key,
+    )
     pair = jax.ShapeDtypeStruct((*config.image_size, source + target), jnp.float32)
     extra: PyTree = new_strengths(config.stabilisers, ("d",))
     if config.stabilisers.pool_size:
@@ -131,7 +151,9 @@ def init(config: Config, key: jax.Array) -> State:
     return State(jnp.int32(0), jnp.int32(0), {"generator": g, "discriminator": d}, ema, extra)
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: a discriminator step, then a generator step against the updated discriminator.
 
     Args:
@@ -142,13 +164,25 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     translation is computed once: its backward pass waits until the discriminator has moved. Deviation: no bias in front of a norm.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, translation.draw(state, key, batch["a"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        translation.draw(state, key, batch["a"].shape[0], axis_name),
+        axis_name,
+    )
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     s = config.stabilisers
     generator_network, network = _networks(config, axis_name)
-    generator, discriminator, extra = state.players["generator"], state.players["discriminator"], state.extra
+    generator, discriminator, extra = (
+        state.players["generator"],
+        state.players["discriminator"],
+        state.extra,
+    )
     source, target = (batch[domain] for domain in domains(config.direction))
     images, parts = state.images, Parts(given=source.shape[-1])
 
@@ -163,48 +197,102 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         stats = translation.variables_of(discriminator.stats, "d")
-        loss, stats, metrics = translation.critic_loss(network, config, params["d"], stats, real_pair, shown, draws, "d", images, axis_name, parts)
+        loss, stats, metrics = translation.critic_loss(
+            network,
+            config,
+            params["d"],
+            stats,
+            real_pair,
+            shown,
+            draws,
+            "d",
+            images,
+            axis_name,
+            parts,
+        )
         return loss, (translation.with_stats(discriminator.stats, "d", stats), metrics)
 
     optimizer = optim.build(config.discriminator_optimizer, images)
-    discriminator, d_loss, (stats, d_metrics) = update(discriminator, discriminator_loss, optimizer, axis_name)
-    params = losses.clip_weights(discriminator.params, s.weight_clip) if is_on(s.weight_clip) else discriminator.params
+    discriminator, d_loss, (stats, d_metrics) = update(
+        discriminator, discriminator_loss, optimizer, axis_name
+    )
+    params = (
+        losses.clip_weights(discriminator.params, s.weight_clip)
+        if is_on(s.weight_clip)
+        else discriminator.params
+    )
     discriminator = discriminator.replace(params=params, stats=stats)
 
     def generator_loss(fake: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         pair = beside([source, fake])
-        adversarial, stats = translation.fooling_loss(network, config, discriminator, "d", pair, real_pair, draws, images, axis_name, parts)
+        adversarial, stats = translation.fooling_loss(
+            network, config, discriminator, "d", pair, real_pair, draws, images, axis_name, parts
+        )
         distance = translation.l1(fake, target)
         loss = device_mean(adversarial + config.l1_weight * distance, axis_name)
-        return loss, (stats, {"g_loss": loss, "g_adversarial_loss": adversarial, "l1_loss": distance})
+        return loss, (
+            stats,
+            {"g_loss": loss, "g_adversarial_loss": adversarial, "l1_loss": distance},
+        )
 
     (_, (stats, g_metrics)), image_gradient = jax.value_and_grad(generator_loss, has_aux=True)(fake)
     discriminator = discriminator.replace(stats=stats)
     (gradients,) = pull_back(image_gradient)
-    generator = apply_gradients(generator, gradients, optim.build(config.generator_optimizer, images), axis_name)
+    generator = apply_gradients(
+        generator, gradients, optim.build(config.generator_optimizer, images), axis_name
+    )
 
     count = source.shape[0] * device_count(axis_name)
-    ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, count, images, s.ema_half_life, s.ema_ramp)
-    metrics = jax.tree.map(jnp.float32, device_mean({**d_metrics, "d_loss": d_loss, **g_metrics}, axis_name))
+    ema = moving_average(
+        state.ema,
+        {"params": generator.params, **generator.stats},
+        count,
+        images,
+        s.ema_half_life,
+        s.ema_ramp,
+    )
+    metrics = jax.tree.map(
+        jnp.float32, device_mean({**d_metrics, "d_loss": d_loss, **g_metrics}, axis_name)
+    )
     metrics.pop("loss")
     extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    return State(state.step + 1, images + count, {"generator": generator, "discriminator": discriminator}, ema, extra), metrics
+    return State(
+        state.step + 1,
+        images + count,
+        {"generator": generator, "discriminator": discriminator},
+        ema,
+        extra,
+    ), metrics
 
 
-def _generate(network: Any, generator: Player, source: jax.Array, keys: jax.Array) -> tuple[jax.Array, Any, Player]:
+def _generate(
+    network: Any, generator: Player, source: jax.Array, keys: jax.Array
+) -> tuple[jax.Array, Any, Player]:
     """Translations [B, H, W, C], the backward pass from their gradient to the parameters', and the player with the statistics of this pass."""
     keys = example_streams(keys, "generator")
 
     def forward(params: PyTree) -> tuple[jax.Array, PyTree]:
         stats = translation.variables_of(generator.stats, "g")
-        return network.apply({"params": params["g"], **stats}, source, keys, train=True, mutable=list(stats))
+        return network.apply(
+            {"params": params["g"], **stats}, source, keys, train=True, mutable=list(stats)
+        )
 
     fake, pull_back, stats = jax.vjp(forward, generator.params, has_aux=True)
-    return fake, pull_back, generator.replace(stats=translation.with_stats(generator.stats, "g", dict(stats)))
+    return (
+        fake,
+        pull_back,
+        generator.replace(stats=translation.with_stats(generator.stats, "g", dict(stats))),
+    )
 
 
 def translate(
-    config: Config, state: State, images: jax.Array, *, direction: str | None = None, key: jax.Array | None = None, first: int = 0
+    config: Config,
+    state: State,
+    images: jax.Array,
+    *,
+    direction: str | None = None,
+    key: jax.Array | None = None,
+    first: int = 0,
 ) -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of any size -> their translations [B, H, W, C'] in [-1, 1], by the averaged generator.
 
@@ -219,14 +307,22 @@ def translate(
       ValueError: the other direction, or images of other channels than the source domain's.
     """
     check_sampler(CONTRACT, config, state)
-    require(direction in (None, config.direction), f"this model translates {config.direction} only, not {direction}")
+    require(
+        direction in (None, config.direction),
+        f"this model translates {config.direction} only, not {direction}",
+    )
     source, _ = _channels(config)
-    require(images.shape[-1] == source, f"images of {source} channels are needed, got shape {images.shape}")
+    require(
+        images.shape[-1] == source,
+        f"images of {source} channels are needed, got shape {images.shape}",
+    )
     keys = None
     if config.translation_dropout:
         keys = example_keys(jax.random.key(0) if key is None else key, images.shape[0], first=first)
     network, _ = _networks(config)
-    return translation.translate_images(network, translation.variables_of(state.ema, "g"), images, keys, config.statistics)
+    return translation.translate_images(
+        network, translation.variables_of(state.ema, "g"), images, keys, config.statistics
+    )
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
@@ -234,7 +330,9 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
     check_sampler(CONTRACT, config, state)
     pair = dict(zip("ab", translation.preview_batch(batch), strict=True))
     source, target = domains(config.direction)
-    return translation.side_by_side([pair[source], translate(config, state, pair[source], key=key), pair[target]])
+    return translation.side_by_side(
+        [pair[source], translate(config, state, pair[source], key=key), pair[target]]
+    )
 
 
 CONTRACT = Contract(Config, init, batch_spec, conditioning)

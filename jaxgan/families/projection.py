@@ -106,18 +106,34 @@ def project(
     Source: Karras et al. 2020, appendix D; its schedules as in NVlabs/stylegan2-ada-pytorch. Deviation: the distance, LPIPS there, is by `features`.
     """
     shape = (*config.image_size, config.channels)
-    require(image.shape == shape, f"the image must be [{', '.join(map(str, shape))}], as the generator's, got shape {list(image.shape)}")
+    require(
+        image.shape == shape,
+        f"the image must be [{', '.join(map(str, shape))}], as the generator's, got shape {list(image.shape)}",
+    )
     features = jax.tree_util.Partial(pyramid) if features is None else features
     wanted = features(image[None])
 
     def step(search: Search, _: None) -> tuple[Search, jax.Array]:
         return advance(config, state, search, wanted, settings, features)
 
-    search, distances = jax.lax.scan(step, begin(config, state, key, settings, label), None, settings.steps)
-    return Projection(search.point["w"], search.point["noise"], render(config, state, search.point["w"], search.point["noise"]), distances)
+    search, distances = jax.lax.scan(
+        step, begin(config, state, key, settings, label), None, settings.steps
+    )
+    return Projection(
+        search.point["w"],
+        search.point["noise"],
+        render(config, state, search.point["w"], search.point["noise"]),
+        distances,
+    )
 
 
-def begin(config: stylegan.Config, state: State, key: jax.Array, settings: Settings = Settings(), label: jax.Array | None = None) -> Search:
+def begin(
+    config: stylegan.Config,
+    state: State,
+    key: jax.Array,
+    settings: Settings = Settings(),
+    label: jax.Array | None = None,
+) -> Search:
     """The start: the mean of w over many latents (of one class, if conditional), and normal noise. Arguments and errors as in `project`."""
     z = stylegan.latents(config, stream_key(key, "spread"), settings.latents)
     labels = None if label is None else jnp.full(settings.latents, label, jnp.int32)
@@ -125,30 +141,46 @@ def begin(config: stylegan.Config, state: State, key: jax.Array, settings: Setti
     mean = jnp.mean(w, axis=0)
     spread = jnp.sqrt(jnp.mean(jnp.sum((w - mean[None]) ** 2, axis=1)))
     planes, tree = jax.tree.flatten(state.ema["noise"])
-    drawn = [jax.random.normal(stream_key(key, "noise", i), plane.shape, jnp.float32) for i, plane in enumerate(planes)]
+    drawn = [
+        jax.random.normal(stream_key(key, "noise", i), plane.shape, jnp.float32)
+        for i, plane in enumerate(planes)
+    ]
     point = {"w": mean, "noise": _standardised(jax.tree.unflatten(tree, drawn))}
     return Search(jnp.int32(0), point, _adam(settings).init(point), spread, key)
 
 
 def advance(
-    config: stylegan.Config, state: State, search: Search, wanted: list[jax.Array], settings: Settings, features: Features
+    config: stylegan.Config,
+    state: State,
+    search: Search,
+    wanted: list[jax.Array],
+    settings: Settings,
+    features: Features,
 ) -> tuple[Search, jax.Array]:
     """One step of Adam towards an image whose features are `wanted`; the distance, float32 [], that it started from (of w with what is added to it)."""
     share = search.step.astype(jnp.float32) / settings.steps
     left = jnp.maximum(0, 1 - share / max(settings.style_noise_span, 1e-8)) ** 2
-    noise = jax.random.normal(stream_key(search.key, "style noise", search.step), search.point["w"].shape, jnp.float32)
+    noise = jax.random.normal(
+        stream_key(search.key, "style noise", search.step), search.point["w"].shape, jnp.float32
+    )
     added = settings.style_noise * search.spread * left * noise
 
     def loss(point: PyTree) -> tuple[jax.Array, jax.Array]:
         made = features(_unclipped(config, state, point["w"] + added, point["noise"])[None])
-        distance = sum((jnp.sum((x - y) ** 2) for x, y in zip(made, wanted, strict=True)), jnp.float32(0))
+        distance = sum(
+            (jnp.sum((x - y) ** 2) for x, y in zip(made, wanted, strict=True)), jnp.float32(0)
+        )
         return distance + settings.noise_weight * correlation(point["noise"]), distance
 
     (_, distance), gradients = jax.value_and_grad(loss, has_aux=True)(search.point)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its count with fractions
         updates, moments = _adam(settings).update(gradients, search.moments)
     point: Any = optax.apply_updates(search.point, updates)
-    return search._replace(step=search.step + 1, point=point | {"noise": _standardised(point["noise"])}, moments=moments), distance
+    return search._replace(
+        step=search.step + 1,
+        point=point | {"noise": _standardised(point["noise"])},
+        moments=moments,
+    ), distance
 
 
 def render(config: stylegan.Config, state: State, w: jax.Array, noise: PyTree) -> jax.Array:
@@ -205,14 +237,25 @@ def vgg(kind: str, params: PyTree, images: jax.Array) -> list[jax.Array]:
 
     Raises ValueError for images that are neither grey nor RGB.
     """
-    require(images.shape[-1] in (1, 3), f"{kind} takes images of 1 or 3 channels, got {images.shape[-1]}: project by the pyramid alone (leave out --features)")
+    require(
+        images.shape[-1] in (1, 3),
+        f"{kind} takes images of 1 or 3 channels, got {images.shape[-1]}: project by the pyramid alone (leave out --features)",
+    )
     shown = (images + 1) / 2 if images.shape[-1] == 3 else jnp.repeat((images + 1) / 2, 3, axis=-1)
-    while max(shown.shape[1:3]) > LARGEST and min(shown.shape[1:3]) >= 2 * LEAST and not (shown.shape[1] % 2 or shown.shape[2] % 2):
+    while (
+        max(shown.shape[1:3]) > LARGEST
+        and min(shown.shape[1:3]) >= 2 * LEAST
+        and not (shown.shape[1] % 2 or shown.shape[2] % 2)
+    ):
         shown = average_pool(shown)
-    mean, spread = (jnp.array(values, jnp.float32).reshape(1, 1, 1, 3) for values in (VGG_MEAN, VGG_SPREAD))
+    mean, spread = (
+        jnp.array(values, jnp.float32).reshape(1, 1, 1, 3) for values in (VGG_MEAN, VGG_SPREAD)
+    )
     maps: Any = VGGFeatures(kind).apply({"params": params}, (shown - mean) / spread)
     lengths = [jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-8) for x in maps]
-    return pyramid(images) + [x / length * sqrt(x.shape[-1] / x.size) for x, length in zip(maps, lengths, strict=True)]
+    return pyramid(images) + [
+        x / length * sqrt(x.shape[-1] / x.size) for x, length in zip(maps, lengths, strict=True)
+    ]
 
 
 # -------------------------------------------------------------------------------------------------------------------- parts
@@ -235,5 +278,7 @@ def _standardised(noise: PyTree) -> PyTree:
 def _unclipped(config: stylegan.Config, state: State, w: jax.Array, noise: PyTree) -> jax.Array:
     network, _ = stylegan.networks(config)
     layers = jnp.broadcast_to(w, (1, network.layers, *w.shape))
-    images: Any = network.apply({**state.ema, "noise": noise}, layers, None, noise="constant", method="synthesise")
+    images: Any = network.apply(
+        {**state.ema, "noise": noise}, layers, None, noise="constant", method="synthesise"
+    )
     return images[0]

@@ -24,7 +24,15 @@ from jaxgan.convert import vgg_weights
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import layouts as maps
 from jaxgan.families import translation
-from jaxgan.families.spade_losses import augmented, critic_loss, feature_matching, judge, kl_divergence, mean_over_scales, perceptual
+from jaxgan.families.spade_losses import (
+    augmented,
+    critic_loss,
+    feature_matching,
+    judge,
+    kl_divergence,
+    mean_over_scales,
+    perceptual,
+)
 from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.families.translation import Draws
 from jaxgan.family import Conditioning
@@ -33,9 +41,27 @@ from jaxgan.networks.vgg import LEAST, VGGFeatures
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, PyTree, State
-from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key, uniform, update
+from jaxgan.update import (
+    device_count,
+    device_mean,
+    example_keys,
+    example_streams,
+    moving_average,
+    stream_key,
+    uniform,
+    update,
+)
 
-__all__ = ["Config", "batch_spec", "conditioning", "encode_style", "init", "preview", "train_step", "translate"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "encode_style",
+    "init",
+    "preview",
+    "train_step",
+    "translate",
+]
 
 KL_EXAMPLES = 4
 """The reference sums the divergence over the batch of one GPU, which is this in its recipe; a mean times this does not depend on batch and devices."""
@@ -104,46 +130,109 @@ class Config:
     def __post_init__(self):
         settle(self)
         require_choice("loss", self.loss, losses.LOSSES)
-        widths = ("generator_width", "discriminator_width", "discriminator_layers", "discriminator_scales")
-        for name in ("channels", "classes", "up_blocks", "norm_width", "style_size", "encoder_layers", *widths):
+        widths = (
+            "generator_width",
+            "discriminator_width",
+            "discriminator_layers",
+            "discriminator_scales",
+        )
+        for name in (
+            "channels",
+            "classes",
+            "up_blocks",
+            "norm_width",
+            "style_size",
+            "encoder_layers",
+            *widths,
+        ):
             require_range(name, getattr(self, name), 1)
         for name in ("feature_weight", "perceptual_weight", "kl_weight"):
             require_range(name, getattr(self, name), 0)
         _check_size(self)
         s = self.stabilisers
-        for name, off in (("critic_steps", 1), ("generator_batch", 1), ("dequantise", 0), ("pool_size", 0)):
-            require(not is_on(getattr(s, name), off), f"spade does not support the stabiliser {name}: leave it at {off}")
-        require(not s.spectral_norm, "spade's networks have spectral norm anyway: leave the stabiliser spectral_norm at False")
+        for name, off in (
+            ("critic_steps", 1),
+            ("generator_batch", 1),
+            ("dequantise", 0),
+            ("pool_size", 0),
+        ):
+            require(
+                not is_on(getattr(s, name), off),
+                f"spade does not support the stabiliser {name}: leave it at {off}",
+            )
+        require(
+            not s.spectral_norm,
+            "spade's networks have spectral norm anyway: leave the stabiliser spectral_norm at False",
+        )
         smooth = is_on(s.fake_target) or is_on(s.real_target, off=1)
-        require(not smooth or self.loss in losses.SMOOTHABLE, f"the {self.loss!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0")
+        require(
+            not smooth or self.loss in losses.SMOOTHABLE,
+            f"the {self.loss!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0",
+        )
 
 
 def _check_size(config: Config) -> None:
     size, multiple = config.image_size, _networks(config)[0].multiple
     require(len(size) == 2 and min(size) > 0, f"image_size must be (height, width), got {size}")
     remedy = "lower up_blocks for small images" if min(size) < multiple else "choose other sides"
-    require(all(side % multiple == 0 for side in size), f"image_size must be multiples of {multiple} with these up-steps, got {size}: {remedy}")
-    require(config.upsampling != "most" or config.generator_width > 1, "upsampling 'most' halves generator_width, which must be at least 2")
+    require(
+        all(side % multiple == 0 for side in size),
+        f"image_size must be multiples of {multiple} with these up-steps, got {size}: {remedy}",
+    )
+    require(
+        config.upsampling != "most" or config.generator_width > 1,
+        "upsampling 'most' halves generator_width, which must be at least 2",
+    )
     if config.features != "none":
         fits = config.channels in (1, 3) and min(size) >= LEAST
-        require(fits, f"{config.features} takes images of 1 or 3 channels and at least {LEAST} x {LEAST}, got {size} and {config.channels} channels")
-        require(config.features_path, f"features={config.features!r} needs features_path, the file of its weights; features='none' does without")
+        require(
+            fits,
+            f"{config.features} takes images of 1 or 3 channels and at least {LEAST} x {LEAST}, got {size} and {config.channels} channels",
+        )
+        require(
+            config.features_path,
+            f"features={config.features!r} needs features_path, the file of its weights; features='none' does without",
+        )
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
     """`image`: float32 [B, H, W, C] in [-1, 1]; `layout`: int32 [B, H, W] of classes, or `classes` for unknown; `instance`: int32 [B, H, W] if edges."""
-    spec = {"image": jax.ShapeDtypeStruct((batch_size, *config.image_size, config.channels), jnp.float32)}
+    spec = {
+        "image": jax.ShapeDtypeStruct(
+            (batch_size, *config.image_size, config.channels), jnp.float32
+        )
+    }
     names = ("layout", "instance") if config.instance_edges else ("layout",)
-    return spec | {name: jax.ShapeDtypeStruct((batch_size, *config.image_size), jnp.int32) for name in names}
+    return spec | {
+        name: jax.ShapeDtypeStruct((batch_size, *config.image_size), jnp.int32) for name in names
+    }
 
 
-def _networks(config: Config, axis_name: str | None = None) -> tuple[SPADEGenerator, MultiscaleDiscriminator, StyleEncoder]:
+def _networks(
+    config: Config, axis_name: str | None = None
+) -> tuple[SPADEGenerator, MultiscaleDiscriminator, StyleEncoder]:
     """Generator, discriminator, encoder; batch statistics are averaged over `axis_name`."""
     dtype = jnp.dtype(config.dtype)
-    sizes = (config.channels, config.generator_width, config.up_blocks, config.upsampling, config.style_size if config.encoder else 0, config.image_size)
+    sizes = (
+        config.channels,
+        config.generator_width,
+        config.up_blocks,
+        config.upsampling,
+        config.style_size if config.encoder else 0,
+        config.image_size,
+    )
     generator = SPADEGenerator(*sizes, hidden=config.norm_width, axis_name=axis_name, dtype=dtype)
-    discriminator = MultiscaleDiscriminator(config.discriminator_width, config.discriminator_layers, config.discriminator_scales, dtype=dtype)
-    return generator, discriminator, StyleEncoder(config.style_size, config.generator_width, config.encoder_layers, dtype=dtype)
+    discriminator = MultiscaleDiscriminator(
+        config.discriminator_width,
+        config.discriminator_layers,
+        config.discriminator_scales,
+        dtype=dtype,
+    )
+    return (
+        generator,
+        discriminator,
+        StyleEncoder(config.style_size, config.generator_width, config.encoder_layers, dtype=dtype),
+    )
 
 
 def conditioning(config: Config) -> Conditioning:
@@ -168,7 +257,12 @@ def init(config: Config, key: jax.Array) -> State:
     if config.encoder:
         networks["e"] = (encoder, config.channels)
     g = translation.new_player(networks, config.image_size, config.generator_optimizer, key)
-    d = translation.new_player({"d": (discriminator, planes + config.channels)}, config.image_size, config.discriminator_optimizer, key)
+    d = translation.new_player(
+        {"d": (discriminator, planes + config.channels)},
+        config.image_size,
+        config.discriminator_optimizer,
+        key,
+    )
     extra: PyTree = {} if config.features == "none" else {"features": _read_features(config)}
     extra |= new_strengths(config.stabilisers, ("d",))
     ema = jax.tree.map(jnp.copy, {"params": g.params, **g.stats})
@@ -178,10 +272,14 @@ def init(config: Config, key: jax.Array) -> State:
 def _read_features(config: Config) -> PyTree:
     """Parameters of the perceptual loss's network. By a callback: restoring a run traces `init`, and must not need the file."""
     example = jnp.zeros((1, LEAST, LEAST, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda: VGGFeatures(config.features).init(jax.random.key(0), example)["params"])
+    shapes = jax.eval_shape(
+        lambda: VGGFeatures(config.features).init(jax.random.key(0), example)["params"]
+    )
 
     def read() -> PyTree:
-        return vgg_weights.read(config.features, Path(config.features_path), config.features_checksum)
+        return vgg_weights.read(
+            config.features, Path(config.features_path), config.features_checksum
+        )
 
     return jax.pure_callback(read, shapes)
 
@@ -189,7 +287,9 @@ def _read_features(config: Config) -> PyTree:
 # ------------------------------------------------------------------------------------------------------------------- the game
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: a step of the generator (and encoder), then one of the discriminator on images that the new generator makes.
 
     Args:
@@ -199,7 +299,13 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     Source: Park et al. 2019, section 3 and appendix A, in the order of NVlabs/SPADE. Deviation: the divergence of styles does not grow with the batch.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        _draw(config, state, key, batch["image"].shape[0], axis_name),
+        axis_name,
+    )
 
 
 def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
@@ -213,70 +319,153 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
 
 
 def _normal(config: Config, keys: jax.Array) -> jax.Array:
-    styles: jax.Array = jax.vmap(lambda key: jax.random.normal(key, (config.style_size,), jnp.float32))(keys)
+    styles: jax.Array = jax.vmap(
+        lambda key: jax.random.normal(key, (config.style_size,), jnp.float32)
+    )(keys)
     return styles
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     s, images, real = config.stabilisers, state.images, batch["image"]
-    layout = maps.told(config, batch["layout"], batch["instance"] if config.instance_edges else None)
-    generator, discriminator, (_, network, _) = state.players["generator"], state.players["discriminator"], _networks(config)
+    layout = maps.told(
+        config, batch["layout"], batch["instance"] if config.instance_edges else None
+    )
+    generator, discriminator, (_, network, _) = (
+        state.players["generator"],
+        state.players["discriminator"],
+        _networks(config),
+    )
 
     def generator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree, Metrics]]:
-        fake, style, g_stats = _generate(config, params, generator.stats, layout, real, draws.get("style"), axis_name)
-        loss, d_stats, metrics = _generator_loss(config, fake, style, state, layout, real, draws, axis_name)
+        fake, style, g_stats = _generate(
+            config, params, generator.stats, layout, real, draws.get("style"), axis_name
+        )
+        loss, d_stats, metrics = _generator_loss(
+            config, fake, style, state, layout, real, draws, axis_name
+        )
         return loss, (g_stats, d_stats, metrics)
 
     optimizer = optim.build(config.generator_optimizer, images)
-    generator, g_loss, (g_stats, d_stats, g_metrics) = update(generator, generator_loss, optimizer, axis_name)
+    generator, g_loss, (g_stats, d_stats, g_metrics) = update(
+        generator, generator_loss, optimizer, axis_name
+    )
 
     # The discriminator is shown other images than it was asked about: those of the generator it made.
-    fake, _, g_stats = _generate(config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name)
+    fake, _, g_stats = _generate(
+        config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name
+    )
     generator = generator.replace(stats=g_stats)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        return critic_loss(network, config, params, d_stats, layout, fake, real, draws, images, axis_name)
+        return critic_loss(
+            network, config, params, d_stats, layout, fake, real, draws, images, axis_name
+        )
 
     optimizer = optim.build(config.discriminator_optimizer, images)
-    discriminator, d_loss, (d_stats, d_metrics) = update(discriminator, discriminator_loss, optimizer, axis_name)
-    params = losses.clip_weights(discriminator.params, s.weight_clip) if is_on(s.weight_clip) else discriminator.params
+    discriminator, d_loss, (d_stats, d_metrics) = update(
+        discriminator, discriminator_loss, optimizer, axis_name
+    )
+    params = (
+        losses.clip_weights(discriminator.params, s.weight_clip)
+        if is_on(s.weight_clip)
+        else discriminator.params
+    )
     discriminator = discriminator.replace(params=params, stats=d_stats)
 
     count = real.shape[0] * device_count(axis_name)
-    ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, count, images, s.ema_half_life, s.ema_ramp)
-    metrics = jax.tree.map(jnp.float32, device_mean(g_metrics | d_metrics | {"g_loss": g_loss, "d_loss": d_loss}, axis_name))
+    ema = moving_average(
+        state.ema,
+        {"params": generator.params, **generator.stats},
+        count,
+        images,
+        s.ema_half_life,
+        s.ema_ramp,
+    )
+    metrics = jax.tree.map(
+        jnp.float32,
+        device_mean(g_metrics | d_metrics | {"g_loss": g_loss, "d_loss": d_loss}, axis_name),
+    )
     extra, metrics = translation.adapt_strengths(config, state.extra, metrics, count)
-    return State(state.step + 1, images + count, {"generator": generator, "discriminator": discriminator}, ema, extra), metrics
+    return State(
+        state.step + 1,
+        images + count,
+        {"generator": generator, "discriminator": discriminator},
+        ema,
+        extra,
+    ), metrics
 
 
 def _generate(
-    config: Config, params: PyTree, stats: PyTree, layout: maps.Layout, real: jax.Array, noise: jax.Array | None, axis_name: str | None
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    layout: maps.Layout,
+    real: jax.Array,
+    noise: jax.Array | None,
+    axis_name: str | None,
 ) -> tuple[jax.Array, Any, PyTree]:
     """Images [B, H, W, C] for a layout in the styles of real ones; the styles' mean and log variance, or None; the player's statistics after."""
     generator, _, encoder = _networks(config, axis_name)
     style, latents = None, None
     if noise is not None:
         own = translation.variables_of(stats, "e")
-        style, own = encoder.apply({"params": params["e"], **own}, real, train=True, mutable=list(own))
-        stats, latents = translation.with_stats(stats, "e", dict(own)), style[0] + jnp.exp(0.5 * style[1]) * noise
+        style, own = encoder.apply(
+            {"params": params["e"], **own}, real, train=True, mutable=list(own)
+        )
+        stats, latents = (
+            translation.with_stats(stats, "e", dict(own)),
+            style[0] + jnp.exp(0.5 * style[1]) * noise,
+        )
     own = translation.variables_of(stats, "g")
-    fake, own = generator.apply({"params": params["g"], **own}, layout.planes, latents, layout.symbols, train=True, mutable=list(own))
+    fake, own = generator.apply(
+        {"params": params["g"], **own},
+        layout.planes,
+        latents,
+        layout.symbols,
+        train=True,
+        mutable=list(own),
+    )
     return fake, style, translation.with_stats(stats, "g", dict(own))
 
 
 def _generator_loss(
-    config: Config, fake: jax.Array, style: Any, state: State, layout: maps.Layout, real: jax.Array, draws: Draws, axis_name: str | None
+    config: Config,
+    fake: jax.Array,
+    style: Any,
+    state: State,
+    layout: maps.Layout,
+    real: jax.Array,
+    draws: Draws,
+    axis_name: str | None,
 ) -> tuple[jax.Array, PyTree, Metrics]:
     """The adversarial loss, the distance in the discriminator's features, in those of the perceptual loss, and the styles' divergence."""
     player, (_, network, _) = state.players["discriminator"], _networks(config)
     change = augmented(config, draws, "fooling", layout, real)
-    of_fake, of_real, stats = judge(network, config, player.params, player.stats, layout, fake, real, draws["keys"], state.images, "fooling", change)
-    adversarial = mean_over_scales(lambda f, r: losses.generator_loss(config.loss, f, r, axis_name=axis_name), of_fake, of_real)
+    of_fake, of_real, stats = judge(
+        network,
+        config,
+        player.params,
+        player.stats,
+        layout,
+        fake,
+        real,
+        draws["keys"],
+        state.images,
+        "fooling",
+        change,
+    )
+    adversarial = mean_over_scales(
+        lambda f, r: losses.generator_loss(config.loss, f, r, axis_name=axis_name), of_fake, of_real
+    )
     matching = feature_matching(of_fake, of_real)
     metrics: Metrics = {"g_adversarial_loss": adversarial, "feature_matching_loss": matching}
     loss = adversarial + config.feature_weight * matching
     if config.features != "none":
-        metrics["perceptual_loss"] = perceptual(config.features, state.extra["features"], fake, real)
+        metrics["perceptual_loss"] = perceptual(
+            config.features, state.extra["features"], fake, real
+        )
         loss += config.perceptual_weight * metrics["perceptual_loss"]
     if style is not None:
         metrics["kl_loss"] = jnp.mean(kl_divergence(*style))
@@ -312,23 +501,40 @@ def translate(
     check_sampler(CONTRACT, config, state)
     check_range("layouts", layouts, config.classes + 1)
     layouts, instances = jnp.asarray(layouts), None if instances is None else jnp.asarray(instances)
-    planes, symbols, (network, _, _) = maps.encoded(config, layouts, instances), maps.symbols(config, layouts, instances), _networks(config)
+    planes, symbols, (network, _, _) = (
+        maps.encoded(config, layouts, instances),
+        maps.symbols(config, layouts, instances),
+        _networks(config),
+    )
     (count, height, width), multiple = layouts.shape, network.multiple
     latents = None
     if config.encoder:
-        length, keys = config.style_size, example_keys(jax.random.key(0) if key is None else key, count, first=first)
+        length, keys = (
+            config.style_size,
+            example_keys(jax.random.key(0) if key is None else key, count, first=first),
+        )
         style = _normal(config, keys) if style is None else style
-        require(style.shape in ((count, length), (length,)), f"style must be [{count}, {length}], or [{length}] for all, got shape {style.shape}")
+        require(
+            style.shape in ((count, length), (length,)),
+            f"style must be [{count}, {length}], or [{length}] for all, got shape {style.shape}",
+        )
         latents = jnp.broadcast_to(style, (count, length))
     else:
         require(style is None, "style needs a generator that was trained with encoder=True")
     around = ((0, 0), (0, -height % multiple), (0, -width % multiple))
-    padded, symbols = jnp.pad(planes, (*around, (0, 0)), "edge"), symbols._replace(numbers=jnp.pad(symbols.numbers, around, "edge"))
-    images: Any = network.apply(translation.variables_of(state.ema, "g"), padded, latents, symbols, train=False)
+    padded, symbols = (
+        jnp.pad(planes, (*around, (0, 0)), "edge"),
+        symbols._replace(numbers=jnp.pad(symbols.numbers, around, "edge")),
+    )
+    images: Any = network.apply(
+        translation.variables_of(state.ema, "g"), padded, latents, symbols, train=False
+    )
     return images[:, :height, :width]
 
 
-def encode_style(config: Config, state: State, images: jax.Array, *, key: jax.Array | None = None, first: int = 0) -> jax.Array:
+def encode_style(
+    config: Config, state: State, images: jax.Array, *, key: jax.Array | None = None, first: int = 0
+) -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of any size -> their styles [B, Z], by the averaged encoder: the mean, or with `key` a draw around it, as in training.
 
     Args:
@@ -339,12 +545,19 @@ def encode_style(config: Config, state: State, images: jax.Array, *, key: jax.Ar
     """
     check_sampler(CONTRACT, config, state)
     require(config.encoder, "styles are encoded by a model that was trained with encoder=True")
-    require(images.ndim == 4 and images.shape[-1] == config.channels, f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}")
-    result: Any = _networks(config)[2].apply(translation.variables_of(state.ema, "e"), images, train=False)
+    require(
+        images.ndim == 4 and images.shape[-1] == config.channels,
+        f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}",
+    )
+    result: Any = _networks(config)[2].apply(
+        translation.variables_of(state.ema, "e"), images, train=False
+    )
     mean, log_variance = result
     if key is None:
         return mean
-    return mean + jnp.exp(0.5 * log_variance) * _normal(config, example_keys(key, len(images), first=first))
+    return mean + jnp.exp(0.5 * log_variance) * _normal(
+        config, example_keys(key, len(images), first=first)
+    )
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
@@ -356,7 +569,17 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
     shown = {name: leaf[: translation.PREVIEW_ROWS] for name, leaf in batch.items()}
     image, layout, instance = shown["image"], shown["layout"], shown.get("instance")
     styles = [encode_style(config, state, image), None] if config.encoder else [None]
-    made = [translate(config, state, layout, instances=instance if config.instance_edges else None, style=style, key=key) for style in styles]
+    made = [
+        translate(
+            config,
+            state,
+            layout,
+            instances=instance if config.instance_edges else None,
+            style=style,
+            key=key,
+        )
+        for style in styles
+    ]
     return jnp.stack([maps.coloured(config, layout), *made, image], axis=1)
 
 

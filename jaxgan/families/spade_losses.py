@@ -46,19 +46,37 @@ def judge(
     Generated and real images lie in turn in one batch, so that on several devices each keeps its own. The noise is on the images, not on the layout.
     Augmentation, after it, changes both alike, as their features are compared, and moves the layout with them.
     """
-    noisy = [translation.instance_noise(config, keys, images, f"{name} {of}")(x) for x, of in ((fake, "fake"), (real, "real"))]
+    noisy = [
+        translation.instance_noise(config, keys, images, f"{name} {of}")(x)
+        for x, of in ((fake, "fake"), (real, "real"))
+    ]
     seen, both = change(layout, jnp.stack(noisy, axis=1))
     given: dict[str, Any] = {"layout": seen.planes, "symbols": seen.symbols}
     own = translation.variables_of(stats, "d")
-    judged, own = network.apply({"params": params["d"], **own}, both.reshape(-1, *both.shape[2:]), **given, train=True, mutable=list(own))
-    of_fake, of_real = (jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1))
+    judged, own = network.apply(
+        {"params": params["d"], **own},
+        both.reshape(-1, *both.shape[2:]),
+        **given,
+        train=True,
+        mutable=list(own),
+    )
+    of_fake, of_real = (
+        jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1)
+    )
     return of_fake, of_real, translation.with_stats(stats, "d", dict(own))
 
 
 def augmented(config: Any, draws: Draws, name: str, layout: Layout, image: jax.Array) -> Change:
     """What augmentation does in the pass called `name`, to images like `image` [B, H, W, C]; planes are interpolated where they turn."""
     planes = layout.planes.shape[-1]
-    change = augmentation(config.stabilisers, draws, "d", name, (*image.shape[:-1], planes + image.shape[-1]), Parts(given=planes))
+    change = augmentation(
+        config.stabilisers,
+        draws,
+        "d",
+        name,
+        (*image.shape[:-1], planes + image.shape[-1]),
+        Parts(given=planes),
+    )
     if config.stabilisers.augment.kind == "none":
         return lambda given, images: (given, images)
 
@@ -70,9 +88,15 @@ def augmented(config: Any, draws: Draws, name: str, layout: Layout, image: jax.A
     return of_all
 
 
-def mean_over_scales(term: Callable[[jax.Array, jax.Array], jax.Array], of_fake: list[Judgement], of_real: list[Judgement]) -> jax.Array:
+def mean_over_scales(
+    term: Callable[[jax.Array, jax.Array], jax.Array],
+    of_fake: list[Judgement],
+    of_real: list[Judgement],
+) -> jax.Array:
     """The mean of `term`, a function of the logits [B, h, w] of generated and of real images, over the scales."""
-    return jnp.mean(jnp.stack([term(fake, real) for (fake, _), (real, _) in zip(of_fake, of_real, strict=True)]))
+    return jnp.mean(
+        jnp.stack([term(fake, real) for (fake, _), (real, _) in zip(of_fake, of_real, strict=True)])
+    )
 
 
 def critic_loss(
@@ -93,9 +117,13 @@ def critic_loss(
     """
     s, edge = config.stabilisers, losses.decision_boundary(config.loss)
     change = augmented(config, draws, "judging", layout, real)
-    of_fake, of_real, stats = judge(network, config, params, stats, layout, fake, real, draws["keys"], images, "judging", change)
+    of_fake, of_real, stats = judge(
+        network, config, params, stats, layout, fake, real, draws["keys"], images, "judging", change
+    )
     terms: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-        "d_adversarial_loss": lambda f, r: losses.discriminator_loss(config.loss, r, f, s.real_target, s.fake_target, axis_name=axis_name),
+        "d_adversarial_loss": lambda f, r: losses.discriminator_loss(
+            config.loss, r, f, s.real_target, s.fake_target, axis_name=axis_name
+        ),
         "real_logits": lambda f, r: jnp.mean(r),
         "fake_logits": lambda f, r: jnp.mean(f),
         "real_accuracy": lambda f, r: jnp.mean(r > edge, dtype=jnp.float32),
@@ -103,11 +131,18 @@ def critic_loss(
     }
     if s.augment.kind == "ada":
         terms["real_sign"] = lambda f, r: jnp.mean(jnp.sign(r.astype(jnp.float32) - edge))
-    metrics: Metrics = {name: mean_over_scales(term, of_fake, of_real) for name, term in terms.items()}
+    metrics: Metrics = {
+        name: mean_over_scales(term, of_fake, of_real) for name, term in terms.items()
+    }
 
     def critic(x: jax.Array) -> jax.Array:
         seen, shown = change(layout, x[:, None])
-        judged: Any = network.apply({"params": params["d"], **translation.variables_of(stats, "d")}, shown[:, 0], layout=seen.planes, train=False)
+        judged: Any = network.apply(
+            {"params": params["d"], **translation.variables_of(stats, "d")},
+            shown[:, 0],
+            layout=seen.planes,
+            train=False,
+        )
         return jnp.concatenate([logits.reshape(len(x), -1) for logits, _ in judged], axis=1)
 
     penalty, penalty_metrics = penalties(s, critic, critic, real, fake, draws.get("alpha"))
@@ -119,7 +154,11 @@ def feature_matching(of_fake: list[Judgement], of_real: list[Judgement]) -> jax.
 
     No gradient reaches the real images' maps. Source: Wang et al. 2018 (pix2pixHD), eq. 4; NVlabs/SPADE. Deviation: none.
     """
-    pairs = [(fake, real) for (_, fakes), (_, reals) in zip(of_fake, of_real, strict=True) for fake, real in zip(fakes, reals, strict=True)]
+    pairs = [
+        (fake, real)
+        for (_, fakes), (_, reals) in zip(of_fake, of_real, strict=True)
+        for fake, real in zip(fakes, reals, strict=True)
+    ]
     total = sum((l1(fake, jax.lax.stop_gradient(real)) for fake, real in pairs), jnp.float32(0))
     return total / len(of_fake)
 
@@ -131,8 +170,13 @@ def perceptual(kind: str, params: PyTree, fake: jax.Array, real: jax.Array) -> j
     Source: Johnson et al. 2016; weights of NVlabs/SPADE. Deviation: none.
     """
     network = VGGFeatures(kind)
-    of_fake, of_real = (network.apply({"params": jax.lax.stop_gradient(params)}, images) for images in (fake, jax.lax.stop_gradient(real)))
-    distances = [weight * l1(x, y) for weight, x, y in zip(PERCEPTUAL_WEIGHTS, of_fake, of_real, strict=True)]
+    of_fake, of_real = (
+        network.apply({"params": jax.lax.stop_gradient(params)}, images)
+        for images in (fake, jax.lax.stop_gradient(real))
+    )
+    distances = [
+        weight * l1(x, y) for weight, x, y in zip(PERCEPTUAL_WEIGHTS, of_fake, of_real, strict=True)
+    ]
     return sum(distances, jnp.float32(0))
 
 

@@ -60,10 +60,16 @@ class Stabilisers:
         require_range("generator_batch", self.generator_batch, 1)
         require_range("real_target", self.real_target, 0, 1.2)
         require_range("fake_target", self.fake_target, 0, 1)
-        noise, average = ("instance_noise", "instance_noise_images", "dequantise"), ("ema_half_life", "ema_ramp")
+        noise, average = (
+            ("instance_noise", "instance_noise_images", "dequantise"),
+            ("ema_half_life", "ema_ramp"),
+        )
         for name in (*noise, *average, "pool_size", "r1", "r2", "gradient_penalty", "weight_clip"):
             require_range(name, getattr(self, name), 0)
-        require(not is_on(self.instance_noise_images) or is_on(self.instance_noise), "instance_noise_images needs instance_noise, the level it anneals from")
+        require(
+            not is_on(self.instance_noise_images) or is_on(self.instance_noise),
+            "instance_noise_images needs instance_noise, the level it anneals from",
+        )
 
 
 def is_on(value: Any, off: float = 0) -> bool:
@@ -75,14 +81,23 @@ def noise_level(stabilisers: Stabilisers, images: jax.Array) -> jax.Array:
     """Standard deviation of the instance noise after `images` (int32 []), float32 []: linear from the start's level to zero."""
     level = jnp.float32(stabilisers.instance_noise)
     if is_on(stabilisers.instance_noise_images):
-        level = level * jnp.clip(1 - images.astype(jnp.float32) / stabilisers.instance_noise_images, 0, 1)
+        level = level * jnp.clip(
+            1 - images.astype(jnp.float32) / stabilisers.instance_noise_images, 0, 1
+        )
     return level
 
 
 # --------------------------------------------------------------------------------------------------------------- augmentation
 
 
-def augmentation(stabilisers: Stabilisers, draws: dict[str, Any], critic: str, of: str, shape: tuple[int, ...], parts: Parts = ONE_IMAGE) -> Callable:
+def augmentation(
+    stabilisers: Stabilisers,
+    draws: dict[str, Any],
+    critic: str,
+    of: str,
+    shape: tuple[int, ...],
+    parts: Parts = ONE_IMAGE,
+) -> Callable:
     """What augmentation does to images [B, H, W, C] of `shape` in one pass of a discriminator; the identity where it is off. Drawn here, once.
 
     Args:
@@ -94,37 +109,64 @@ def augmentation(stabilisers: Stabilisers, draws: dict[str, Any], critic: str, o
     if settings.kind == "none":
         return lambda images: images
     p = draws["strengths"][critic] if settings.kind == "ada" else 1.0
-    transform = augment.draw(settings, example_streams(draws["keys"], f"augment {critic} {of}"), shape, p, parts)
+    transform = augment.draw(
+        settings, example_streams(draws["keys"], f"augment {critic} {of}"), shape, p, parts
+    )
     return lambda images: augment.apply(settings, transform, images, parts)
 
 
 def new_strengths(stabilisers: Stabilisers, critics: tuple[str, ...]) -> PyTree:
     """For `State.extra`: {"augment": the strength for each discriminator} with ADA, else {}."""
-    return {"augment": {name: augment.new_strength(stabilisers.augment) for name in critics}} if stabilisers.augment.kind == "ada" else {}
+    return (
+        {"augment": {name: augment.new_strength(stabilisers.augment) for name in critics}}
+        if stabilisers.augment.kind == "ada"
+        else {}
+    )
 
 
 def strengths(extra: PyTree) -> dict[str, dict[str, jax.Array]]:
     """For draws: {"strengths": ADA's p for each discriminator}; {} without ADA."""
-    return {"strengths": {name: strength.p for name, strength in extra["augment"].items()}} if "augment" in extra else {}
+    return (
+        {"strengths": {name: strength.p for name, strength in extra["augment"].items()}}
+        if "augment" in extra
+        else {}
+    )
 
 
-def adapted(stabilisers: Stabilisers, extra: PyTree, signs: dict[str, jax.Array], images: int) -> PyTree:
+def adapted(
+    stabilisers: Stabilisers, extra: PyTree, signs: dict[str, jax.Array], images: int
+) -> PyTree:
     """`State.extra` after a step of the discriminators on `images` real images of which their logits had these mean signs, over all devices."""
     if "augment" not in extra:
         return extra
-    return {**extra, "augment": {name: augment.adapt(stabilisers.augment, old, signs[name], images) for name, old in extra["augment"].items()}}
+    return {
+        **extra,
+        "augment": {
+            name: augment.adapt(stabilisers.augment, old, signs[name], images)
+            for name, old in extra["augment"].items()
+        },
+    }
 
 
 def sign_metric(stabilisers: Stabilisers, logits: jax.Array, boundary: float) -> Metrics:
     """With ADA `real_sign`, the mean sign of real images' logits [B, ...], counted from the boundary between real and generated."""
-    return {"real_sign": jnp.mean(jnp.sign(logits.astype(jnp.float32) - boundary))} if stabilisers.augment.kind == "ada" else {}
+    return (
+        {"real_sign": jnp.mean(jnp.sign(logits.astype(jnp.float32) - boundary))}
+        if stabilisers.augment.kind == "ada"
+        else {}
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------ penalties
 
 
 def penalties(
-    stabilisers: Stabilisers, critic_of_real: Callable, critic_of_fake: Callable, real: jax.Array, fake: jax.Array, alpha: jax.Array | None
+    stabilisers: Stabilisers,
+    critic_of_real: Callable,
+    critic_of_fake: Callable,
+    real: jax.Array,
+    fake: jax.Array,
+    alpha: jax.Array | None,
 ) -> tuple[jax.Array, Metrics]:
     """The weighted sum of the gradient penalties that are on, float32 [], and each one before its weight.
 

@@ -26,16 +26,44 @@ from jaxgan.errors import require, require_choice, require_range
 from jaxgan.families import attributes as vectors
 from jaxgan.families import translation
 from jaxgan.families.attributes import target_domains
-from jaxgan.families.stabilisers import Stabilisers, augmentation, is_on, new_strengths, penalties, sign_metric, strengths
+from jaxgan.families.stabilisers import (
+    Stabilisers,
+    augmentation,
+    is_on,
+    new_strengths,
+    penalties,
+    sign_metric,
+    strengths,
+)
 from jaxgan.families.translation import Draws
 from jaxgan.family import Conditioning
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import apply_gradients, device_count, device_mean, example_streams, gather, local_part, moving_average, stream_key, uniform, update
+from jaxgan.update import (
+    apply_gradients,
+    device_count,
+    device_mean,
+    example_streams,
+    gather,
+    local_part,
+    moving_average,
+    stream_key,
+    uniform,
+    update,
+)
 
-__all__ = ["Config", "batch_spec", "conditioning", "init", "preview", "target_domains", "train_step", "translate"]
+__all__ = [
+    "Config",
+    "batch_spec",
+    "conditioning",
+    "init",
+    "preview",
+    "target_domains",
+    "train_step",
+    "translate",
+]
 
 ADAM = Optimizer(learning_rate=1e-4)
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
@@ -91,17 +119,32 @@ class Config:
         vectors.check_settings(self)
         s = self.stabilisers
         for name, off in (("generator_batch", 1), ("dequantise", 0)):
-            require(not is_on(getattr(s, name), off), f"stargan does not support the stabiliser {name}: leave it at {off}")
+            require(
+                not is_on(getattr(s, name), off),
+                f"stargan does not support the stabiliser {name}: leave it at {off}",
+            )
         smooth = is_on(s.fake_target) or is_on(s.real_target, off=1)
-        require(not smooth or self.loss in losses.SMOOTHABLE, f"the {self.loss!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0")
+        require(
+            not smooth or self.loss in losses.SMOOTHABLE,
+            f"the {self.loss!r} loss has no targets to smooth: leave real_target at 1 and fake_target at 0",
+        )
 
 
 def _check_size(config: Config) -> None:
-    require(len(config.image_size) == 2 and min(config.image_size) > 0, f"image_size must be (height, width), got {config.image_size}")
+    require(
+        len(config.image_size) == 2 and min(config.image_size) > 0,
+        f"image_size must be (height, width), got {config.image_size}",
+    )
     multiple, least = _networks(config)[0].multiple, 1 << config.discriminator_layers
-    require(all(side % multiple == 0 for side in config.image_size), f"image_size must be multiples of {multiple}, got {config.image_size}")
+    require(
+        all(side % multiple == 0 for side in config.image_size),
+        f"image_size must be multiples of {multiple}, got {config.image_size}",
+    )
     fits = min(config.image_size) >= least
-    require(fits, f"image_size must be at least {least} for {config.discriminator_layers} discriminator_layers, got {config.image_size}")
+    require(
+        fits,
+        f"image_size must be at least {least} for {config.discriminator_layers} discriminator_layers, got {config.image_size}",
+    )
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -120,8 +163,12 @@ def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruc
 def _networks(config: Config) -> tuple[StarGANGenerator, StarGANDiscriminator]:
     dtype = jnp.dtype(config.dtype)
     spectral_norm, count = config.stabilisers.spectral_norm, len(config.attributes)
-    discriminator = StarGANDiscriminator(count, config.discriminator_width, config.discriminator_layers, spectral_norm, dtype)
-    return StarGANGenerator(config.channels, config.generator_width, config.blocks, dtype), discriminator
+    discriminator = StarGANDiscriminator(
+        count, config.discriminator_width, config.discriminator_layers, spectral_norm, dtype
+    )
+    return StarGANGenerator(
+        config.channels, config.generator_width, config.blocks, dtype
+    ), discriminator
 
 
 def conditioning(config: Config) -> Conditioning:
@@ -134,9 +181,19 @@ def conditioning(config: Config) -> Conditioning:
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(stargan.init, static_argnums=0)`. Does not consume `key`."""
     generator, discriminator = _networks(config)
-    key, inputs = stream_key(key, "init"), config.channels + len(config.attributes) + len(config.known)
-    g = translation.new_player({"g": (generator, inputs)}, config.image_size, config.generator_optimizer, key)
-    d = translation.new_player({"d": (discriminator, config.channels)}, config.image_size, config.discriminator_optimizer, key)
+    key, inputs = (
+        stream_key(key, "init"),
+        config.channels + len(config.attributes) + len(config.known),
+    )
+    g = translation.new_player(
+        {"g": (generator, inputs)}, config.image_size, config.generator_optimizer, key
+    )
+    d = translation.new_player(
+        {"d": (discriminator, config.channels)},
+        config.image_size,
+        config.discriminator_optimizer,
+        key,
+    )
     example = jax.ShapeDtypeStruct((*config.image_size, config.channels), jnp.float32)
     extra: PyTree = new_strengths(config.stabilisers, ("d",))
     if config.stabilisers.pool_size:
@@ -148,7 +205,9 @@ def init(config: Config, key: jax.Array) -> State:
 # ------------------------------------------------------------------------------------------------------------------- the game
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: n discriminator steps, each on B other images, then one generator step against the updated discriminator on the last of them.
 
     Targets are the batch's own attributes, permuted over all devices.
@@ -162,45 +221,92 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     spectral norm's vectors are renewed once a step instead of twice.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, _draw(state, key, batch["image"].shape[0], axis_name), axis_name)
+    return _round(
+        config, state, batch, _draw(state, key, batch["image"].shape[0], axis_name), axis_name
+    )
 
 
 def _draw(state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
     """Draws of the translation families, and for each example `alpha`, of the gradient penalty, and `order`, of the targets, both in [0, 1)."""
     draws = translation.draw(state, key, count, axis_name)
-    return draws | {name: uniform(example_streams(draws["keys"], name)) for name in ("alpha", "order")}
+    return draws | {
+        name: uniform(example_streams(draws["keys"], name)) for name in ("alpha", "order")
+    }
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     batch = batch | {"attributes": batch["attributes"].astype(jnp.float32)}
     s, images, n = config.stabilisers, state.images, config.stabilisers.critic_steps
-    generator, discriminator, extra = state.players["generator"], state.players["discriminator"], state.extra
+    generator, discriminator, extra = (
+        state.players["generator"],
+        state.players["discriminator"],
+        state.extra,
+    )
 
     for turn in range(n):
-        real = {name: leaf[turn::n] for name, leaf in batch.items()}  # interleaved, so that a turn is the same on any number of devices
+        real = {
+            name: leaf[turn::n] for name, leaf in batch.items()
+        }  # interleaved, so that a turn is the same on any number of devices
         own = {name: draws[name][turn::n] for name in ("keys", "alpha", "order")} | strengths(extra)
         target = vectors.permuted(real, own["order"], axis_name)
         condition = vectors.condition(config, target, real.get("set"))
-        fake, pull_back = jax.vjp(lambda params, real=real, condition=condition: _generate(config, params, real["image"], condition), generator.params)
+        fake, pull_back = jax.vjp(
+            lambda params, real=real, condition=condition: _generate(
+                config, params, real["image"], condition
+            ),
+            generator.params,
+        )
         shown = fake
         if s.pool_size:
-            replayed, shown = pool.query(extra["pool"], gather(fake, axis_name), stream_key(draws["pool"], "turn", turn))
+            replayed, shown = pool.query(
+                extra["pool"], gather(fake, axis_name), stream_key(draws["pool"], "turn", turn)
+            )
             extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
-        discriminator, d_metrics = _discriminator_step(config, discriminator, real, shown, own, images, axis_name)
+        discriminator, d_metrics = _discriminator_step(
+            config, discriminator, real, shown, own, images, axis_name
+        )
         if "augment" in extra:
-            extra, d_metrics = translation.adapt_strengths(config, extra, device_mean(d_metrics, axis_name), fake.shape[0] * device_count(axis_name))
+            extra, d_metrics = translation.adapt_strengths(
+                config,
+                extra,
+                device_mean(d_metrics, axis_name),
+                fake.shape[0] * device_count(axis_name),
+            )
 
     # The last translation serves the generator, too: its backward pass waited until the discriminator had moved.
     def generator_loss(params: PyTree, fake: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        return _generator_loss(config, params, fake, discriminator, real, target, own | strengths(extra), images, axis_name)
+        return _generator_loss(
+            config,
+            params,
+            fake,
+            discriminator,
+            real,
+            target,
+            own | strengths(extra),
+            images,
+            axis_name,
+        )
 
-    (_, (stats, g_metrics)), (gradients, image_gradient) = jax.value_and_grad(generator_loss, (0, 1), has_aux=True)(generator.params, fake)
+    (_, (stats, g_metrics)), (gradients, image_gradient) = jax.value_and_grad(
+        generator_loss, (0, 1), has_aux=True
+    )(generator.params, fake)
     (through_fake,) = pull_back(image_gradient)
     gradients = jax.tree.map(jnp.add, gradients, through_fake)
-    generator = apply_gradients(generator, gradients, optim.build(config.generator_optimizer, images), axis_name)
+    generator = apply_gradients(
+        generator, gradients, optim.build(config.generator_optimizer, images), axis_name
+    )
 
     count = batch["image"].shape[0] * device_count(axis_name)
-    ema = moving_average(state.ema, {"params": generator.params, **generator.stats}, count, images, s.ema_half_life, s.ema_ramp)
+    ema = moving_average(
+        state.ema,
+        {"params": generator.params, **generator.stats},
+        count,
+        images,
+        s.ema_half_life,
+        s.ema_ramp,
+    )
     metrics = jax.tree.map(jnp.float32, device_mean(d_metrics | g_metrics, axis_name))
     players = {"generator": generator, "discriminator": discriminator.replace(stats=stats)}
     return State(state.step + 1, images + count, players, ema, extra), metrics
@@ -208,40 +314,73 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
 
 def _generate(config: Config, params: PyTree, image: jax.Array, condition: jax.Array) -> jax.Array:
     generator, _ = _networks(config)
-    images: Any = generator.apply({"params": params["g"]}, with_planes(image, condition), train=True)
+    images: Any = generator.apply(
+        {"params": params["g"]}, with_planes(image, condition), train=True
+    )
     return images
 
 
 def _discriminator_step(
-    config: Config, discriminator: Player, real: Batch, fake: jax.Array, draws: Draws, images: jax.Array, axis_name: str | None
+    config: Config,
+    discriminator: Player,
+    real: Batch,
+    fake: jax.Array,
+    draws: Draws,
+    images: jax.Array,
+    axis_name: str | None,
 ) -> tuple[Player, Metrics]:
     """One step of the discriminator on real and on translated images."""
 
     def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        return _discriminator_loss(config, params, discriminator.stats, real, fake, draws, images, axis_name)
+        return _discriminator_loss(
+            config, params, discriminator.stats, real, fake, draws, images, axis_name
+        )
 
-    optimizer, limit = optim.build(config.discriminator_optimizer, images), config.stabilisers.weight_clip
+    optimizer, limit = (
+        optim.build(config.discriminator_optimizer, images),
+        config.stabilisers.weight_clip,
+    )
     discriminator, loss, (stats, metrics) = update(discriminator, loss_fn, optimizer, axis_name)
-    params = losses.clip_weights(discriminator.params, limit) if is_on(limit) else discriminator.params
+    params = (
+        losses.clip_weights(discriminator.params, limit) if is_on(limit) else discriminator.params
+    )
     return discriminator.replace(params=params, stats=stats), metrics | {"d_loss": loss}
 
 
 def _discriminator_loss(
-    config: Config, params: PyTree, stats: PyTree, real: Batch, fake: jax.Array, draws: Draws, images: jax.Array, axis_name: str | None
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    real: Batch,
+    fake: jax.Array,
+    draws: Draws,
+    images: jax.Array,
+    axis_name: str | None,
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The adversarial loss, the attributes' loss of the real images, and the penalties (eq. 5); statistics after the pass; metrics.
 
     Nothing in this critic depends on the other images of a batch. So one pass judges real and translated ones: at small batches its weights, 45 million at
     128x128, are most of what a step reads and writes.
     """
-    s, noise = config.stabilisers, partial(translation.instance_noise, config, draws["keys"], images)
+    s, noise = (
+        config.stabilisers,
+        partial(translation.instance_noise, config, draws["keys"], images),
+    )
     judge = _judge(config, params)
-    change_real, change_fake = (augmentation(s, draws, "d", of, fake.shape) for of in ("real", "fake"))
-    shown = jnp.concatenate([noise("real")(change_real(real["image"])), noise("fake")(change_fake(fake))])
+    change_real, change_fake = (
+        augmentation(s, draws, "d", of, fake.shape) for of in ("real", "fake")
+    )
+    shown = jnp.concatenate(
+        [noise("real")(change_real(real["image"])), noise("fake")(change_fake(fake))]
+    )
     logits, classes, stats = judge(stats, shown)
     (real_logits, fake_logits), (classes, _) = jnp.split(logits, 2), jnp.split(classes, 2)
-    adversarial = losses.discriminator_loss(config.loss, real_logits, fake_logits, s.real_target, s.fake_target, axis_name=axis_name)
-    class_loss, class_accuracy = vectors.class_loss(config, classes, real["attributes"], real.get("set"))
+    adversarial = losses.discriminator_loss(
+        config.loss, real_logits, fake_logits, s.real_target, s.fake_target, axis_name=axis_name
+    )
+    class_loss, class_accuracy = vectors.class_loss(
+        config, classes, real["attributes"], real.get("set")
+    )
     edge = losses.decision_boundary(config.loss)
     metrics = {
         "d_adversarial_loss": adversarial,
@@ -257,8 +396,13 @@ def _discriminator_loss(
     def critic(change: Callable) -> Callable[[jax.Array], jax.Array]:
         return lambda x: judge(stats, change(x))[0]
 
-    penalty, penalty_metrics = penalties(s, critic(change_real), critic(change_fake), real["image"], fake, draws["alpha"])
-    return adversarial + config.class_weight * class_loss + penalty, (stats, metrics | penalty_metrics)
+    penalty, penalty_metrics = penalties(
+        s, critic(change_real), critic(change_fake), real["image"], fake, draws["alpha"]
+    )
+    return adversarial + config.class_weight * class_loss + penalty, (
+        stats,
+        metrics | penalty_metrics,
+    )
 
 
 def _generator_loss(
@@ -273,7 +417,10 @@ def _generator_loss(
     axis_name: str | None,
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The adversarial loss, the attributes' loss against the targets, and the reconstruction loss (eq. 6); the discriminator's statistics; metrics."""
-    s, noise = config.stabilisers, partial(translation.instance_noise, config, draws["keys"], images)
+    s, noise = (
+        config.stabilisers,
+        partial(translation.instance_noise, config, draws["keys"], images),
+    )
     judge = _judge(config, discriminator.params)
     change = augmentation(s, draws, "d", "fooling", fake.shape)
     logits, classes, stats = judge(discriminator.stats, noise("fooling")(change(fake)))
@@ -283,19 +430,33 @@ def _generator_loss(
         real_logits, _, stats = judge(stats, noise("fooling real")(change(real["image"])))
     adversarial = losses.generator_loss(config.loss, logits, real_logits, axis_name=axis_name)
     class_loss, class_accuracy = vectors.class_loss(config, classes, target, real.get("set"))
-    back = _generate(config, params, fake, vectors.condition(config, real["attributes"], real.get("set")))
+    back = _generate(
+        config, params, fake, vectors.condition(config, real["attributes"], real.get("set"))
+    )
     distance = translation.l1(back, real["image"])
-    loss = device_mean(adversarial + config.class_weight * class_loss + config.reconstruction_weight * distance, axis_name)
-    metrics = {"g_loss": loss, "g_adversarial_loss": adversarial, "g_class_loss": class_loss, "reconstruction_loss": distance}
+    loss = device_mean(
+        adversarial + config.class_weight * class_loss + config.reconstruction_weight * distance,
+        axis_name,
+    )
+    metrics = {
+        "g_loss": loss,
+        "g_adversarial_loss": adversarial,
+        "g_class_loss": class_loss,
+        "reconstruction_loss": distance,
+    }
     return loss, (stats, metrics | {"fake_class_accuracy": class_accuracy})
 
 
-def _judge(config: Config, params: PyTree) -> Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array, PyTree]]:
+def _judge(
+    config: Config, params: PyTree
+) -> Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array, PyTree]]:
     """(statistics, images) -> patches' logits [B, h, w], attributes' logits [B, K], statistics after."""
     _, network = _networks(config)
 
     def judge(stats: PyTree, shown: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
-        (logits, classes), own = translation.judge(network, config, params["d"], translation.variables_of(stats, "d"), shown, lambda x: x)
+        (logits, classes), own = translation.judge(
+            network, config, params["d"], translation.variables_of(stats, "d"), shown, lambda x: x
+        )
         return logits, classes, translation.with_stats(stats, "d", own)
 
     return judge
@@ -327,12 +488,22 @@ def translate(
       ValueError: images of other channels, attributes of other columns, `sets` missing or out of place.
     """
     check_sampler(CONTRACT, config, state)
-    require(images.ndim == 4 and images.shape[-1] == config.channels, f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}")
+    require(
+        images.ndim == 4 and images.shape[-1] == config.channels,
+        f"images [B, H, W, {config.channels}] are needed, got shape {images.shape}",
+    )
     check_unit("attributes", attributes)
     attributes, count = jnp.asarray(attributes, jnp.float32), len(config.attributes)
     fits = attributes.shape in ((count,), (len(images), count))
-    require(fits, f"attributes must be [{len(images)}, {count}], columns {', '.join(config.attributes)}, got shape {attributes.shape}")
-    several = f"one of the {len(config.known)} data sets whose attributes are meant" if config.known else "nothing, as there is one data set"
+    require(
+        fits,
+        f"attributes must be [{len(images)}, {count}], columns {', '.join(config.attributes)}, got shape {attributes.shape}",
+    )
+    several = (
+        f"one of the {len(config.known)} data sets whose attributes are meant"
+        if config.known
+        else "nothing, as there is one data set"
+    )
     require((sets is None) == (not config.known), f"sets must be {several}, got {sets}")
     attributes = jnp.broadcast_to(attributes, (len(images), count))
     if sets is not None:
@@ -340,13 +511,19 @@ def translate(
         sets = jnp.broadcast_to(jnp.asarray(sets, jnp.int32), (len(images),))
     generator, _ = _networks(config)
     planes = with_planes(images, vectors.condition(config, attributes, sets))
-    return translation.translate_images(generator, translation.variables_of(state.ema, "g"), planes, None, "running")
+    return translation.translate_images(
+        generator, translation.variables_of(state.ema, "g"), planes, None, "running"
+    )
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
     """A grid [rows, 1 + K, H, W, C] in [-1, 1] of the batch's first examples (at most 8): the image, and its translation to every target domain."""
     check_sampler(CONTRACT, config, state)
-    image, attributes, *rest = (batch[name][: translation.PREVIEW_ROWS] for name in ("image", "attributes", "set") if name in batch)
+    image, attributes, *rest = (
+        batch[name][: translation.PREVIEW_ROWS]
+        for name in ("image", "attributes", "set")
+        if name in batch
+    )
     _, targets, meant = zip(*target_domains(config, attributes, *rest), strict=True)
 
     def one(target: tuple[jax.Array, Any]) -> jax.Array:

@@ -26,7 +26,14 @@ from jaxgan.errors import require, require_choice
 from jaxgan.families import adversarial, lazy, styles, translation
 from jaxgan.families.adversarial import image_shape
 from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
-from jaxgan.families.stabilisers import augmentation, is_on, new_strengths, noise_level, sign_metric, strengths
+from jaxgan.families.stabilisers import (
+    augmentation,
+    is_on,
+    new_strengths,
+    noise_level,
+    sign_metric,
+    strengths,
+)
 from jaxgan.families.stylegan_config import Config, auto, cifar, paper256, stylegan1
 from jaxgan.family import Conditioning
 from jaxgan.networks.stylegan1 import StyleGAN1Discriminator, StyleGAN1Generator
@@ -34,7 +41,14 @@ from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from jaxgan.nn.regularise import add_noise
 from jaxgan.nn.style import NOISES
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import device_count, device_mean, example_keys, example_streams, moving_average, stream_key
+from jaxgan.update import (
+    device_count,
+    device_mean,
+    example_keys,
+    example_streams,
+    moving_average,
+    stream_key,
+)
 
 __all__ = [
     "Config",
@@ -70,13 +84,22 @@ def networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
         "dtype": jnp.dtype(config.dtype),
     }
     group: dict[str, Any] = {"minibatch_std_group": config.minibatch_std_group}
-    mapping: dict[str, Any] = {"style_size": config.style_size, "mapping_layers": config.mapping_layers}
+    mapping: dict[str, Any] = {
+        "style_size": config.style_size,
+        "mapping_layers": config.mapping_layers,
+    }
     mapping["average_decay"] = optim.as_float32(config.average_decay)
     if config.architecture == "stylegan1":
-        return StyleGAN1Generator(image_shape(config), **mapping, **shared), StyleGAN1Discriminator(**group, **shared)
+        return StyleGAN1Generator(image_shape(config), **mapping, **shared), StyleGAN1Discriminator(
+            **group, **shared
+        )
     shared["clamp"] = config.activation_clamp
-    generator = StyleGAN2Generator(image_shape(config), **mapping, architecture=config.generator_architecture, **shared)
-    return generator, StyleGAN2Discriminator(architecture=config.discriminator_architecture, **group, **shared)
+    generator = StyleGAN2Generator(
+        image_shape(config), **mapping, architecture=config.generator_architecture, **shared
+    )
+    return generator, StyleGAN2Discriminator(
+        architecture=config.discriminator_architecture, **group, **shared
+    )
 
 
 def conditioning(config: Config) -> Conditioning:
@@ -93,21 +116,37 @@ def init(config: Config, key: jax.Array) -> State:
     generator, discriminator = networks(config)
     generator_key, discriminator_key = jax.random.split(stream_key(key, "init"))
     labels = jnp.zeros(1, jnp.int32)
-    ema = dict(generator.init(generator_key, jnp.zeros((1, config.latent_size), jnp.float32), labels))
-    judge = discriminator.init(discriminator_key, jnp.zeros((1, *image_shape(config)), jnp.float32), labels)["params"]
+    ema = dict(
+        generator.init(generator_key, jnp.zeros((1, config.latent_size), jnp.float32), labels)
+    )
+    judge = discriminator.init(
+        discriminator_key, jnp.zeros((1, *image_shape(config)), jnp.float32), labels
+    )["params"]
     players = {
-        "generator": Player(ema["params"], {"average": ema["average"]}, optim.build(config.generator_optimizer).init(ema["params"])),
+        "generator": Player(
+            ema["params"],
+            {"average": ema["average"]},
+            optim.build(config.generator_optimizer).init(ema["params"]),
+        ),
         "discriminator": Player(judge, {}, optim.build(config.discriminator_optimizer).init(judge)),
     }
-    kept = ["r1"] * is_on(config.stabilisers.r1) + ["path_length", "path_length_mean", "path_length_penalty"] * is_on(config.path_length_weight)
-    extra: PyTree = {name: jnp.float32(0) for name in kept} | new_strengths(config.stabilisers, ("d",))
+    kept = ["r1"] * is_on(config.stabilisers.r1) + [
+        "path_length",
+        "path_length_mean",
+        "path_length_penalty",
+    ] * is_on(config.path_length_weight)
+    extra: PyTree = {name: jnp.float32(0) for name in kept} | new_strengths(
+        config.stabilisers, ("d",)
+    )
     return State(jnp.int32(0), jnp.int32(0), players, ema, extra)
 
 
 # ------------------------------------------------------------------------------------------------------------------- the game
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: the generator's step, then the discriminator's, each on latents of its own and, where its penalty is due, followed by a step on that alone.
 
     Generated images carry the labels of the batch. The metrics of penalties are those of the last round they were taken in.
@@ -123,7 +162,13 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     spread and the mean path length are taken over all devices; gradients that are not finite are not replaced.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        _draw(config, state, key, batch["image"].shape[0], axis_name),
+        axis_name,
+    )
 
 
 def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
@@ -131,52 +176,102 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
     counts = {"generator": count, "discriminator": count}
     if is_on(config.path_length_weight):
         fits = count % config.path_length_shrink == 0
-        require(fits, f"the batch on each device ({count}) must be a multiple of path_length_shrink ({config.path_length_shrink})")
+        require(
+            fits,
+            f"the batch on each device ({count}) must be a multiple of path_length_shrink ({config.path_length_shrink})",
+        )
         counts["path length"] = count // config.path_length_shrink
-    keys = jnp.concatenate([example_keys(stream_key(key, turn, state.step), n, axis_name) for turn, n in counts.items()])
+    keys = jnp.concatenate(
+        [
+            example_keys(stream_key(key, turn, state.step), n, axis_name)
+            for turn, n in counts.items()
+        ]
+    )
     draws = styles.draw(keys, config.latent_size, config.style_mixing, networks(config)[0].layers)
     ends = list(accumulate(counts.values()))
-    turns: Draws = {turn: {name: leaf[end - counts[turn] : end] for name, leaf in draws.items()} for turn, end in zip(counts, ends, strict=True)}
+    turns: Draws = {
+        turn: {name: leaf[end - counts[turn] : end] for name, leaf in draws.items()}
+        for turn, end in zip(counts, ends, strict=True)
+    }
     return {turn: own | strengths(state.extra) for turn, own in turns.items()}
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
     generator, extra, g_metrics = _generator_turn(config, state, batch, draws, axis_name)
-    discriminator, generator, extra, d_metrics = _discriminator_turn(config, state, generator, batch, draws, extra, axis_name)
+    discriminator, generator, extra, d_metrics = _discriminator_turn(
+        config, state, generator, batch, draws, extra, axis_name
+    )
     count = batch["image"].shape[0] * device_count(axis_name)
     s, variables = config.stabilisers, {"params": generator.params, **generator.stats}
-    ema = moving_average(state.ema, variables, count, state.images, s.ema_half_life, s.ema_ramp) | {"noise": state.ema["noise"]}
+    ema = moving_average(state.ema, variables, count, state.images, s.ema_half_life, s.ema_ramp) | {
+        "noise": state.ema["noise"]
+    }
     kept = {name: value for name, value in extra.items() if name != "augment"}
     metrics = jax.tree.map(jnp.float32, device_mean(g_metrics | d_metrics, axis_name) | kept)
     extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    return State(state.step + 1, state.images + count, {"generator": generator, "discriminator": discriminator}, ema, extra), metrics
+    return State(
+        state.step + 1,
+        state.images + count,
+        {"generator": generator, "discriminator": discriminator},
+        ema,
+        extra,
+    ), metrics
 
 
-def _generator_turn(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[Player, PyTree, Metrics]:
+def _generator_turn(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[Player, PyTree, Metrics]:
     """The generator after its step (and, where due, the path-length penalty's), what is kept in `State.extra`, metrics."""
     generator_network, _ = networks(config, axis_name)
-    own, labels, judge = draws["generator"], batch.get("label"), state.players["discriminator"].params
+    own, labels, judge = (
+        draws["generator"],
+        batch.get("label"),
+        state.players["discriminator"].params,
+    )
 
     def main(params: PyTree, stats: PyTree) -> tuple[jax.Array, PyTree]:
         fake, stats = styles.generate(generator_network, params, stats, own, labels)
         logits = _judge(config, judge, fake, labels, own, "fooling", state.images, axis_name)
         return losses.generator_loss("non-saturating", logits), (stats, {})
 
-    def penalty(params: PyTree, stats: PyTree, extra: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-        return _path_length_penalty(config, generator_network, params, stats, extra, draws["path length"], labels, axis_name)
+    def penalty(
+        params: PyTree, stats: PyTree, extra: PyTree
+    ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        return _path_length_penalty(
+            config, generator_network, params, stats, extra, draws["path length"], labels, axis_name
+        )
 
     on, interval = is_on(config.path_length_weight), config.path_length_interval
-    learned = lazy.learn(state.players["generator"], config.generator_optimizer, main, penalty if on else None, interval, state, state.extra, axis_name)
+    learned = lazy.learn(
+        state.players["generator"],
+        config.generator_optimizer,
+        main,
+        penalty if on else None,
+        interval,
+        state,
+        state.extra,
+        axis_name,
+    )
     generator, extra, loss, _ = learned
     return generator, extra, {"g_loss": loss}
 
 
 def _discriminator_turn(
-    config: Config, state: State, generator: Player, batch: Batch, draws: Draws, extra: PyTree, axis_name: str | None
+    config: Config,
+    state: State,
+    generator: Player,
+    batch: Batch,
+    draws: Draws,
+    extra: PyTree,
+    axis_name: str | None,
 ) -> tuple[Player, Player, PyTree, Metrics]:
     """The discriminator after its step (and, where due, the R1 penalty's); the generator with the mean of w after its pass; `State.extra`, metrics."""
     own, labels, real = draws["discriminator"], batch.get("label"), batch["image"]
-    fake, stats = styles.generate(networks(config, axis_name)[0], generator.params, generator.stats, own, labels)
+    fake, stats = styles.generate(
+        networks(config, axis_name)[0], generator.params, generator.stats, own, labels
+    )
 
     def logits(params: PyTree, images: jax.Array, name: str) -> jax.Array:
         return _judge(config, params, images, labels, own, name, state.images, axis_name)
@@ -190,20 +285,41 @@ def _discriminator_turn(
             "fake_accuracy": jnp.mean(fake_logits < 0, dtype=jnp.float32),
             **sign_metric(config.stabilisers, real_logits, 0.0),
         }
-        return losses.discriminator_loss("non-saturating", real_logits, fake_logits), (stats, metrics)
+        return losses.discriminator_loss("non-saturating", real_logits, fake_logits), (
+            stats,
+            metrics,
+        )
 
-    def penalty(params: PyTree, stats: PyTree, extra: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+    def penalty(
+        params: PyTree, stats: PyTree, extra: PyTree
+    ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
         r1 = losses.r1_penalty(lambda images: logits(params, images, "r1"), real)
         return config.stabilisers.r1 * r1, (stats, extra | {"r1": device_mean(r1, axis_name)})
 
     on, interval = is_on(config.stabilisers.r1), config.r1_interval
-    learned = lazy.learn(state.players["discriminator"], config.discriminator_optimizer, main, penalty if on else None, interval, state, extra, axis_name)
+    learned = lazy.learn(
+        state.players["discriminator"],
+        config.discriminator_optimizer,
+        main,
+        penalty if on else None,
+        interval,
+        state,
+        extra,
+        axis_name,
+    )
     discriminator, extra, loss, metrics = learned
     return discriminator, generator.replace(stats=stats), extra, metrics | {"d_loss": loss}
 
 
 def _path_length_penalty(
-    config: Config, network: Any, params: PyTree, stats: PyTree, extra: PyTree, own: styles.Draws, labels: jax.Array | None, axis_name: str | None
+    config: Config,
+    network: Any,
+    params: PyTree,
+    stats: PyTree,
+    extra: PyTree,
+    own: styles.Draws,
+    labels: jax.Array | None,
+    axis_name: str | None,
 ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
     """The weighted mean square of path lengths about their running mean, which this batch has moved; the mean of w and `State.extra` after it."""
     labels = None if labels is None else labels[:: config.path_length_shrink]
@@ -213,12 +329,20 @@ def _path_length_penalty(
         images: Any = network.apply({"params": params}, w, own["keys"], method="synthesise")
         return images
 
-    directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config), jnp.float32))(example_streams(own["keys"], "path direction"))
+    directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config), jnp.float32))(
+        example_streams(own["keys"], "path direction")
+    )
     lengths = losses.path_lengths(generate, w, directions)
     length = device_mean(jnp.mean(lengths), axis_name)
-    mean = extra["path_length_mean"] + optim.as_float32(config.path_length_decay) * (length - extra["path_length_mean"])
+    mean = extra["path_length_mean"] + optim.as_float32(config.path_length_decay) * (
+        length - extra["path_length_mean"]
+    )
     value = jnp.mean(jnp.square(lengths - mean))
-    kept = {"path_length": length, "path_length_mean": mean, "path_length_penalty": device_mean(value, axis_name)}
+    kept = {
+        "path_length": length,
+        "path_length_mean": mean,
+        "path_length_penalty": device_mean(value, axis_name),
+    }
     return config.path_length_weight * value, (stats, extra | kept)
 
 
@@ -234,16 +358,22 @@ def _judge(
 ) -> jax.Array:
     """The discriminator's logits [B] of a batch in the pass called `name`."""
     _, network = networks(config, axis_name)
-    logits: Any = network.apply({"params": params}, _shown(config, images, own, name, shown), labels)
+    logits: Any = network.apply(
+        {"params": params}, _shown(config, images, own, name, shown), labels
+    )
     return logits
 
 
-def _shown(config: Config, images: jax.Array, own: styles.Draws, name: str, shown: jax.Array) -> jax.Array:
+def _shown(
+    config: Config, images: jax.Array, own: styles.Draws, name: str, shown: jax.Array
+) -> jax.Array:
     """What the discriminator sees of images [B, H, W, C] in the pass called `name`, after `shown` real images (int32 []): all that it sees comes by here."""
     images = augmentation(config.stabilisers, own, "d", name, images.shape)(images)
     if not is_on(config.stabilisers.instance_noise):
         return images
-    return add_noise(images, noise_level(config.stabilisers, shown), own["keys"], f"instance noise {name}")
+    return add_noise(
+        images, noise_level(config.stabilisers, shown), own["keys"], f"instance noise {name}"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- pictures
@@ -274,7 +404,11 @@ def sample(
       ValueError: labels missing or out of place, or another noise.
     """
     keys = example_keys(key, n, first=first)
-    options: dict[str, Any] = {"truncation": truncation, "truncation_layers": truncation_layers, "noise": noise}
+    options: dict[str, Any] = {
+        "truncation": truncation,
+        "truncation_layers": truncation_layers,
+        "noise": noise,
+    }
     return generate(config, state, latents(config, key, n, first=first), labels, keys, **options)
 
 
@@ -303,13 +437,17 @@ def generate(
     require_choice("noise", noise, NOISES)
     fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
     require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
-    w = styles_of(config, state, latents, labels, truncation=truncation, truncation_layers=truncation_layers)
+    w = styles_of(
+        config, state, latents, labels, truncation=truncation, truncation_layers=truncation_layers
+    )
     return synthesise(config, state, w, keys, noise=noise)
 
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """The latents [n, Z], standard normal, of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
-    drawn: jax.Array = jax.vmap(lambda own: jax.random.normal(own, (config.latent_size,), jnp.float32))(example_keys(key, n, first=first))
+    drawn: jax.Array = jax.vmap(
+        lambda own: jax.random.normal(own, (config.latent_size,), jnp.float32)
+    )(example_keys(key, n, first=first))
     return drawn
 
 
@@ -330,7 +468,14 @@ def styles_of(
     return styles.truncated(generator, state.ema, w, truncation, truncation_layers)
 
 
-def synthesise(config: Config, state: State, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "constant") -> jax.Array:
+def synthesise(
+    config: Config,
+    state: State,
+    w: jax.Array,
+    keys: jax.Array | None = None,
+    *,
+    noise: str = "constant",
+) -> jax.Array:
     """Images [B, H, W, C] in [-1, 1] of w [B, L, W], by the averaged generator. keys: one for each example, for random noise."""
     check_sampler(CONTRACT, config, state)
     images: Any = networks(config)[0].apply(state.ema, w, keys, noise=noise, method="synthesise")
@@ -356,7 +501,10 @@ def mix(
       ValueError: layers that the generator does not have; labels missing or out of place.
     """
     (low, high), count = layers, networks(config)[0].layers
-    require(0 <= low < high <= count, f"layers must be (first, last) with 0 <= first < last <= {count}, got {layers}")
+    require(
+        0 <= low < high <= count,
+        f"layers must be (first, last) with 0 <= first < last <= {count}, got {layers}",
+    )
     sources = styles_of(config, state, latents(config, key, 2 * n), labels, truncation=truncation)
     top, left = sources[:n], sources[n:]
     layer = jnp.arange(count, dtype=jnp.int32)

@@ -14,7 +14,15 @@ from jaxgan.settings import settle
 
 ADAM = Optimizer(learning_rate=0.002, beta1=0.0, beta2=0.99)
 UNSUPPORTED = (
-    *("critic_steps", "generator_batch", "real_target", "fake_target", "dequantise", "spectral_norm", "pool_size"),
+    *(
+        "critic_steps",
+        "generator_batch",
+        "real_target",
+        "fake_target",
+        "dequantise",
+        "spectral_norm",
+        "pool_size",
+    ),
     *("r2", "gradient_penalty", "weight_clip"),
 )
 
@@ -74,8 +82,18 @@ class Config:
 
     def __post_init__(self):
         settle(self)
-        require(min(self.image_size) >= 4, f"image_size must be (height, width) of at least 4, got {self.image_size}")
-        positive = ("channels", "latent_size", "style_size", "mapping_layers", "channel_base", "channel_max")
+        require(
+            min(self.image_size) >= 4,
+            f"image_size must be (height, width) of at least 4, got {self.image_size}",
+        )
+        positive = (
+            "channels",
+            "latent_size",
+            "style_size",
+            "mapping_layers",
+            "channel_base",
+            "channel_max",
+        )
         for name in (*positive, "r1_interval", "path_length_interval", "path_length_shrink"):
             require_range(name, getattr(self, name), 1)
         for name in ("classes", "activation_clamp", "minibatch_std_group", "path_length_weight"):
@@ -85,10 +103,15 @@ class Config:
         off = Stabilisers()
         for name in UNSUPPORTED:
             unused, given = getattr(off, name), getattr(self.stabilisers, name)
-            require(isinstance(given, bool | int | float) and given == unused, f"stylegan does not support the stabiliser {name}: leave it at {unused}")
+            require(
+                isinstance(given, bool | int | float) and given == unused,
+                f"stylegan does not support the stabiliser {name}: leave it at {unused}",
+            )
 
 
-def auto(image_size: tuple[int, int], channels: int = 3, classes: int = 0, batch_size: int = 32) -> Config:
+def auto(
+    image_size: tuple[int, int], channels: int = 3, classes: int = 0, batch_size: int = 32
+) -> Config:
     """Settings by the rules of stylegan2-ada-pytorch's "auto", from the resolution (the larger side) and the batch over all devices."""
     side = max(image_size)
     adam = dataclasses.replace(ADAM, learning_rate=0.002 if side >= 1024 else 0.0025)
@@ -101,19 +124,34 @@ def auto(image_size: tuple[int, int], channels: int = 3, classes: int = 0, batch
         minibatch_std_group=min(batch_size, 4),
         generator_optimizer=adam,
         discriminator_optimizer=adam,
-        stabilisers=Stabilisers(r1=0.0002 * side**2 / batch_size, ema_half_life=batch_size * 10_000 / 32, ema_ramp=0.05),
+        stabilisers=Stabilisers(
+            r1=0.0002 * side**2 / batch_size, ema_half_life=batch_size * 10_000 / 32, ema_ramp=0.05
+        ),
     )
 
 
-def paper256(image_size: tuple[int, int] = (256, 256), channels: int = 3, classes: int = 0) -> Config:
+def paper256(
+    image_size: tuple[int, int] = (256, 256), channels: int = 3, classes: int = 0
+) -> Config:
     """The paper's settings for 256x256, as "paper256" of stylegan2-ada-pytorch: batch 64, 25 million images."""
     adam = dataclasses.replace(ADAM, learning_rate=0.0025)
-    options: dict[str, Any] = {"channel_base": 16384, "minibatch_std_group": 8, "generator_optimizer": adam, "discriminator_optimizer": adam}
-    return Config(image_size, channels, classes, **options, stabilisers=Stabilisers(r1=1.0, ema_half_life=20_000))
+    options: dict[str, Any] = {
+        "channel_base": 16384,
+        "minibatch_std_group": 8,
+        "generator_optimizer": adam,
+        "discriminator_optimizer": adam,
+    }
+    return Config(
+        image_size,
+        channels,
+        classes,
+        **options,
+        stabilisers=Stabilisers(r1=1.0, ema_half_life=20_000),
+    )
 
 
 def cifar(image_size: tuple[int, int] = (32, 32), channels: int = 3, classes: int = 0) -> Config:
-    """"cifar" of stylegan2-ada-pytorch: batch 64, 100 million images; a plain discriminator, no path-length penalty, no style mixing."""
+    """ "cifar" of stylegan2-ada-pytorch: batch 64, 100 million images; a plain discriminator, no path-length penalty, no style mixing."""
     adam = dataclasses.replace(ADAM, learning_rate=0.0025)
     return Config(
         image_size,
@@ -124,19 +162,39 @@ def cifar(image_size: tuple[int, int] = (32, 32), channels: int = 3, classes: in
         minibatch_std_group=32,
         style_mixing=0.0,
         path_length_weight=0.0,
-        generator_optimizer=lazy.corrected(adam, 4),  # the reference corrects for the penalty although it is off
+        generator_optimizer=lazy.corrected(
+            adam, 4
+        ),  # the reference corrects for the penalty although it is off
         discriminator_optimizer=adam,
         stabilisers=Stabilisers(r1=0.01, ema_half_life=500_000, ema_ramp=0.05),
     )
 
 
-def stylegan1(image_size: tuple[int, int] = (256, 256), channels: int = 3, classes: int = 0) -> Config:
+def stylegan1(
+    image_size: tuple[int, int] = (256, 256), channels: int = 3, classes: int = 0
+) -> Config:
     """StyleGAN of Karras et al. 2019 at a fixed resolution: R1 in every step, no path-length penalty, rates by the resolution (the larger side).
 
     Source: NVlabs/stylegan train.py, whose batches over 8 devices at the last resolution are 256 up to 64, 128 at 128, 64 at 256, then 32; 25 million images.
     """
     side = max(image_size)
-    rate = next(rate for least, rate in ((512, 0.003), (256, 0.002), (128, 0.0015), (0, 0.001)) if side >= least)
+    rate = next(
+        rate
+        for least, rate in ((512, 0.003), (256, 0.002), (128, 0.0015), (0, 0.001))
+        if side >= least
+    )
     adam = dataclasses.replace(ADAM, learning_rate=rate)
-    options: dict[str, Any] = {"architecture": "stylegan1", "channel_base": 16384, "r1_interval": 1, "path_length_weight": 0.0}
-    return Config(image_size, channels, classes, **options, generator_optimizer=adam, discriminator_optimizer=adam)
+    options: dict[str, Any] = {
+        "architecture": "stylegan1",
+        "channel_base": 16384,
+        "r1_interval": 1,
+        "path_length_weight": 0.0,
+    }
+    return Config(
+        image_size,
+        channels,
+        classes,
+        **options,
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+    )

@@ -26,13 +26,28 @@ from jaxgan.errors import require, require_range
 from jaxgan.families import adversarial, translation
 from jaxgan.families import vaegan_losses as terms
 from jaxgan.families.adversarial import Draws, batch_spec
-from jaxgan.families.stabilisers import Stabilisers, augmentation, is_on, new_strengths, penalties, strengths
+from jaxgan.families.stabilisers import (
+    Stabilisers,
+    augmentation,
+    is_on,
+    new_strengths,
+    penalties,
+    strengths,
+)
 from jaxgan.family import Conditioning
 from jaxgan.networks.vaegan import VAEGANDecoder, VAEGANDiscriminator, VAEGANEncoder, strided_layers
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import apply_gradients, device_count, device_mean, example_keys, example_streams, moving_average, stream_key
+from jaxgan.update import (
+    apply_gradients,
+    device_count,
+    device_mean,
+    example_keys,
+    example_streams,
+    moving_average,
+    stream_key,
+)
 
 __all__ = [
     "Config",
@@ -105,11 +120,24 @@ class Config:
             require_range(name, getattr(self, name), 1)
         for name in ("depth", "gamma", "kl_weight", "margin", "equilibrium"):
             require_range(name, getattr(self, name), 0)
-        require_range("feature_layer", self.feature_layer, 0, strided_layers(self.image_size, self.depth))
-        for name, off in (("critic_steps", 1), ("generator_batch", 1), ("dequantise", 0), ("pool_size", 0)):
-            require(not is_on(getattr(self.stabilisers, name), off), f"vaegan does not support the stabiliser {name}: leave it at {off}")
+        require_range(
+            "feature_layer", self.feature_layer, 0, strided_layers(self.image_size, self.depth)
+        )
+        for name, off in (
+            ("critic_steps", 1),
+            ("generator_batch", 1),
+            ("dequantise", 0),
+            ("pool_size", 0),
+        ):
+            require(
+                not is_on(getattr(self.stabilisers, name), off),
+                f"vaegan does not support the stabiliser {name}: leave it at {off}",
+            )
         gated = is_on(self.margin)
-        require(not gated or self.loss in CROSS_ENTROPIES, f"margin compares cross-entropies, which the {self.loss!r} loss does not have: leave it at 0")
+        require(
+            not gated or self.loss in CROSS_ENTROPIES,
+            f"margin compares cross-entropies, which the {self.loss!r} loss does not have: leave it at 0",
+        )
 
 
 def celeba(image_size: tuple[int, int] = (64, 64), channels: int = 3) -> Config:
@@ -118,7 +146,13 @@ def celeba(image_size: tuple[int, int] = (64, 64), channels: int = 3) -> Config:
     Source: andersbll/autoencoding_beyond_pixels, celeba_aegan.py; its rate 0.025 is of gradients summed over the batch, which for RMSProp means
     0.025 / 64. Deviation: the rate falls linearly, there as (rounds / 62,500)^0.75; no weight decay (1e-5, of summed gradients).
     """
-    rmsprop = Optimizer("rmsprop", learning_rate=0.025 / 64, decay=0.9, decay_images=62_500 * 64, min_learning_rate=1e-5 / 64)
+    rmsprop = Optimizer(
+        "rmsprop",
+        learning_rate=0.025 / 64,
+        decay=0.9,
+        decay_images=62_500 * 64,
+        min_learning_rate=1e-5 / 64,
+    )
     optimizers: dict[str, Any] = {f"{player}_optimizer": rmsprop for player in Networks._fields}
     return Config(image_size, channels, gamma=1e-6, prior_only=True, margin=0.35, **optimizers)
 
@@ -137,11 +171,17 @@ class Networks(NamedTuple):
 
 def networks(config: Config, axis_name: str | None = None) -> Networks:
     """The networks of these settings; `axis_name` is the axis batch statistics are averaged over."""
-    shared: dict[str, Any] = {"depth": strided_layers(config.image_size, config.depth), "axis_name": axis_name, "dtype": jnp.dtype(config.dtype)}
+    shared: dict[str, Any] = {
+        "depth": strided_layers(config.image_size, config.depth),
+        "axis_name": axis_name,
+        "dtype": jnp.dtype(config.dtype),
+    }
     return Networks(
         VAEGANEncoder(config.latent_size, config.encoder_width, **shared),
         VAEGANDecoder(adversarial.image_shape(config), config.generator_width, **shared),
-        VAEGANDiscriminator(config.discriminator_width, spectral_norm=config.stabilisers.spectral_norm, **shared),
+        VAEGANDiscriminator(
+            config.discriminator_width, spectral_norm=config.stabilisers.spectral_norm, **shared
+        ),
     )
 
 
@@ -156,15 +196,28 @@ def init(config: Config, key: jax.Array) -> State:
     `ema` holds encoder and generator, side by side in each collection. With the gate, `extra["moved"]` counts the rounds in which generator and
     discriminator moved, int32 [] each.
     """
-    image, code = jnp.zeros((1, *adversarial.image_shape(config)), jnp.float32), jnp.zeros((1, config.latent_size), jnp.float32)
+    image, code = (
+        jnp.zeros((1, *adversarial.image_shape(config)), jnp.float32),
+        jnp.zeros((1, config.latent_size), jnp.float32),
+    )
     players = {}
-    for name, network, example in zip(Networks._fields, networks(config), (image, code, image), strict=True):
-        stats: dict[str, Any] = dict(network.init(stream_key(key, f"init {name}"), example, train=False))
+    for name, network, example in zip(
+        Networks._fields, networks(config), (image, code, image), strict=True
+    ):
+        stats: dict[str, Any] = dict(
+            network.init(stream_key(key, f"init {name}"), example, train=False)
+        )
         params = stats.pop("params")
         players[name] = Player(params, stats, optim.build(_optimizers(config)[name]).init(params))
-    extra: PyTree = {"moved": {"generator": jnp.int32(0), "discriminator": jnp.int32(0)}} if is_on(config.margin) else {}
+    extra: PyTree = (
+        {"moved": {"generator": jnp.int32(0), "discriminator": jnp.int32(0)}}
+        if is_on(config.margin)
+        else {}
+    )
     extra |= new_strengths(config.stabilisers, ("d",))
-    return State(jnp.int32(0), jnp.int32(0), players, jax.tree.map(jnp.copy, _averaged(players)), extra)
+    return State(
+        jnp.int32(0), jnp.int32(0), players, jax.tree.map(jnp.copy, _averaged(players)), extra
+    )
 
 
 def _optimizers(config: Config) -> dict[str, Optimizer]:
@@ -178,14 +231,22 @@ def _optimizers(config: Config) -> dict[str, Optimizer]:
 
 def _averaged(players: dict[str, Player]) -> PyTree:
     """The variables that are averaged: collection -> player -> arrays."""
-    both = {name: {"params": players[name].params, **players[name].stats} for name in ("encoder", "generator")}
-    return {collection: {name: variables[collection] for name, variables in both.items()} for collection in both["generator"]}
+    both = {
+        name: {"params": players[name].params, **players[name].stats}
+        for name in ("encoder", "generator")
+    }
+    return {
+        collection: {name: variables[collection] for name, variables in both.items()}
+        for collection in both["generator"]
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------------- the game
 
 
-def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None) -> tuple[State, Metrics]:
+def train_step(
+    config: Config, state: State, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+) -> tuple[State, Metrics]:
     """One round: all three players step at once, from one forward pass of each network.
 
     Args:
@@ -198,55 +259,116 @@ def train_step(config: Config, state: State, batch: Batch, key: jax.Array, *, ax
     reference's 0.001 inside the logarithm; the generator's loss does not include the judgement of real images.
     """
     batch = begin(CONTRACT, config, state, batch)
-    return _round(config, state, batch, _draw(config, state, key, batch["image"].shape[0], axis_name), axis_name)
+    return _round(
+        config,
+        state,
+        batch,
+        _draw(config, state, key, batch["image"].shape[0], axis_name),
+        axis_name,
+    )
 
 
 def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: str | None) -> Draws:
     """Draws of the plain families, whose `latents` are the prior's; and the posterior's `noise` [count, Z]."""
     draws = adversarial.draw(config, state, key, count, axis_name)
     draws |= strengths(state.extra)
-    return draws | {"noise": jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(example_streams(draws["keys"], "posterior"))}
+    return draws | {
+        "noise": jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(
+            example_streams(draws["keys"], "posterior")
+        )
+    }
 
 
-def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None) -> tuple[State, Metrics]:
-    s, images, players, nets = config.stabilisers, state.images, state.players, networks(config, axis_name)
+def _round(
+    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+) -> tuple[State, Metrics]:
+    s, images, players, nets = (
+        config.stabilisers,
+        state.images,
+        state.players,
+        networks(config, axis_name),
+    )
 
     changes = _changes(config, draws, batch["image"].shape)
 
     # Forward, once for everybody. The way back, from gradients of what came out to those of what went in, waits in the `pull_` functions.
-    (codes, kl), pull_encoder, encoder_stats = _encode(nets, players["encoder"], batch["image"], draws["noise"], axis_name)
-    generated, pull_generator, generator_stats = _decode(nets, players["generator"], codes, draws["latents"])
-    judged = _judge(nets, config, players["discriminator"], batch["image"], generated, draws["keys"], images, changes)
+    (codes, kl), pull_encoder, encoder_stats = _encode(
+        nets, players["encoder"], batch["image"], draws["noise"], axis_name
+    )
+    generated, pull_generator, generator_stats = _decode(
+        nets, players["generator"], codes, draws["latents"]
+    )
+    judged = _judge(
+        nets,
+        config,
+        players["discriminator"],
+        batch["image"],
+        generated,
+        draws["keys"],
+        images,
+        changes,
+    )
     (features, logits), pull_discriminator, discriminator_stats = judged
 
     # The three losses that start at the discriminator, each with its gradient in the features or the logits, and in nothing else.
     (distance, _), of_distance = _with_gradient(terms.reconstruction_loss, features, axis_name)
-    (d_loss, metrics), of_d = _with_gradient(partial(terms.discriminator_loss, config, axis_name=axis_name), logits, axis_name)
-    (fooling, _), of_g = _with_gradient(partial(terms.fooling_loss, config, axis_name=axis_name), logits, axis_name)
+    (d_loss, metrics), of_d = _with_gradient(
+        partial(terms.discriminator_loss, config, axis_name=axis_name), logits, axis_name
+    )
+    (fooling, _), of_g = _with_gradient(
+        partial(terms.fooling_loss, config, axis_name=axis_name), logits, axis_name
+    )
 
     # Each player's gradients: to the discriminator from d_loss alone, to the encoder from the distance alone, to the generator from both others.
     no_features, no_logits = jnp.zeros_like(features), jnp.zeros_like(logits)
     d_gradients, _ = pull_discriminator((no_features, of_d))
     _, distance_images = pull_discriminator((of_distance, no_logits))
     _, fooling_images = pull_discriminator((no_features, of_g))
-    g_gradients, _ = pull_generator(optim.as_float32(config.gamma) * distance_images + fooling_images)
+    g_gradients, _ = pull_generator(
+        optim.as_float32(config.gamma) * distance_images + fooling_images
+    )
     _, distance_codes = pull_generator(distance_images)
     (e_gradients,) = pull_encoder((distance_codes, jnp.asarray(config.kl_weight, jnp.float32)))
-    penalised = _penalty(nets, config, players["discriminator"], batch["image"], generated, draws.get("alpha"), changes, axis_name)
+    penalised = _penalty(
+        nets,
+        config,
+        players["discriminator"],
+        batch["image"],
+        generated,
+        draws.get("alpha"),
+        changes,
+        axis_name,
+    )
     penalty, penalty_gradients, penalty_metrics = penalised
     d_gradients = jax.tree.map(jnp.add, d_gradients, penalty_gradients)
 
     def step(name: str, gradients: PyTree, stats: PyTree) -> Player:
         optimizer = optim.build(_optimizers(config)[name], images)
-        return apply_gradients(players[name], gradients, optimizer, axis_name).replace(stats=dict(stats))
+        return apply_gradients(players[name], gradients, optimizer, axis_name).replace(
+            stats=dict(stats)
+        )
 
-    encoder, generator = step("encoder", e_gradients, encoder_stats), step("generator", g_gradients, generator_stats)
+    encoder, generator = (
+        step("encoder", e_gradients, encoder_stats),
+        step("generator", g_gradients, generator_stats),
+    )
     discriminator = step("discriminator", d_gradients, discriminator_stats)
     if is_on(s.weight_clip):
-        discriminator = discriminator.replace(params=losses.clip_weights(discriminator.params, s.weight_clip))
+        discriminator = discriminator.replace(
+            params=losses.clip_weights(discriminator.params, s.weight_clip)
+        )
     after = {"encoder": encoder, "generator": generator, "discriminator": discriminator}
-    metrics |= {"kl_loss": kl, "reconstruction_loss": distance, "g_adversarial_loss": fooling, "d_loss": d_loss + penalty, **penalty_metrics}
-    metrics |= {"e_loss": config.kl_weight * kl + distance, "g_loss": config.gamma * distance + fooling}
+    metrics |= {
+        "kl_loss": kl,
+        "reconstruction_loss": distance,
+        "g_adversarial_loss": fooling,
+        "d_loss": d_loss + penalty,
+        **penalty_metrics,
+    }
+    metrics |= {
+        "e_loss": config.kl_weight * kl + distance,
+        "g_loss": config.gamma * distance + fooling,
+    }
     metrics = jax.tree.map(jnp.float32, device_mean(metrics, axis_name))
     after, extra, metrics = _gated(config, state, after, metrics)
 
@@ -256,11 +378,15 @@ def _round(config: Config, state: State, batch: Batch, draws: Draws, axis_name: 
     return State(state.step + 1, images + count, after, ema, extra), metrics
 
 
-def _encode(nets: Networks, encoder: Player, real: jax.Array, noise: jax.Array, axis_name: str | None) -> tuple[tuple[jax.Array, jax.Array], Callable, PyTree]:
+def _encode(
+    nets: Networks, encoder: Player, real: jax.Array, noise: jax.Array, axis_name: str | None
+) -> tuple[tuple[jax.Array, jax.Array], Callable, PyTree]:
     """(codes [B, Z] drawn from the posterior, its KL divergence []), the way back to the parameters, statistics after the pass."""
 
     def forward(params: PyTree) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
-        (mean, log_variance), stats = nets.encoder.apply({"params": params, **encoder.stats}, real, train=True, mutable=list(encoder.stats))
+        (mean, log_variance), stats = nets.encoder.apply(
+            {"params": params, **encoder.stats}, real, train=True, mutable=list(encoder.stats)
+        )
         codes = mean + jnp.exp(0.5 * log_variance) * noise
         return (codes, device_mean(terms.kl_divergence(mean, log_variance), axis_name)), stats
 
@@ -268,27 +394,47 @@ def _encode(nets: Networks, encoder: Player, real: jax.Array, noise: jax.Array, 
     return outputs, pull_back, stats
 
 
-def _decode(nets: Networks, generator: Player, codes: jax.Array, latents: jax.Array) -> tuple[jax.Array, Callable, PyTree]:
+def _decode(
+    nets: Networks, generator: Player, codes: jax.Array, latents: jax.Array
+) -> tuple[jax.Array, Callable, PyTree]:
     """[2 B, H, W, C], reconstructions and then prior samples; the way back to (parameters, codes); statistics after the pass."""
 
     def forward(params: PyTree, codes: jax.Array) -> tuple[jax.Array, PyTree]:
         both = jnp.concatenate([codes, latents])
-        return nets.generator.apply({"params": params, **generator.stats}, both, train=True, mutable=list(generator.stats))
+        return nets.generator.apply(
+            {"params": params, **generator.stats}, both, train=True, mutable=list(generator.stats)
+        )
 
     generated, pull_back, stats = jax.vjp(forward, generator.params, codes, has_aux=True)
     return generated, pull_back, stats
 
 
 def _judge(
-    nets: Networks, config: Config, discriminator: Player, real: jax.Array, generated: jax.Array, keys: jax.Array, images: jax.Array, changes: Changes
+    nets: Networks,
+    config: Config,
+    discriminator: Player,
+    real: jax.Array,
+    generated: jax.Array,
+    keys: jax.Array,
+    images: jax.Array,
+    changes: Changes,
 ) -> tuple[tuple[jax.Array, jax.Array], Callable, PyTree]:
     """(features [3 B, ...], logits [3 B]) of real images, reconstructions, prior samples; the way back to (parameters, generated); statistics after."""
 
     def forward(params: PyTree, generated: jax.Array) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
-        parts = zip(("real", "reconstruction", "prior"), (real, *jnp.split(generated, 2)), strict=True)
-        shown = jnp.concatenate([translation.instance_noise(config, keys, images, name)(changes[name](part)) for name, part in parts])
+        parts = zip(
+            ("real", "reconstruction", "prior"), (real, *jnp.split(generated, 2)), strict=True
+        )
+        shown = jnp.concatenate(
+            [
+                translation.instance_noise(config, keys, images, name)(changes[name](part))
+                for name, part in parts
+            ]
+        )
         variables = {"params": params, **discriminator.stats}
-        (logits, features), stats = nets.discriminator.apply(variables, shown, train=True, mutable=list(discriminator.stats))
+        (logits, features), stats = nets.discriminator.apply(
+            variables, shown, train=True, mutable=list(discriminator.stats)
+        )
         return (features[config.feature_layer - 1], logits), stats
 
     outputs, pull_back, stats = jax.vjp(forward, discriminator.params, generated, has_aux=True)
@@ -297,11 +443,15 @@ def _judge(
 
 def _changes(config: Config, draws: Draws, shape: tuple[int, ...]) -> Changes:
     """What augmentation does to real images, to reconstructions the same, so that their features stay comparable, and to prior samples."""
-    real, prior = (augmentation(config.stabilisers, draws, "d", name, shape) for name in ("real", "prior"))
+    real, prior = (
+        augmentation(config.stabilisers, draws, "d", name, shape) for name in ("real", "prior")
+    )
     return {"real": real, "reconstruction": real, "prior": prior}
 
 
-def _with_gradient(loss_fn: Callable[[PyTree], tuple[jax.Array, Metrics]], at: PyTree, axis_name: str | None) -> tuple[tuple[jax.Array, Metrics], PyTree]:
+def _with_gradient(
+    loss_fn: Callable[[PyTree], tuple[jax.Array, Metrics]], at: PyTree, axis_name: str | None
+) -> tuple[tuple[jax.Array, Metrics], PyTree]:
     """((loss, metrics), gradient) of `loss_fn` at `at`, the loss averaged over devices inside the differentiated function, as `jaxgan.update.update` does."""
 
     def global_loss(x: PyTree) -> tuple[jax.Array, Metrics]:
@@ -312,7 +462,14 @@ def _with_gradient(loss_fn: Callable[[PyTree], tuple[jax.Array, Metrics]], at: P
 
 
 def _penalty(
-    nets: Networks, config: Config, discriminator: Player, real: jax.Array, generated: jax.Array, alpha: Any, changes: Changes, axis_name: str | None
+    nets: Networks,
+    config: Config,
+    discriminator: Player,
+    real: jax.Array,
+    generated: jax.Array,
+    alpha: Any,
+    changes: Changes,
+    axis_name: str | None,
 ) -> tuple[jax.Array, PyTree, Metrics]:
     """The penalties that are on, between real images and prior samples, without instance noise; their gradients in the discriminator's parameters."""
     prior = jnp.split(generated, 2)[1]
@@ -320,7 +477,9 @@ def _penalty(
     def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
         def critic(shown: jax.Array) -> jax.Array:
             variables = {"params": params, **discriminator.stats}
-            (logits, _), _ = nets.discriminator.apply(variables, shown, train=True, mutable=list(discriminator.stats))
+            (logits, _), _ = nets.discriminator.apply(
+                variables, shown, train=True, mutable=list(discriminator.stats)
+            )
             return logits
 
         def of(name: str) -> Callable[[jax.Array], jax.Array]:
@@ -332,16 +491,28 @@ def _penalty(
     return penalty, gradients, metrics
 
 
-def _gated(config: Config, state: State, after: dict[str, Player], metrics: Metrics) -> tuple[dict[str, Player], PyTree, Metrics]:
+def _gated(
+    config: Config, state: State, after: dict[str, Player], metrics: Metrics
+) -> tuple[dict[str, Player], PyTree, Metrics]:
     """The players after the gate, which takes back the whole step of those that are to stand still; `State.extra`; metrics with its decisions."""
     if not is_on(config.margin):
         return after, state.extra, metrics
     moved = terms.gate(config, metrics["real_cost"], metrics["fake_cost"])
     after = dict(after)
     for name, moves in moved.items():
-        after[name] = jax.tree.map(lambda new, old, moves=moves: jnp.where(moves, new, old), after[name], state.players[name])
-    counts = {name: state.extra["moved"][name] + moves.astype(jnp.int32) for name, moves in moved.items()}
-    return after, {**state.extra, "moved": counts}, metrics | {f"{name}_moved": moves.astype(jnp.float32) for name, moves in moved.items()}
+        after[name] = jax.tree.map(
+            lambda new, old, moves=moves: jnp.where(moves, new, old),
+            after[name],
+            state.players[name],
+        )
+    counts = {
+        name: state.extra["moved"][name] + moves.astype(jnp.int32) for name, moves in moved.items()
+    }
+    return (
+        after,
+        {**state.extra, "moved": counts},
+        metrics | {f"{name}_moved": moves.astype(jnp.float32) for name, moves in moved.items()},
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- pictures
@@ -355,18 +526,32 @@ def encode(config: Config, state: State, images: jax.Array) -> tuple[jax.Array, 
     """
     check_sampler(CONTRACT, config, state)
     shape = adversarial.image_shape(config)
-    fits = images.ndim == 4 and images.shape[1:] == shape and jnp.issubdtype(images.dtype, jnp.floating)
+    fits = (
+        images.ndim == 4
+        and images.shape[1:] == shape
+        and jnp.issubdtype(images.dtype, jnp.floating)
+    )
     wanted = f"floats [B, {', '.join(map(str, shape))}] in [-1, 1]"
-    require(fits, f"images must be {wanted}, got {images.dtype} {images.shape}: resize them, and see jaxgan.data.normalise")
-    codes: Any = networks(config).encoder.apply(translation.variables_of(state.ema, "encoder"), images, train=False)
+    require(
+        fits,
+        f"images must be {wanted}, got {images.dtype} {images.shape}: resize them, and see jaxgan.data.normalise",
+    )
+    codes: Any = networks(config).encoder.apply(
+        translation.variables_of(state.ema, "encoder"), images, train=False
+    )
     return codes
 
 
 def decode(config: Config, state: State, codes: jax.Array) -> jax.Array:
     """Codes [B, Z] -> images [B, H, W, C] in [-1, 1] by the averaged generator; each code alone. Raises ValueError for codes of another length."""
     check_sampler(CONTRACT, config, state)
-    require(codes.ndim == 2 and codes.shape[1] == config.latent_size, f"codes must be [B, {config.latent_size}], got shape {codes.shape}")
-    images: Any = networks(config).generator.apply(translation.variables_of(state.ema, "generator"), codes, train=False)
+    require(
+        codes.ndim == 2 and codes.shape[1] == config.latent_size,
+        f"codes must be [B, {config.latent_size}], got shape {codes.shape}",
+    )
+    images: Any = networks(config).generator.apply(
+        translation.variables_of(state.ema, "generator"), codes, train=False
+    )
     return images
 
 
@@ -387,7 +572,9 @@ def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int =
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """Codes [n, Z] of the prior, those of `sample`: code i uses `fold_in(key, first + i)`."""
-    return jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(example_keys(key, n, first=first))
+    return jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(
+        example_keys(key, n, first=first)
+    )
 
 
 def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.Array:
@@ -395,7 +582,9 @@ def preview(config: Config, state: State, batch: Batch, key: jax.Array) -> jax.A
     check_sampler(CONTRACT, config, state)
     image = batch["image"][: translation.PREVIEW_ROWS]
     samples = sample(config, state, key, 6 * len(image)).reshape(len(image), 6, *image.shape[1:])
-    return jnp.concatenate([image[:, None], reconstruct(config, state, image)[:, None], samples], axis=1)
+    return jnp.concatenate(
+        [image[:, None], reconstruct(config, state, image)[:, None], samples], axis=1
+    )
 
 
 CONTRACT = Contract(Config, init, batch_spec, conditioning)

@@ -18,7 +18,9 @@ from jaxgan.state import Metrics
 
 def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     """Of the normal posterior [B, Z] from the standard normal prior, summed over Z, mean over images (Kingma & Welling 2014, appendix B)."""
-    return -0.5 * jnp.mean(jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance), axis=1))
+    return -0.5 * jnp.mean(
+        jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance), axis=1)
+    )
 
 
 def reconstruction_loss(features: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -37,10 +39,17 @@ def _shown(config: Any, logits: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
     return real, [prior] if config.prior_only else [reconstructed, prior]
 
 
-def discriminator_loss(config: Any, logits: jax.Array, *, axis_name: str | None) -> tuple[jax.Array, Metrics]:
+def discriminator_loss(
+    config: Any, logits: jax.Array, *, axis_name: str | None
+) -> tuple[jax.Array, Metrics]:
     """The adversarial loss against each source of generated images, averaged over these; metrics, with the gate also its two costs."""
     s, (real, fakes) = config.stabilisers, _shown(config, logits)
-    pairs = [losses.discriminator_loss(config.loss, real, fake, s.real_target, s.fake_target, axis_name=axis_name) for fake in fakes]
+    pairs = [
+        losses.discriminator_loss(
+            config.loss, real, fake, s.real_target, s.fake_target, axis_name=axis_name
+        )
+        for fake in fakes
+    ]
     fake, edge = jnp.concatenate(fakes), losses.decision_boundary(config.loss)
     metrics = {
         "real_logits": jnp.mean(real),
@@ -50,14 +59,22 @@ def discriminator_loss(config: Any, logits: jax.Array, *, axis_name: str | None)
         **sign_metric(s, real, edge),
     }
     if is_on(config.margin):
-        metrics |= {"real_cost": jnp.mean(jax.nn.softplus(-real)), "fake_cost": jnp.mean(jax.nn.softplus(fake))}
+        metrics |= {
+            "real_cost": jnp.mean(jax.nn.softplus(-real)),
+            "fake_cost": jnp.mean(jax.nn.softplus(fake)),
+        }
     return sum(pairs, jnp.float32(0)) / len(pairs), metrics
 
 
-def fooling_loss(config: Any, logits: jax.Array, *, axis_name: str | None) -> tuple[jax.Array, Metrics]:
+def fooling_loss(
+    config: Any, logits: jax.Array, *, axis_name: str | None
+) -> tuple[jax.Array, Metrics]:
     """The generator's adversarial loss, added over the sources of generated images."""
     real, fakes = _shown(config, logits)
-    return sum((losses.generator_loss(config.loss, fake, real, axis_name=axis_name) for fake in fakes), jnp.float32(0)), {}
+    return sum(
+        (losses.generator_loss(config.loss, fake, real, axis_name=axis_name) for fake in fakes),
+        jnp.float32(0),
+    ), {}
 
 
 def gate(config: Any, real_cost: jax.Array, fake_cost: jax.Array) -> dict[str, jax.Array]:
@@ -71,5 +88,3 @@ def gate(config: Any, real_cost: jax.Array, fake_cost: jax.Array) -> dict[str, j
     generator = jnp.maximum(real_cost, fake_cost) <= high
     neither = ~(generator | discriminator)
     return {"generator": generator | neither, "discriminator": discriminator | neither}
-
-

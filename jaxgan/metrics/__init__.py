@@ -24,4 +24,14 @@ from jaxgan.metrics.features import FeatureNetwork, Features, Outputs, cached, e
 from jaxgan.metrics.measure import evaluate
 from jaxgan.metrics.result import Result, compare
 
-__all__ = ["FeatureNetwork", "Features", "Outputs", "Result", "cached", "compare", "evaluate", "extract", "open_network"]
+__all__ = [
+    "FeatureNetwork",
+    "Features",
+    "Outputs",
+    "Result",
+    "cached",
+    "compare",
+    "evaluate",
+    "extract",
+    "open_network",
+]

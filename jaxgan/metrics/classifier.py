@@ -37,7 +37,9 @@ class Apply:
     """Whether the network's logits are one vector for each image, rather than for each pixel."""
 
     def __call__(self, params: PyTree, images: jax.Array) -> Outputs:
-        features, logits = judges.apply(self.network, self.image_size, self.channels, params, images)
+        features, logits = judges.apply(
+            self.network, self.image_size, self.channels, params, images
+        )
         return Outputs(features, logits if self.logits else None)
 
 
@@ -59,4 +61,11 @@ def feature_network(judge: Judge, name: str) -> FeatureNetwork:
     one = judge.kind == "classes"
     apply = Apply(judge.network, (height, width), judge.meta["channels"], one)
     classes = tuple(judge.meta["outputs"]) if one else ()
-    return FeatureNetwork(name, judge.checksum[:CHECKSUM_DIGITS], f"cubic, antialiased to {height}x{width}", classes, judge.params, apply)
+    return FeatureNetwork(
+        name,
+        judge.checksum[:CHECKSUM_DIGITS],
+        f"cubic, antialiased to {height}x{width}",
+        classes,
+        judge.params,
+        apply,
+    )

@@ -32,11 +32,16 @@ def open_network(spec: str) -> FeatureNetwork:
     if name in SHIPPED and name == spec:
         return open_classifier(name)
     kinds = ", ".join([*SHIPPED, *(f"{kind}:FILE" for kind in FROM_FILE)])
-    require(name in FROM_FILE and rest != "", f"network {spec!r} is of no known kind: the kinds are {kinds}")
+    require(
+        name in FROM_FILE and rest != "",
+        f"network {spec!r} is of no known kind: the kinds are {kinds}",
+    )
     if name == "judge":
         opened = open_judge(rest)
         return feature_network(opened, f"judge of {opened.kind}")
-    path, options = _options(spec, rest, ("checksum", "features") if name == "inception" else ("checksum",))
+    path, options = _options(
+        spec, rest, ("checksum", "features") if name == "inception" else ("checksum",)
+    )
     if name == "inception":
         return open_inception(path, **options)
     return open_vgg(name, path, **options)
@@ -49,5 +54,8 @@ def _options(spec: str, rest: str, known: tuple[str, ...]) -> tuple[Path, dict[s
         return Path(rest).expanduser(), {}
     options = dict(parse_qsl(query, keep_blank_values=True))
     odd = [name for name in options if name not in known]
-    require(options and not odd, f"network {spec!r} has options that are not known: write FILE?{known[0]}=..., known here: {', '.join(known)}")
+    require(
+        options and not odd,
+        f"network {spec!r} has options that are not known: write FILE?{known[0]}=..., known here: {', '.join(known)}",
+    )
     return Path(path).expanduser(), options

@@ -60,7 +60,13 @@ class Features(NamedTuple):
     probabilities: np.ndarray | None
 
 
-def extract(network: FeatureNetwork, images: np.ndarray | Iterable[np.ndarray], *, batch_size: int = 256, mesh: Mesh | None = None) -> Features:
+def extract(
+    network: FeatureNetwork,
+    images: np.ndarray | Iterable[np.ndarray],
+    *,
+    batch_size: int = 256,
+    mesh: Mesh | None = None,
+) -> Features:
     """Features and class probabilities of images, in their order.
 
     Every image is taken at 8 bits per channel, as it would be from a PNG file, so that generated images have no other rounding than real ones.
@@ -81,9 +87,15 @@ def extract(network: FeatureNetwork, images: np.ndarray | Iterable[np.ndarray], 
     found: list[tuple[np.ndarray, ...]] = []
     waiting: tuple[int, Any] | None = None
     for batch in _batches(parts, batch_size):
-        filled = np.concatenate([batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)]) if len(batch) < batch_size else batch
+        filled = (
+            np.concatenate([batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)])
+            if len(batch) < batch_size
+            else batch
+        )
         running = _run(network.apply, params, jax.device_put(filled, split(mesh)))
-        found += [] if waiting is None else [_fetched(*waiting)]  # one batch late: the devices compute while the next one is prepared
+        found += (
+            [] if waiting is None else [_fetched(*waiting)]
+        )  # one batch late: the devices compute while the next one is prepared
         waiting = len(batch), running
     if waiting is None:
         raise ValueError("there must be at least one image to take features of")
@@ -93,10 +105,18 @@ def extract(network: FeatureNetwork, images: np.ndarray | Iterable[np.ndarray], 
 
 
 @partial(jax.jit, static_argnums=0)
-def _run(apply: Callable[[PyTree, jax.Array], Outputs], params: PyTree, images: jax.Array) -> tuple[jax.Array, ...]:
-    with jax.default_matmul_precision("highest"):  # accelerators would round to TF32 or bfloat16, and values would depend on the device
+def _run(
+    apply: Callable[[PyTree, jax.Array], Outputs], params: PyTree, images: jax.Array
+) -> tuple[jax.Array, ...]:
+    with jax.default_matmul_precision(
+        "highest"
+    ):  # accelerators would round to TF32 or bfloat16, and values would depend on the device
         outputs = apply(params, normalise(images))
-    return (outputs.features,) if outputs.logits is None else (outputs.features, jax.nn.softmax(outputs.logits))
+    return (
+        (outputs.features,)
+        if outputs.logits is None
+        else (outputs.features, jax.nn.softmax(outputs.logits))
+    )
 
 
 def _fetched(count: int, outputs: tuple[jax.Array, ...]) -> tuple[np.ndarray, ...]:
@@ -108,7 +128,10 @@ def _batches(parts: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarra
     held = np.zeros((0,), np.uint8)
     for part in parts:
         part = _eight_bits(part)
-        require(held.size == 0 or part.shape[1:] == held.shape[1:], f"all images must be of one size, got {list(part.shape[1:])} after {list(held.shape[1:])}")
+        require(
+            held.size == 0 or part.shape[1:] == held.shape[1:],
+            f"all images must be of one size, got {list(part.shape[1:])} after {list(held.shape[1:])}",
+        )
         held = np.concatenate([held, part]) if held.size else part
         while len(held) >= batch_size:
             yield held[:batch_size]
@@ -120,18 +143,26 @@ def _batches(parts: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarra
 def _eight_bits(images: Any) -> np.ndarray:
     """uint8, uint16 or float [N, H, W, C] -> uint8."""
     images = np.asarray(images)
-    require(images.ndim == 4 and 0 not in images.shape[1:], f"images must be [N, H, W, C], got shape {images.shape}")
+    require(
+        images.ndim == 4 and 0 not in images.shape[1:],
+        f"images must be [N, H, W, C], got shape {images.shape}",
+    )
     if images.dtype == np.uint16:
         return np.rint(images / np.float32(257)).astype(np.uint8)
     if images.dtype != np.uint8:
-        require(np.isfinite(images.astype(np.float32)).all(), "images must be finite, got a NaN or an infinity: the generator that made them is broken")
+        require(
+            np.isfinite(images.astype(np.float32)).all(),
+            "images must be finite, got a NaN or an infinity: the generator that made them is broken",
+        )
     return to_uint8(images)
 
 
 # ---------------------------------------------------------------------------------------------------------------------- cache
 
 
-def cached(network: FeatureNetwork, name: str, fingerprint: str, make: Callable[[], Features]) -> Features:
+def cached(
+    network: FeatureNetwork, name: str, fingerprint: str, make: Callable[[], Features]
+) -> Features:
     """`make()`, or what it returned before: for the features of real images, which do not change.
 
     Kept in `features/` of the folder that JAXGAN_CACHE names, else of ~/.cache/jaxgan; found by the network's name, weights and resizing, `name` and
@@ -145,16 +176,27 @@ def cached(network: FeatureNetwork, name: str, fingerprint: str, make: Callable[
     if not network.checksum or not fingerprint:
         return make()
     asked = [_FORMAT, network.name, network.checksum, network.resize, name, fingerprint]
-    path = _folder() / f"{hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()}.npz"
+    path = (
+        _folder() / f"{hashlib.blake2b(json.dumps(asked).encode(), digest_size=16).hexdigest()}.npz"
+    )
     unreadable = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-    with suppress(*unreadable), open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # opened here: NumPy leaves it open where it fails
-        return Features(file["features"], file["probabilities"] if "probabilities" in file.files else None)
+    with (
+        suppress(*unreadable),
+        open(path, "rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):  # opened here: NumPy leaves it open where it fails
+        return Features(
+            file["features"], file["probabilities"] if "probabilities" in file.files else None
+        )
     made = make()
     partial_path = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:8]}.partial.npz")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            np.savez(partial_path, **{key: array for key, array in made._asdict().items() if array is not None})
+            np.savez(
+                partial_path,
+                **{key: array for key, array in made._asdict().items() if array is not None},
+            )
             os.replace(partial_path, path)
         finally:
             partial_path.unlink(missing_ok=True)
@@ -163,5 +205,9 @@ def cached(network: FeatureNetwork, name: str, fingerprint: str, make: Callable[
 
 def _folder() -> Path:
     chosen = os.environ.get("JAXGAN_CACHE")
-    base = Path(chosen).expanduser() if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxgan"
+    base = (
+        Path(chosen).expanduser()
+        if chosen
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxgan"
+    )
     return base / "features"

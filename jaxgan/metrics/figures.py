@@ -44,7 +44,9 @@ class Known(NamedTuple):
 
     def some(self, index: Any) -> Known:
         """The rows `index` of everything."""
-        rows: list[Any] = [None if each is None else each[index] for each in (*self.features, *self[1:])]
+        rows: list[Any] = [
+            None if each is None else each[index] for each in (*self.features, *self[1:])
+        ]
         return Known(Features(rows[0], rows[1]), *rows[2:])
 
 
@@ -93,7 +95,11 @@ class Material:
     def real_pair(self) -> tuple[np.ndarray, np.ndarray]:
         """Two sets of features of real images, which differ by chance alone: the real ones and training images, or halves of the real ones, drawn at random."""
         features = self.pair[0]
-        return (features, self.other.features.features) if self.other is not None else halves(features, self.seed)
+        return (
+            (features, self.other.features.features)
+            if self.other is not None
+            else halves(features, self.seed)
+        )
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -129,16 +135,27 @@ def fid(material: Material) -> Iterator[Figure]:
 def kid(material: Material) -> Iterator[Figure]:
     """Binkowski et al. 2018."""
     value, error = kernel.kid(*material.pair, seed=material.seed)
-    yield _with_floor(material, "kid", value, error, lambda a, b: kernel.kid(a, b, seed=material.seed)[0])
+    yield _with_floor(
+        material, "kid", value, error, lambda a, b: kernel.kid(a, b, seed=material.seed)[0]
+    )
 
 
-def _with_floor(material: Material, name: str, value: float, error: float | None, measure: Callable, least: int = 2) -> Figure:
+def _with_floor(
+    material: Material,
+    name: str,
+    value: float,
+    error: float | None,
+    measure: Callable,
+    least: int = 2,
+) -> Figure:
     """A value beside what `measure` says of two sets of real images, once for all states; None where one has fewer than `least`."""
     a, b = material.real_pair
     if name not in material.floors:
         material.floors[name] = float(measure(a, b)) if min(len(a), len(b)) >= least else None
     floor = material.floors[name]
-    return Figure(value, material.sizes, error, floor, None, () if floor is None else (len(a), len(b)))
+    return Figure(
+        value, material.sizes, error, floor, None, () if floor is None else (len(a), len(b))
+    )
 
 
 def _manifold(function: Callable, place: int, k: int) -> Callable[[Material], Iterator[Figure]]:
@@ -152,7 +169,14 @@ def _manifold(function: Callable, place: int, k: int) -> Callable[[Material], It
 
     def measure(material: Material) -> Iterator[Figure]:
         value = both(material.shared, *material.pair)[place]
-        yield _with_floor(material, f"{function.__name__} {place}", value, None, lambda a, b: both(material.floors, a, b)[place], k + 1)
+        yield _with_floor(
+            material,
+            f"{function.__name__} {place}",
+            value,
+            None,
+            lambda a, b: both(material.floors, a, b)[place],
+            k + 1,
+        )
 
     return measure
 
@@ -160,7 +184,10 @@ def _manifold(function: Callable, place: int, k: int) -> Callable[[Material], It
 def score(material: Material) -> Iterator[Figure]:
     """Salimans et al. 2016; ten parts, or fewer where there are not two images for each, in a random order: files are often sorted by class, and a part of one
     class scores 1. The floor is of parts of the same size, as far as there are so many real images."""
-    fake, real = (np.random.default_rng(material.seed).permutation(_probabilities(known)) for known in (material.fake, material.real))
+    fake, real = (
+        np.random.default_rng(material.seed).permutation(_probabilities(known))
+        for known in (material.fake, material.real)
+    )
     splits = max(1, min(10, len(fake) // 2))
     value, spread = inception_score(fake, splits)
     floor, _ = inception_score(real, max(1, len(real) * splits // len(fake)))
@@ -169,7 +196,10 @@ def score(material: Material) -> Iterator[Figure]:
 
 def _probabilities(known: Known) -> np.ndarray:
     found: Any = known.features.probabilities
-    require(found is not None, "this figure needs a network that tells classes apart: name another network")
+    require(
+        found is not None,
+        "this figure needs a network that tells classes apart: name another network",
+    )
     return np.asarray(found)
 
 
@@ -186,15 +216,35 @@ def intra_fid(material: Material) -> Iterator[Figure]:
         parts = [_of_class(known, number) for known in (material.real, material.fake)]
         if min(map(len, parts)) < 2:
             continue
-        other = (parts[0], _of_class(material.other, number)) if material.other is not None else halves(parts[0], material.seed)
+        other = (
+            (parts[0], _of_class(material.other, number))
+            if material.other is not None
+            else halves(parts[0], material.seed)
+        )
         if ("intra_fid", number) not in material.floors:
-            material.floors["intra_fid", number] = _distance(*other) if min(map(len, other)) >= 2 else None
+            material.floors["intra_fid", number] = (
+                _distance(*other) if min(map(len, other)) >= 2 else None
+            )
         floor = material.floors["intra_fid", number]
         counts = () if floor is None else (len(other[0]), len(other[1]))
-        found.append(Figure(_distance(*parts), (len(parts[0]), len(parts[1])), None, floor, f"class {name}", counts))
+        found.append(
+            Figure(
+                _distance(*parts),
+                (len(parts[0]), len(parts[1])),
+                None,
+                floor,
+                f"class {name}",
+                counts,
+            )
+        )
     floors = [one.floor for one in found if one.floor is not None]
     counts = (sum(one.counts[0] for one in found), sum(one.counts[1] for one in found))
-    yield Figure(float(np.mean([one.value for one in found])), counts, None, float(np.mean(floors)) if floors else None)
+    yield Figure(
+        float(np.mean([one.value for one in found])),
+        counts,
+        None,
+        float(np.mean(floors)) if floors else None,
+    )
     yield from found
 
 
@@ -206,11 +256,15 @@ def _of_class(known: Known, number: int) -> np.ndarray:
 def class_accuracy(material: Material) -> Iterator[Figure]:
     """Share read as the class asked for, then of each class. The floor is the network's own accuracy on the real images."""
     order = class_order(material.network, material.classes)
-    (fake, asked), (real, true) = ((_read(known, order), known.labels) for known in (material.fake, material.real))
+    (fake, asked), (real, true) = (
+        (_read(known, order), known.labels) for known in (material.fake, material.real)
+    )
     yield _share(fake == asked, real == true, None)
     for number, name in enumerate(material.classes):
         if (asked == number).any() and (true == number).any():
-            yield _share((fake == asked)[asked == number], (real == true)[true == number], f"class {name}")
+            yield _share(
+                (fake == asked)[asked == number], (real == true)[true == number], f"class {name}"
+            )
 
 
 def class_order(network: FeatureNetwork, classes: tuple[str, ...]) -> np.ndarray:
@@ -224,8 +278,15 @@ def class_order(network: FeatureNetwork, classes: tuple[str, ...]) -> np.ndarray
     numbers = tuple(map(str, range(len(classes))))
     told = ", ".join(network.classes) or "no classes that have names"
     labels = [names for names in (network.classes, classes) if names != numbers]
-    fits = len(network.classes) == len(classes) and len(labels) == 1 and list(labels[0]) != sorted(labels[0])
-    require(fits, f"network {network.name} tells {told} apart, not the data's {', '.join(classes)}: use a network of these classes, or its names")
+    fits = (
+        len(network.classes) == len(classes)
+        and len(labels) == 1
+        and list(labels[0]) != sorted(labels[0])
+    )
+    require(
+        fits,
+        f"network {network.name} tells {told} apart, not the data's {', '.join(classes)}: use a network of these classes, or its names",
+    )
     return np.arange(len(classes))  # numbers for names on one side: in the order of their labels
 
 
@@ -235,7 +296,13 @@ def _read(known: Known, order: np.ndarray) -> np.ndarray:
 
 def _share(right: np.ndarray, real: np.ndarray, subject: str | None) -> Figure:
     share = float(np.mean(right))
-    return Figure(share, (len(real), len(right)), float(np.sqrt(share * (1 - share) / len(right))), float(np.mean(real)), subject)
+    return Figure(
+        share,
+        (len(real), len(right)),
+        float(np.sqrt(share * (1 - share) / len(right))),
+        float(np.mean(real)),
+        subject,
+    )
 
 
 def attribute_accuracy(material: Material) -> Iterator[Figure]:
@@ -247,10 +314,16 @@ def attribute_accuracy(material: Material) -> Iterator[Figure]:
         yield _share(material.errors["attribute_accuracy"], material.read, None)
         return
     first, second = halves(np.arange(len(real.features.features)), material.seed)
-    fitted, judged = (material.other, real) if material.other is not None else (real.some(first), real.some(second))
+    fitted, judged = (
+        (material.other, real)
+        if material.other is not None
+        else (real.some(first), real.some(second))
+    )
     read = _linear(fitted, task.column or 0)
     like = _showing(judged, task)
-    require(like.any(), f"no real image is left to judge {task.subject} by: evaluate on more images")
+    require(
+        like.any(), f"no real image is left to judge {task.subject} by: evaluate on more images"
+    )
     share = _share(read(fake) == task.value, (read(judged) == task.value)[like], None)
     yield share._replace(fitted=len(fitted.features.features))
 
@@ -259,11 +332,14 @@ def _linear(known: Known, column: int) -> Callable[[Known], np.ndarray]:
     """Ridge regression to -1 and 1, both weighing the same: `Known` -> bool [N]."""
 
     def inputs(known: Known) -> np.ndarray:
-            return np.concatenate([known.features.features, known.colours], axis=1).astype(np.float64)
+        return np.concatenate([known.features.features, known.colours], axis=1).astype(np.float64)
 
     rows = slice(None) if known.told is None else known.told[:, column]
     x, y = inputs(known)[rows], known.attributes[rows, column] > 0
-    require(y.any() and not y.all(), "the real images to fit a classifier of attributes to all show the same: evaluate on more images")
+    require(
+        y.any() and not y.all(),
+        "the real images to fit a classifier of attributes to all show the same: evaluate on more images",
+    )
     mean, spread = x.mean(0, keepdims=True), x.std(0, keepdims=True) + 1e-6
 
     def standard(x: np.ndarray) -> np.ndarray:

@@ -42,15 +42,27 @@ def fit(
 
     Raises ValueError: settings out of range. NonFiniteError: the loss became NaN or infinite.
     """
-    require(epochs > 0 and batch_size > 0 and learning_rate > 0, "epochs, batch_size and learning_rate must be above 0")
+    require(
+        epochs > 0 and batch_size > 0 and learning_rate > 0,
+        "epochs, batch_size and learning_rate must be above 0",
+    )
     seed = require_seed(seed)
     steps = math.ceil(epochs * dataset.size / batch_size)
-    optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, learning_rate, pct_start=0.2, div_factor=10.0), weight_decay=1e-4)
+    optimizer = optax.adamw(
+        optax.cosine_onecycle_schedule(steps, learning_rate, pct_start=0.2, div_factor=10.0),
+        weight_decay=1e-4,
+    )
     key = jax.random.key(seed)
-    sizes = {name: (array.shape[1] - augment.crop, array.shape[2] - augment.crop) for name, array in dataset.arrays.items() if array.ndim > 2}
+    sizes = {
+        name: (array.shape[1] - augment.crop, array.shape[2] - augment.crop)
+        for name, array in dataset.arrays.items()
+        if array.ndim > 2
+    }
 
     @jax.jit
-    def step(params: PyTree, opt: PyTree, batch: Batch, number: jax.Array) -> tuple[PyTree, PyTree, jax.Array]:
+    def step(
+        params: PyTree, opt: PyTree, batch: Batch, number: jax.Array
+    ) -> tuple[PyTree, PyTree, jax.Array]:
         batch = data.prepare(batch, key, number, augment, sizes=sizes)
         keys = example_keys(stream_key(key, "dropout", number), batch_size)
         value, grads = jax.value_and_grad(loss)(params, batch, keys)
@@ -64,6 +76,10 @@ def fit(
         params, opt, value = step(params, opt, data.batch(dataset, rows), number)
         if (number + 1) % max(1, steps // REPORTS) == 0 or number + 1 == steps:
             if not math.isfinite(value):
-                raise NonFiniteError(f"the loss became {float(value)} within {number + 1} steps: lower the learning rate")
-            say(f"{number + 1} of {steps} steps, loss {float(value):.4f}, {time.perf_counter() - start:.0f} s")
+                raise NonFiniteError(
+                    f"the loss became {float(value)} within {number + 1} steps: lower the learning rate"
+                )
+            say(
+                f"{number + 1} of {steps} steps, loss {float(value):.4f}, {time.perf_counter() - start:.0f} s"
+            )
     return params

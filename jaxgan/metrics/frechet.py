@@ -37,10 +37,17 @@ def add(total: Moments, features: np.ndarray) -> Moments:
     another D.
     """
     part = moments(features)
-    require(part.mean.shape == total.mean.shape, f"features of {len(part.mean)} numbers cannot be added to moments of {len(total.mean)}")
+    require(
+        part.mean.shape == total.mean.shape,
+        f"features of {len(part.mean)} numbers cannot be added to moments of {len(total.mean)}",
+    )
     count = total.count + part.count
     gap = part.mean - total.mean
-    scatter = total.covariance * (total.count - 1) + part.covariance * (part.count - 1) + np.outer(gap, gap) * (total.count * part.count / count)
+    scatter = (
+        total.covariance * (total.count - 1)
+        + part.covariance * (part.count - 1)
+        + np.outer(gap, gap) * (total.count * part.count / count)
+    )
     return Moments(count, total.mean + gap * (part.count / count), scatter / max(count - 1, 1))
 
 
@@ -54,10 +61,24 @@ def distance(a: Moments, b: Moments) -> float:
 
     Raises ValueError: features of another D, or fewer than two of either.
     """
-    require(a.mean.shape == b.mean.shape, f"features of {len(a.mean)} numbers cannot be compared with features of {len(b.mean)}")
-    require(min(a.count, b.count) >= 2, f"a covariance takes at least 2 features, got {a.count} and {b.count}")
+    require(
+        a.mean.shape == b.mean.shape,
+        f"features of {len(a.mean)} numbers cannot be compared with features of {len(b.mean)}",
+    )
+    require(
+        min(a.count, b.count) >= 2,
+        f"a covariance takes at least 2 features, got {a.count} and {b.count}",
+    )
     cross = np.linalg.svd(_factor(a.covariance).T @ _factor(b.covariance), compute_uv=False).sum()
-    return max(0.0, float(np.sum((a.mean - b.mean) ** 2) + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross))
+    return max(
+        0.0,
+        float(
+            np.sum((a.mean - b.mean) ** 2)
+            + np.trace(a.covariance)
+            + np.trace(b.covariance)
+            - 2 * cross
+        ),
+    )
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
@@ -75,6 +96,12 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
 def as_features(name: str, features: np.ndarray) -> np.ndarray:
     """`features` as float64 [N, D]. Raises ValueError: another shape, none, values that are not finite."""
     array = np.asarray(features, np.float64)
-    require(array.ndim == 2 and array.size > 0, f"{name} must be [N, D] and at least one, got shape {array.shape}")
-    require(np.isfinite(array).all(), f"{name} must be finite, got {np.count_nonzero(~np.isfinite(array).all(1))} rows with a NaN or an infinity")
+    require(
+        array.ndim == 2 and array.size > 0,
+        f"{name} must be [N, D] and at least one, got shape {array.shape}",
+    )
+    require(
+        np.isfinite(array).all(),
+        f"{name} must be finite, got {np.count_nonzero(~np.isfinite(array).all(1))} rows with a NaN or an infinity",
+    )
     return array

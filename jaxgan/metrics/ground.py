@@ -40,10 +40,22 @@ class Ground:
         whole: bool = False,
     ):
         self.dataset, self.train, self.network, self.metrics = dataset, train, network, metrics
-        self.samples, self.judge, self.looks, self.seed, self.whole = samples, judge, looks, seed, whole
-        self.segmenter = (lambda images: segment(judge, images)) if judge is not None and judge.kind == "layout" else real.segmenter(dataset)
+        self.samples, self.judge, self.looks, self.seed, self.whole = (
+            samples,
+            judge,
+            looks,
+            seed,
+            whole,
+        )
+        self.segmenter = (
+            (lambda images: segment(judge, images))
+            if judge is not None and judge.kind == "layout"
+            else real.segmenter(dataset)
+        )
         self.copies = looks and copies and train is not None
-        self.featured = tuple(name for name in metrics if table.needs(name, judge) and name != "ppl")
+        self.featured = tuple(
+            name for name in metrics if table.needs(name, judge) and name != "ppl"
+        )
         self.coloured = "attribute_accuracy" in self.featured
         self.floors: dict[str, dict[Any, Any]] = {}
         self._known: dict[tuple[str, bool], Known] = {}
@@ -64,11 +76,22 @@ class Ground:
             rows = self.rows(array, size, training)
             rows = rows.some(self.samples, self.seed) if training else rows
             name = f"{array} {rows.size[0]}x{rows.size[1]} {rows.told()}"
-            found = cached(self.network, name, source.fingerprint, lambda: extract(self.network, rows.blocks()))
+            found = cached(
+                self.network, name, source.fingerprint, lambda: extract(self.network, rows.blocks())
+            )
             index = slice(None) if rows.index is None else rows.index
-            labels, told_by = (None if each not in source.arrays else source.arrays[each][index] for each in ("label", "attributes"))
-            colours = np.concatenate([figures.colours(block) for block in rows.blocks()]) if self.coloured else None
-            told = np.array(source.known, bool)[source.arrays["set"][index]] if source.known else None
+            labels, told_by = (
+                None if each not in source.arrays else source.arrays[each][index]
+                for each in ("label", "attributes")
+            )
+            colours = (
+                np.concatenate([figures.colours(block) for block in rows.blocks()])
+                if self.coloured
+                else None
+            )
+            told = (
+                np.array(source.known, bool)[source.arrays["set"][index]] if source.known else None
+            )
             self._known[array, training] = Known(found, labels, told_by, colours, told)
         return self._known[array, training]
 
@@ -82,7 +105,9 @@ class Ground:
         """Whether the judge reads the attribute of a task off each of the real images that have it, bool [n]."""
         if size not in self._read:
             assert self.judge is not None
-            self._read[size] = np.concatenate([attributes(self.judge, block) for block in self.rows("image", size).blocks()])
+            self._read[size] = np.concatenate(
+                [attributes(self.judge, block) for block in self.rows("image", size).blocks()]
+            )
         rows = self._read[size] if task.index is None else self._read[size][task.index]
         return rows[:, self.column(task)] == task.value
 
@@ -119,7 +144,12 @@ class Watch:
         first = 0
         for part in images:
             self.size = part.shape[1:3]
-            self.kept.append(part[self._chosen[(self._chosen >= first) & (self._chosen < first + len(part))] - first])
+            self.kept.append(
+                part[
+                    self._chosen[(self._chosen >= first) & (self._chosen < first + len(part))]
+                    - first
+                ]
+            )
             self._look(part, first)
             first += len(part)
             yield part
@@ -128,28 +158,51 @@ class Watch:
         task, ground = self.task, self.ground
         for name in table.PAIRED:
             if name in ground.metrics and task.target is not None:
-                self.errors.setdefault(name, []).append(getattr(paired, name)(part, task.target.take(first, len(part))))
-        if "attribute_accuracy" in ground.metrics and not ground.coloured and ground.judge is not None:
+                self.errors.setdefault(name, []).append(
+                    getattr(paired, name)(part, task.target.take(first, len(part)))
+                )
+        if (
+            "attribute_accuracy" in ground.metrics
+            and not ground.coloured
+            and ground.judge is not None
+        ):
             right = attributes(ground.judge, part)[:, ground.column(task)] == task.value
             self.errors.setdefault("attribute_accuracy", []).append(right.astype(np.float64))
         if ground.coloured:
             self.colours.append(figures.colours(part))
-        if set(table.SEGMENTED) & set(ground.metrics) and task.layout is not None and task.target is not None:
-            true, count = task.layout.take(first, len(part)).astype(np.int64), ground.dataset.class_count
-            both = [ground.segmenter(images) for images in (part, task.target.take(first, len(part)))]
-            new = np.stack([segmentation.confusion(true, found, count, unknown=count) for found in both])
+        if (
+            set(table.SEGMENTED) & set(ground.metrics)
+            and task.layout is not None
+            and task.target is not None
+        ):
+            true, count = (
+                task.layout.take(first, len(part)).astype(np.int64),
+                ground.dataset.class_count,
+            )
+            both = [
+                ground.segmenter(images) for images in (part, task.target.take(first, len(part)))
+            ]
+            new = np.stack(
+                [segmentation.confusion(true, found, count, unknown=count) for found in both]
+            )
             self.confusions = new if self.confusions is None else self.confusions + new
             self.mapped += int((true != count).any((1, 2)).sum())
 
     def looks(self) -> Iterator[tuple[str, figures.Figure]]:
         """The figures of `looks`, of the images kept."""
         task, ground, fake = self.task, self.ground, np.concatenate(self.kept)
-        own = replace(ground.rows(task.array, self.size), index=task.index).some(looks.KEPT, ground.seed)
+        own = replace(ground.rows(task.array, self.size), index=task.index).some(
+            looks.KEPT, ground.seed
+        )
         alike, small = looks.small(own.take(0, len(own))), looks.small(fake)
         yield "diversity", looks.diversity(small, alike)
         if ground.copies:
             yield "memorisation", looks.memorisation(small, alike, ground.small_train(self.size))
         if task.source is not None:
             source = task.source.some(looks.KEPT, ground.seed).take(0, len(fake))
-            target = None if task.target is None else task.target.some(looks.KEPT, ground.seed).take(0, len(fake))
+            target = (
+                None
+                if task.target is None
+                else task.target.some(looks.KEPT, ground.seed).take(0, len(fake))
+            )
             yield "colour_correlation", looks.colour_correlation(source, fake, target)

@@ -27,7 +27,9 @@ def open_inception(path: Path, checksum: str = "", features: str = "2048") -> Fe
     found = inception_weights.verify(path, checksum)
     params = inception_weights.read(features, path, checksum)
     name = "inception" if features == "2048" else f"inception-{features}"
-    return FeatureNetwork(name, found[:16], f"TensorFlow 1 bilinear to {SIZE}", (), params, _applied(features))
+    return FeatureNetwork(
+        name, found[:16], f"TensorFlow 1 bilinear to {SIZE}", (), params, _applied(features)
+    )
 
 
 @cache

@@ -19,9 +19,18 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
     Raises ValueError: another shape, rows that do not sum to 1 (to 1e-3), fewer images than splits.
     """
     given = np.asarray(probabilities, np.float64)
-    require(given.ndim == 2 and given.size > 0, f"probabilities must be [N, K] and at least one, got shape {given.shape}")
-    require(np.all(given >= 0) and np.all(np.abs(given.sum(1) - 1) <= 1e-3), "each row of probabilities must be at least 0 and sum to 1")
-    require(1 <= splits <= len(given), f"splits must be between 1 and the number of images, {len(given)}, got {splits}")
+    require(
+        given.ndim == 2 and given.size > 0,
+        f"probabilities must be [N, K] and at least one, got shape {given.shape}",
+    )
+    require(
+        np.all(given >= 0) and np.all(np.abs(given.sum(1) - 1) <= 1e-3),
+        "each row of probabilities must be at least 0 and sum to 1",
+    )
+    require(
+        1 <= splits <= len(given),
+        f"splits must be between 1 and the number of images, {len(given)}, got {splits}",
+    )
     scores = [_score(part) for part in np.array_split(given, splits)]
     return float(np.mean(scores)), float(np.std(scores))
 
@@ -29,5 +38,7 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
 def _score(probabilities: np.ndarray) -> float:
     marginal = probabilities.mean(0, keepdims=True)
     present = probabilities > 0  # 0 log 0 is 0
-    ratios = np.log(np.where(present, probabilities, 1)) - np.log(np.where(marginal > 0, marginal, 1))
+    ratios = np.log(np.where(present, probabilities, 1)) - np.log(
+        np.where(marginal > 0, marginal, 1)
+    )
     return float(np.exp(np.sum(probabilities * ratios, axis=1).mean()))

@@ -65,8 +65,13 @@ class Attributes(NamedTuple):
 
 def build(meta: dict[str, Any]) -> nn.Module:
     """The network that `meta` describes. Raises KeyError or TypeError where it does not describe one."""
-    settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in meta["network"].items()}
-    return (Segmenter if meta["kind"] == "layout" else Classifier)(outputs=len(meta["outputs"]), **settings)
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in meta["network"].items()
+    }
+    return (Segmenter if meta["kind"] == "layout" else Classifier)(
+        outputs=len(meta["outputs"]), **settings
+    )
 
 
 def stored(params: PyTree) -> PyTree:
@@ -76,10 +81,14 @@ def stored(params: PyTree) -> PyTree:
 
 def save(path: Path, params: PyTree, meta: dict[str, Any]) -> str:
     """Write a judge to an .npz file, whole or not at all; returns its checksum. Raises `RunError` if it cannot be written."""
-    arrays = {name: np.asarray(leaf, np.float16) for name, leaf in flatten_dict(params, sep="/").items()}
+    arrays = {
+        name: np.asarray(leaf, np.float16) for name, leaf in flatten_dict(params, sep="/").items()
+    }
     described = json.dumps({"format": FORMAT, "storage": "float16", **meta}, sort_keys=True)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, meta=np.frombuffer(described.encode(), np.uint8), **arrays)
+    np.savez_compressed(
+        buffer, allow_pickle=False, meta=np.frombuffer(described.encode(), np.uint8), **arrays
+    )
     write_whole(path, buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
@@ -88,19 +97,37 @@ def open_judge(path: str | Path) -> Judge:
     """The judge in a file of `save`. Raises `DataError`: no such file, another kind of file, damaged, of a later version."""
     path = Path(path).expanduser()
     if not path.is_file():
-        raise DataError(f"there is no file {path}: train a judge with python -m experiments.train_classifier, train_attributes or train_segmenter")
+        raise DataError(
+            f"there is no file {path}: train a judge with python -m experiments.train_classifier, train_attributes or train_segmenter"
+        )
     content = path.read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}  # reads all: a flipped byte fails the archive's CRC-32
+            arrays = {
+                name: file[name] for name in file.files
+            }  # reads all: a flipped byte fails the archive's CRC-32
         meta = json.loads(arrays.pop("meta").tobytes())
         known = meta["format"] <= FORMAT and meta["kind"] in KINDS
         network = build(meta) if known else None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} is no judge, or damaged ({type(error).__name__}): train it again, or copy it again") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+    ) as error:
+        raise DataError(
+            f"{path} is no judge, or damaged ({type(error).__name__}): train it again, or copy it again"
+        ) from error
     if network is None:
-        raise DataError(f"{path} holds a judge of format {meta['format']} and kind {meta['kind']!r}, which this version does not read: update jaxgan")
-    params = unflatten_dict({name: array.astype(np.float32) for name, array in arrays.items()}, sep="/")
+        raise DataError(
+            f"{path} holds a judge of format {meta['format']} and kind {meta['kind']!r}, which this version does not read: update jaxgan"
+        )
+    params = unflatten_dict(
+        {name: array.astype(np.float32) for name, array in arrays.items()}, sep="/"
+    )
     _require_fit(path, network, params, meta)
     return Judge(meta["kind"], hashlib.sha256(content).hexdigest(), network, params, meta)
 
@@ -108,9 +135,14 @@ def open_judge(path: str | Path) -> Judge:
 def _require_fit(path: Path, network: nn.Module, params: PyTree, meta: dict[str, Any]) -> None:
     example = jax.ShapeDtypeStruct((1, *meta["image_size"], meta["channels"]), jnp.float32)
     wanted = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
-    shapes = [{name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()} for tree in (wanted, params)]
+    shapes = [
+        {name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()}
+        for tree in (wanted, params)
+    ]
     if shapes[0] != shapes[1]:
-        raise DataError(f"{path} holds other arrays than its description says: train it again, or copy it again")
+        raise DataError(
+            f"{path} holds other arrays than its description says: train it again, or copy it again"
+        )
 
 
 # -------------------------------------------------------------------------------------------------------------------- judging
@@ -123,13 +155,24 @@ def as_input(images: jax.Array, image_size: tuple[int, int], channels: int) -> j
     """
     if images.shape[-1] != channels:
         images = as_grey(images) if channels == 1 else as_rgb(images)
-    require(images.shape[-1] == channels, f"the judge takes images [B, H, W, {channels}], got {list(images.shape)}")
+    require(
+        images.shape[-1] == channels,
+        f"the judge takes images [B, H, W, {channels}], got {list(images.shape)}",
+    )
     if images.shape[1:3] != tuple(image_size):
-        images = jax.image.resize(images, (len(images), *image_size, channels), "cubic", antialias=True)
+        images = jax.image.resize(
+            images, (len(images), *image_size, channels), "cubic", antialias=True
+        )
     return jnp.clip(images, -1, 1)
 
 
-def apply(network: nn.Module, image_size: tuple[int, int], channels: int, params: PyTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+def apply(
+    network: nn.Module,
+    image_size: tuple[int, int],
+    channels: int,
+    params: PyTree,
+    images: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     """(features [B, D], logits [B, K] or [B, *image_size, K]) of images float32 [B, H, W, C] in [-1, 1], of any size."""
     outputs: Any = network.apply({"params": params}, as_input(images, image_size, channels))
     return outputs
@@ -146,15 +189,23 @@ def _in_batches(judge: Judge, images: np.ndarray) -> Iterator[np.ndarray]:
     count = max(1, min(len(images), BATCH * 32**2 // max(32**2, images.shape[1] * images.shape[2])))
     for start in range(0, len(images), count):
         part = np.asarray(images[start : start + count])
-        padded = np.concatenate([part, part[:1].repeat(count - len(part), axis=0)])  # one shape, one compilation
+        padded = np.concatenate(
+            [part, part[:1].repeat(count - len(part), axis=0)]
+        )  # one shape, one compilation
         yield np.asarray(run(judge.params, padded))[: len(part)]
 
 
 @lru_cache(maxsize=8)
 def _compiled(network: nn.Module, image_size: tuple[int, int], channels: int) -> Any:
     def run(params: PyTree, images: jax.Array) -> jax.Array:
-        values = normalise(images) if jnp.issubdtype(images.dtype, jnp.integer) else images.astype(jnp.float32)
-        with jax.default_matmul_precision("highest"):  # as in `features.extract`: what is read must not depend on the device
+        values = (
+            normalise(images)
+            if jnp.issubdtype(images.dtype, jnp.integer)
+            else images.astype(jnp.float32)
+        )
+        with jax.default_matmul_precision(
+            "highest"
+        ):  # as in `features.extract`: what is read must not depend on the device
             return apply(network, image_size, channels, params, values)[1]
 
     return jax.jit(run)
@@ -186,15 +237,26 @@ def attributes(judge: Judge, images: np.ndarray) -> np.ndarray:
 
 def columns_of(judge: Judge) -> Attributes:
     """Names and groups of the attributes that a judge tells."""
-    return Attributes(tuple(judge.meta["outputs"]), tuple((name, count) for name, count in judge.meta.get("groups", ())))
+    return Attributes(
+        tuple(judge.meta["outputs"]),
+        tuple((name, count) for name, count in judge.meta.get("groups", ())),
+    )
 
 
 def groups_of(config: Attributes) -> list[tuple[str, range]]:
     """Name and columns of each group; a binary attribute is a group of one."""
-    return list(zip([name for name, _ in config.groups] or config.attributes, group_columns(config), strict=True))
+    return list(
+        zip(
+            [name for name, _ in config.groups] or config.attributes,
+            group_columns(config),
+            strict=True,
+        )
+    )
 
 
-def attribute_accuracy(judge: Judge, images: np.ndarray, wanted: np.ndarray, told: np.ndarray | None = None) -> dict[str, float]:
+def attribute_accuracy(
+    judge: Judge, images: np.ndarray, wanted: np.ndarray, told: np.ndarray | None = None
+) -> dict[str, float]:
     """Of each group, and of each binary attribute, the share of images [N, H, W, C] that show what is `wanted`, 0 or 1 [N, K].
 
     Args:
@@ -204,7 +266,10 @@ def attribute_accuracy(judge: Judge, images: np.ndarray, wanted: np.ndarray, tol
     The K columns are the judge's, in its order. Raises ValueError: a judge of another kind, other columns.
     """
     found, config = attributes(judge, images), columns_of(judge)
-    require(found.shape == np.shape(wanted), f"wanted must be 0 or 1 {list(found.shape)}, got {list(np.shape(wanted))}")
+    require(
+        found.shape == np.shape(wanted),
+        f"wanted must be 0 or 1 {list(found.shape)}, got {list(np.shape(wanted))}",
+    )
     told = np.ones(found.shape, bool) if told is None else told
     shares = {}
     for name, columns in groups_of(config):

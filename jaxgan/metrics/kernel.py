@@ -8,7 +8,14 @@ from jaxgan.errors import require, require_seed
 from jaxgan.metrics.frechet import as_features
 
 
-def kid(real: np.ndarray, fake: np.ndarray, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> tuple[float, float]:
+def kid(
+    real: np.ndarray,
+    fake: np.ndarray,
+    *,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
     """Squared maximum mean discrepancy under the kernel (x.y / D + 1)^3, and its standard error.
 
     The mean of the unbiased estimate (which may be negative) over random subsets of `subset_size` from each side, drawn without replacement.
@@ -26,15 +33,30 @@ def kid(real: np.ndarray, fake: np.ndarray, *, subsets: int = 100, subset_size: 
     Raises ValueError: sets of other shapes, fewer than two features in a set, fewer than one subset or a size below 2.
     """
     real, fake = as_features("real features", real), as_features("generated features", fake)
-    require(real.shape[1] == fake.shape[1], f"features of {real.shape[1]} numbers cannot be compared with features of {fake.shape[1]}")
-    require(min(len(real), len(fake)) >= 2, f"the unbiased estimate takes at least 2 features a set, got {len(real)} and {len(fake)}")
-    require(subsets >= 1 and subset_size >= 2, f"subsets must be at least 1 and subset_size at least 2, got {subsets} and {subset_size}")
+    require(
+        real.shape[1] == fake.shape[1],
+        f"features of {real.shape[1]} numbers cannot be compared with features of {fake.shape[1]}",
+    )
+    require(
+        min(len(real), len(fake)) >= 2,
+        f"the unbiased estimate takes at least 2 features a set, got {len(real)} and {len(fake)}",
+    )
+    require(
+        subsets >= 1 and subset_size >= 2,
+        f"subsets must be at least 1 and subset_size at least 2, got {subsets} and {subset_size}",
+    )
     seed, count = require_seed(seed), min(len(real), len(fake))
     size = min(subset_size, count)
     if size == len(real) == len(fake):
         return _estimate(real, fake)
     generator = np.random.default_rng(seed)
-    draws = [[features[generator.choice(len(features), size, replace=False)] for features in (real, fake)] for _ in range(subsets)]
+    draws = [
+        [
+            features[generator.choice(len(features), size, replace=False)]
+            for features in (real, fake)
+        ]
+        for _ in range(subsets)
+    ]
     values, errors = np.array([_estimate(*draw) for draw in draws]).T
     if size == count or subsets == 1:
         return float(values.mean()), float(np.sqrt(np.mean(errors**2)))

@@ -24,7 +24,9 @@ def small(images: np.ndarray) -> np.ndarray:
     """uint8 [N, H, W, C] -> float32 [N, P] in [0, 1]: means of square blocks; a border that fills no block is cut off."""
     factor = max(1, -(-min(images.shape[1:3]) // SIDE))
     height, width = (side // factor for side in images.shape[1:3])
-    cut = images[:, : height * factor, : width * factor].reshape(len(images), height, factor, width, factor, -1)
+    cut = images[:, : height * factor, : width * factor].reshape(
+        len(images), height, factor, width, factor, -1
+    )
     return (cut.mean((2, 4), dtype=np.float32) / 255).reshape(len(images), -1)
 
 
@@ -48,7 +50,12 @@ def diversity(fake: np.ndarray, real: np.ndarray) -> Figure:
 
 def memorisation(fake: np.ndarray, real: np.ndarray, train: np.ndarray) -> Figure:
     """Median distance of generated images [N, P] to their nearest training image; the floor is that of real images that were not trained on. 0: copies."""
-    return Figure(float(np.median(nearest(fake, train))), (len(real), len(fake)), None, float(np.median(nearest(real, train))))
+    return Figure(
+        float(np.median(nearest(fake, train))),
+        (len(real), len(fake)),
+        None,
+        float(np.median(nearest(real, train))),
+    )
 
 
 def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -63,7 +70,9 @@ def colour_correlation(source: np.ndarray, fake: np.ndarray, target: np.ndarray 
     """Mean correlation, over the pixels of an image, of the brightness of translations and of what was given, uint8 [N, H, W, C] each; the floor is that of
     true translations where they are known. About -1: dark is turned to light. Images of one brightness all over do not count."""
     value, count = _correlation(source, fake)
-    return Figure(value, (count, count), None, None if target is None else _correlation(source, target)[0])
+    return Figure(
+        value, (count, count), None, None if target is None else _correlation(source, target)[0]
+    )
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
@@ -72,4 +81,6 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
     x, y = (plane - plane.mean(1, keepdims=True) for plane in planes)
     scale = np.sqrt(np.square(x).sum(1) * np.square(y).sum(1))
     varied = scale > 1e-6
-    return float(((x * y).sum(1)[varied] / scale[varied]).mean()) if varied.any() else 0.0, int(varied.sum())
+    return float(((x * y).sum(1)[varied] / scale[varied]).mean()) if varied.any() else 0.0, int(
+        varied.sum()
+    )

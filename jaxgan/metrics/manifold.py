@@ -40,27 +40,41 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
     """
     real, fake = _checked(real, fake, k, 0)
     reach = _reach(real, k)
-    held = np.concatenate([(block <= reach[rows, None]).sum(1) for rows, block in _squares(real, fake)])
+    held = np.concatenate(
+        [(block <= reach[rows, None]).sum(1) for rows, block in _squares(real, fake)]
+    )
     return float(held.sum() / (k * len(fake))), float(np.mean(held > 0))
 
 
-def _checked(real: np.ndarray, fake: np.ndarray, k: int, least: int) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    real: np.ndarray, fake: np.ndarray, k: int, least: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Both in float64, about the mean of the real ones, where squares lose fewest digits."""
     real, fake = as_features("real features", real), as_features("generated features", fake)
-    require(real.shape[1] == fake.shape[1], f"features of {real.shape[1]} numbers cannot be compared with features of {fake.shape[1]}")
-    require(k >= 1 and len(real) > k and len(fake) > least, f"k must be at least 1 and smaller than either set, got {k} for {len(real)} and {len(fake)}")
+    require(
+        real.shape[1] == fake.shape[1],
+        f"features of {real.shape[1]} numbers cannot be compared with features of {fake.shape[1]}",
+    )
+    require(
+        k >= 1 and len(real) > k and len(fake) > least,
+        f"k must be at least 1 and smaller than either set, got {k} for {len(real)} and {len(fake)}",
+    )
     centre = real.mean(0, keepdims=True)
     return real - centre, fake - centre
 
 
 def _share_inside(points: np.ndarray, centres: np.ndarray, k: int) -> float:
     reach = _reach(centres, k)[None]
-    return float(sum((block <= reach).any(1).sum() for _, block in _squares(points, centres)) / len(points))
+    return float(
+        sum((block <= reach).any(1).sum() for _, block in _squares(points, centres)) / len(points)
+    )
 
 
 def _reach(features: np.ndarray, k: int) -> np.ndarray:
     """[N] squared distance from each of the features to its k-th nearest neighbour, itself being the 0-th."""
-    return np.concatenate([np.partition(block, k, axis=1)[:, k] for _, block in _squares(features, features)])
+    return np.concatenate(
+        [np.partition(block, k, axis=1)[:, k] for _, block in _squares(features, features)]
+    )
 
 
 def _squares(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -80,8 +80,16 @@ def evaluate(
     """
     if isinstance(dataset, str):
         dataset, split = real.open_real(dataset, split, **real.form_of(family, config))
-    options: dict[str, Any] = {"network": network, "samples": samples, "seed": seed, "split": split or "test", "train": train}
-    return evaluator(family, config, dataset, metrics, **options, truncation=truncation, judge=judge, looks=looks)(state)
+    options: dict[str, Any] = {
+        "network": network,
+        "samples": samples,
+        "seed": seed,
+        "split": split or "test",
+        "train": train,
+    }
+    return evaluator(
+        family, config, dataset, metrics, **options, truncation=truncation, judge=judge, looks=looks
+    )(state)
 
 
 def evaluator(
@@ -107,14 +115,46 @@ def evaluator(
     """
     seed = require_seed(seed)
     require(samples >= 2, f"samples must be at least 2, got {samples}")
-    require(truncation is None or "truncation" in _arguments(family), f"{family.__name__} has no styles to truncate: leave truncation out")
+    require(
+        truncation is None or "truncation" in _arguments(family),
+        f"{family.__name__} has no styles to truncate: leave truncation out",
+    )
     judge, how = _judge(judge, dataset), table.mode(family, config, dataset)
-    chosen = table.chosen(tuple(metrics), table.offered(family, config, dataset, judge), how, f"{family.__name__.rpartition('.')[2]} on {dataset.name}")
+    chosen = table.chosen(
+        tuple(metrics),
+        table.offered(family, config, dataset, judge),
+        how,
+        f"{family.__name__.rpartition('.')[2]} on {dataset.name}",
+    )
     opened = _network(network, chosen, dataset, judge)
-    tasks = make_tasks(family, config, dataset, samples, seed, {} if truncation is None else {"truncation": truncation}, made)
+    tasks = make_tasks(
+        family,
+        config,
+        dataset,
+        samples,
+        seed,
+        {} if truncation is None else {"truncation": truncation},
+        made,
+    )
     _require_enough(chosen, tasks, dataset, opened, judge)
-    ground = Ground(dataset, train, opened, chosen, samples, judge, looks, copies=how in ("none", "class"), seed=seed)
-    common = {"split": split, "seed": seed, "truncation": truncation, "data": dataset.name, "fingerprint": dataset.fingerprint}
+    ground = Ground(
+        dataset,
+        train,
+        opened,
+        chosen,
+        samples,
+        judge,
+        looks,
+        copies=how in ("none", "class"),
+        seed=seed,
+    )
+    common = {
+        "split": split,
+        "seed": seed,
+        "truncation": truncation,
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+    }
     path_lengths = _path_lengths(family, config, ground)
 
     def run(state: State) -> list[Result]:
@@ -144,35 +184,76 @@ def evaluate_files(
     Raises ValueError as `evaluate`, and where either set has no single array of images.
     """
     for one in (images, reference):
-        require("image" in one.arrays, f"{one.name} does not hold images of one kind: name a folder, an archive or another set of single images")
-    seed, chosen = require_seed(seed), table.chosen(tuple(metrics), table.FEATURES, "files", "images from files")
+        require(
+            "image" in one.arrays,
+            f"{one.name} does not hold images of one kind: name a folder, an archive or another set of single images",
+        )
+    seed, chosen = (
+        require_seed(seed),
+        table.chosen(tuple(metrics), table.FEATURES, "files", "images from files"),
+    )
     opened = _network(network, chosen, reference)
     task = file_task(images.arrays["image"])
     _require_enough(chosen, [task], reference, opened, None)
-    looks = looks and (images.image_size, images.channels) == (reference.image_size, reference.channels)
-    ground = Ground(reference, None, opened, chosen, images.size, None, looks, copies=False, seed=seed, whole=True)
-    common = {"seed": seed, "data": f"{images.name} against {reference.name}", "fingerprint": reference.fingerprint}
+    looks = looks and (images.image_size, images.channels) == (
+        reference.image_size,
+        reference.channels,
+    )
+    ground = Ground(
+        reference,
+        None,
+        opened,
+        chosen,
+        images.size,
+        None,
+        looks,
+        copies=False,
+        seed=seed,
+        whole=True,
+    )
+    common = {
+        "seed": seed,
+        "data": f"{images.name} against {reference.name}",
+        "fingerprint": reference.fingerprint,
+    }
     return list(measured(task, None, ground, **common))
 
 
-def _require_enough(metrics: tuple[str, ...], tasks: list[Task], dataset: Dataset, network: Any, judge: Judge | None) -> None:
+def _require_enough(
+    metrics: tuple[str, ...], tasks: list[Task], dataset: Dataset, network: Any, judge: Judge | None
+) -> None:
     """Raise ValueError now for what would fail after the images were made, which may be hours into a training."""
     if "class_accuracy" in metrics:
         figures.class_order(network, dataset.classes)
-    require(bool(tasks), f"{dataset.name} has no images to translate: no attribute is shown by some of its images and not by others")
+    require(
+        bool(tasks),
+        f"{dataset.name} has no images to translate: no attribute is shown by some of its images and not by others",
+    )
     for task in tasks:
         images: np.ndarray = dataset.arrays[task.array]
         if "intra_fid" in metrics:
-            counts = [np.bincount(np.asarray(labels), minlength=len(dataset.classes)) for labels in (task.labels, dataset.arrays["label"])]
-            require(np.minimum(*counts).max() >= 2, "intra_fid needs two real and two generated images of some class: ask for more samples")
+            counts = [
+                np.bincount(np.asarray(labels), minlength=len(dataset.classes))
+                for labels in (task.labels, dataset.arrays["label"])
+            ]
+            require(
+                np.minimum(*counts).max() >= 2,
+                "intra_fid needs two real and two generated images of some class: ask for more samples",
+            )
         count = min(task.count, len(images) if task.index is None else len(task.index))
         about = f"of {dataset.name}{task.subject and ', ' + task.subject}, there are {count} generated or real images"
         for name in metrics:
-            require(count > table.least(name), f"{name} needs more than {table.least(name)} images on either side; {about}")
+            require(
+                count > table.least(name),
+                f"{name} needs more than {table.least(name)} images on either side; {about}",
+            )
         if set(table.SEGMENTED) & set(metrics) and judge is not None and task.layout is not None:
             (height, width), own = task.layout.size, tuple(judge.meta["image_size"])
             unlike = f"the judge reads maps of {own[0]}x{own[1]}, the model makes {height}x{width}"
-            require((height, width) == own, f"{unlike}: train a judge with --image-size {height} {width}")
+            require(
+                (height, width) == own,
+                f"{unlike}: train a judge with --image-size {height} {width}",
+            )
 
 
 def _arguments(family: ModuleType) -> Any:
@@ -183,21 +264,42 @@ def _judge(judge: Judge | str | Path | None, dataset: Dataset) -> Judge | None:
     """The judge, opened. Raises ValueError where it does not judge what the data set tells."""
     opened = open_judge(judge) if isinstance(judge, (str, Path)) else judge
     if opened is not None:
-        names = {"attributes": dataset.attributes, "layout": dataset.classes if "layout" in dataset.arrays else ()}.get(opened.kind, ())
+        names = {
+            "attributes": dataset.attributes,
+            "layout": dataset.classes if "layout" in dataset.arrays else (),
+        }.get(opened.kind, ())
         told = tuple(opened.meta["outputs"])
-        require(bool(names) and set(names) <= set(told), f"the judge tells {', '.join(told)}, not what {dataset.name} has ({', '.join(names) or 'neither'})")
-        require(opened.kind == "attributes" or names == told, f"the judge's classes {', '.join(told)} must be in the order of the data's, {', '.join(names)}")
+        require(
+            bool(names) and set(names) <= set(told),
+            f"the judge tells {', '.join(told)}, not what {dataset.name} has ({', '.join(names) or 'neither'})",
+        )
+        require(
+            opened.kind == "attributes" or names == told,
+            f"the judge's classes {', '.join(told)} must be in the order of the data's, {', '.join(names)}",
+        )
     return opened
 
 
-def _network(network: FeatureNetwork | str | None, metrics: tuple[str, ...], dataset: Dataset, judge: Judge | None = None) -> Any:
+def _network(
+    network: FeatureNetwork | str | None,
+    metrics: tuple[str, ...],
+    dataset: Dataset,
+    judge: Judge | None = None,
+) -> Any:
     """The network to use, None where no figure needs one."""
     needed = [name for name in metrics if table.needs(name, judge)]
     if not needed:
         return None
-    opened = open_network(network or default_network(dataset.name)) if network is None or isinstance(network, str) else network
+    opened = (
+        open_network(network or default_network(dataset.name))
+        if network is None or isinstance(network, str)
+        else network
+    )
     logits = [name for name in needed if table.METRICS[name].needs == "logits"]
-    require(not logits or opened.classes or opened.name == "inception", f"{', '.join(logits)} need a network that tells classes apart, {opened.name} does not")
+    require(
+        not logits or opened.classes or opened.name == "inception",
+        f"{', '.join(logits)} need a network that tells classes apart, {opened.name} does not",
+    )
     return opened
 
 
@@ -206,13 +308,20 @@ def default_network(data: str) -> str:
     others the last, as folders above may be called anything. Raises ValueError where there is none.
     """
     scheme, _, rest = data.partition("?")[0].rpartition(":")
-    name = re.sub(r"[^a-z0-9]+", "_", (rest if scheme in ("idx", "tfds") else rest.rstrip("/").rpartition("/")[2]).lower())
+    name = re.sub(
+        r"[^a-z0-9]+",
+        "_",
+        (rest if scheme in ("idx", "tfds") else rest.rstrip("/").rpartition("/")[2]).lower(),
+    )
     if re.search(r"fashion_?mnist", name):
         return "fashion_mnist"
     if re.search(r"(^|_)mnist", name):
         return "mnist"
     known = rest == "digits" and scheme in ("", "paired", "unpaired", "attributes", "layout")
-    require(known, f"no feature network comes with the package for {data}: name one, such as inception:FILE")
+    require(
+        known,
+        f"no feature network comes with the package for {data}: name one, such as inception:FILE",
+    )
     return "digits"
 
 
@@ -223,18 +332,33 @@ def measured(task: Task, state: Any, ground: Ground, **common: Any) -> Iterator[
     """Every figure of one task."""
     watch = Watch(task, ground)
     images = watch(task.make(state))
-    fake: Any = extract(ground.network, images) if ground.featured else sum(len(part) for part in images)
+    fake: Any = (
+        extract(ground.network, images) if ground.featured else sum(len(part) for part in images)
+    )
     errors = {name: np.concatenate(values) for name, values in watch.errors.items()}
     if "reconstruction_l1" in ground.metrics and task.back is not None and task.origin is not None:
         errors["reconstruction_l1"] = _reconstruction(task.back(state), task.origin)
     real_known = other = made = None
     if ground.featured:
-        real_known, other = (ground.known(task.array, watch.size, training) for training in (False, True))
-        made = Known(fake, task.labels, None, np.concatenate(watch.colours) if ground.coloured else None)
+        real_known, other = (
+            ground.known(task.array, watch.size, training) for training in (False, True)
+        )
+        made = Known(
+            fake, task.labels, None, np.concatenate(watch.colours) if ground.coloured else None
+        )
     read = ground.judged(task, watch.size) if "attribute_accuracy" in errors else None
     floors = ground.floors.setdefault(task.subject, {})
     known, seen = (made, real_known, other), (errors, watch.confusions, read)
-    material = Material(task, ground.network, ground.dataset.classes, *known, *seen, ground.seed, floors, mapped=watch.mapped)
+    material = Material(
+        task,
+        ground.network,
+        ground.dataset.classes,
+        *known,
+        *seen,
+        ground.seed,
+        floors,
+        mapped=watch.mapped,
+    )
     like, network = material.like(), _described(ground.network)
     for name in ground.metrics:
         if name == "ppl" or (name == "reconstruction_l1" and name not in errors):
@@ -248,7 +372,11 @@ def measured(task: Task, state: Any, ground: Ground, **common: Any) -> Iterator[
 
 def _described(network: Any) -> dict[str, Any]:
     """The fields of a result that tell its network."""
-    return {} if network is None else {"network": network.name, "checksum": network.checksum, "resize": network.resize}
+    return (
+        {}
+        if network is None
+        else {"network": network.name, "checksum": network.checksum, "resize": network.resize}
+    )
 
 
 def _fitted(figure: figures.Figure, ground: Ground) -> dict[str, str]:
@@ -265,11 +393,27 @@ def _reconstruction(again: Iterable[np.ndarray], origin: Rows) -> np.ndarray:
     return np.concatenate(errors)
 
 
-def _result(metric: str, task: Task, figure: figures.Figure, network: dict[str, Any], common: dict[str, Any]) -> Result:
-    subject = task.subject if figure.subject is None else ", ".join(filter(None, (task.subject, figure.subject)))
+def _result(
+    metric: str, task: Task, figure: figures.Figure, network: dict[str, Any], common: dict[str, Any]
+) -> Result:
+    subject = (
+        task.subject
+        if figure.subject is None
+        else ", ".join(filter(None, (task.subject, figure.subject)))
+    )
     count, made = figure.counts
     counts: dict[str, Any] = {"real": count, "generated": made, "floor_counts": figure.floor_counts}
-    return Result(metric, figure.value, figure.standard_error, subject, figure.floor, versions=versions(), **counts, **network, **common)
+    return Result(
+        metric,
+        figure.value,
+        figure.standard_error,
+        subject,
+        figure.floor,
+        versions=versions(),
+        **counts,
+        **network,
+        **common,
+    )
 
 
 def versions() -> dict[str, str]:
@@ -286,7 +430,9 @@ def versions() -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------------ path length
 
 
-def _path_lengths(family: ModuleType, config: Any, ground: Ground) -> Callable[[State, dict[str, Any]], Result]:
+def _path_lengths(
+    family: ModuleType, config: Any, ground: Ground
+) -> Callable[[State, dict[str, Any]], Result]:
     """Of a family with `latents`, `styles_of` and `synthesise`, as StyleGAN: between styles in pairs of one class, with constant noise, without truncation."""
     count, key = min(PATHS, ground.samples), jax.random.key(ground.seed)
 
@@ -295,10 +441,28 @@ def _path_lengths(family: ModuleType, config: Any, ground: Ground) -> Callable[[
         return images
 
     def measure(state: State, common: dict[str, Any]) -> Result:
-        labels = (classes_asked(config, ground.dataset, count, ground.seed),) if conditioning(family, config).classes else ()
-        drawn = (family.latents(config, stream_key(key, name), count) for name in ("starts", "ends"))
-        starts, ends = (np.asarray(family.styles_of(config, state, latents, *labels)) for latents in drawn)
-        value, error = path_length.path_length(ground.network, generate, state, starts, ends, key=stream_key(key, "places"), space="w")
-        return Result("ppl", value, error, generated=2 * count, versions=versions(), **_described(ground.network), **common)
+        labels = (
+            (classes_asked(config, ground.dataset, count, ground.seed),)
+            if conditioning(family, config).classes
+            else ()
+        )
+        drawn = (
+            family.latents(config, stream_key(key, name), count) for name in ("starts", "ends")
+        )
+        starts, ends = (
+            np.asarray(family.styles_of(config, state, latents, *labels)) for latents in drawn
+        )
+        value, error = path_length.path_length(
+            ground.network, generate, state, starts, ends, key=stream_key(key, "places"), space="w"
+        )
+        return Result(
+            "ppl",
+            value,
+            error,
+            generated=2 * count,
+            versions=versions(),
+            **_described(ground.network),
+            **common,
+        )
 
     return measure

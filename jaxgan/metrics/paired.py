@@ -47,15 +47,28 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Raises ValueError as `l1`, and for sides below 11.
     """
     a, b = _levels(a, b)
-    require(min(a.shape[1:3]) >= WINDOW, f"SSIM takes images of at least {WINDOW} x {WINDOW}, got {a.shape[1]} x {a.shape[2]}")
+    require(
+        min(a.shape[1:3]) >= WINDOW,
+        f"SSIM takes images of at least {WINDOW} x {WINDOW}, got {a.shape[1]} x {a.shape[2]}",
+    )
     return np.array([_similarity(x, y) for x, y in zip(a, b)])
 
 
 def _similarity(x: np.ndarray, y: np.ndarray) -> float:
     mean_x, mean_y = _blurred(x), _blurred(y)
-    var_x, var_y, cov = _blurred(x * x) - mean_x**2, _blurred(y * y) - mean_y**2, _blurred(x * y) - mean_x * mean_y
+    var_x, var_y, cov = (
+        _blurred(x * x) - mean_x**2,
+        _blurred(y * y) - mean_y**2,
+        _blurred(x * y) - mean_x * mean_y,
+    )
     small, large = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return float(np.mean((2 * mean_x * mean_y + small) * (2 * cov + large) / ((mean_x**2 + mean_y**2 + small) * (var_x + var_y + large))))
+    return float(
+        np.mean(
+            (2 * mean_x * mean_y + small)
+            * (2 * cov + large)
+            / ((mean_x**2 + mean_y**2 + small) * (var_x + var_y + large))
+        )
+    )
 
 
 def _blurred(image: np.ndarray) -> np.ndarray:
@@ -69,6 +82,11 @@ def _blurred(image: np.ndarray) -> np.ndarray:
 
 def _levels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a), np.asarray(b)
-    fits = a.dtype == b.dtype == np.uint8 and a.shape == b.shape and a.ndim == 4 and 0 not in a.shape
-    require(fits, f"pairs must be uint8 of one shape [N, H, W, C], got {a.dtype} {list(a.shape)} and {b.dtype} {list(b.shape)}")
+    fits = (
+        a.dtype == b.dtype == np.uint8 and a.shape == b.shape and a.ndim == 4 and 0 not in a.shape
+    )
+    require(
+        fits,
+        f"pairs must be uint8 of one shape [N, H, W, C], got {a.dtype} {list(a.shape)} and {b.dtype} {list(b.shape)}",
+    )
     return a.astype(np.float64), b.astype(np.float64)

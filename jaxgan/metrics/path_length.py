@@ -50,7 +50,10 @@ def path_length(
     """
     starts, ends = np.asarray(starts, np.float32), np.asarray(ends, np.float32)
     fits = starts.shape == ends.shape and starts.ndim >= 2 and len(starts) >= 2
-    require(fits, f"starts and ends must be of one shape [N, ...], N at least 2, got {starts.shape} and {ends.shape}")
+    require(
+        fits,
+        f"starts and ends must be of one shape [N, ...], N at least 2, got {starts.shape} and {ends.shape}",
+    )
     require_choice("space", space, ("w", "z"))
     require_choice("sampling", sampling, ("full", "end"))
     require(epsilon > 0, f"epsilon must be positive, got {epsilon}")
@@ -58,16 +61,29 @@ def path_length(
     run = _compiled(network.apply, generate, space, sampling, epsilon)
     found = []
     for first in range(0, len(starts), batch_size):
-        rows = np.minimum(np.arange(first, first + batch_size), len(starts) - 1)  # the last batch is filled up, so that one program does
-        found.append(np.asarray(run(network.params, variables, starts[rows], ends[rows], rows.astype(np.int32), key)))
+        rows = np.minimum(
+            np.arange(first, first + batch_size), len(starts) - 1
+        )  # the last batch is filled up, so that one program does
+        found.append(
+            np.asarray(
+                run(network.params, variables, starts[rows], ends[rows], rows.astype(np.int32), key)
+            )
+        )
     distances = np.concatenate(found)[: len(starts)].astype(np.float64)
-    low, high = np.percentile(distances, 1, method="lower"), np.percentile(distances, 99, method="higher")
+    low, high = (
+        np.percentile(distances, 1, method="lower"),
+        np.percentile(distances, 99, method="higher"),
+    )
     kept = distances[(distances >= low) & (distances <= high)]
-    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else float("nan")
+    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(
+        kept
+    ) > 1 else float("nan")
 
 
 @lru_cache(maxsize=4)
-def _compiled(apply: Callable, generate: Generate, space: str, sampling: str, epsilon: float) -> Callable:
+def _compiled(
+    apply: Callable, generate: Generate, space: str, sampling: str, epsilon: float
+) -> Callable:
     return jax.jit(partial(_distances, apply, generate, space, sampling, epsilon))
 
 
@@ -88,8 +104,13 @@ def _distances(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     places = uniform(keys) if sampling == "full" else jnp.zeros(len(rows), jnp.float32)
     between = slerp if space == "z" else lerp
-    with jax.default_matmul_precision("highest"):  # the difference is small against what accelerators round to
-        first, second = (apply(params, generate(variables, between(starts, ends, place), rows)).features for place in (places, places + epsilon))
+    with jax.default_matmul_precision(
+        "highest"
+    ):  # the difference is small against what accelerators round to
+        first, second = (
+            apply(params, generate(variables, between(starts, ends, place), rows)).features
+            for place in (places, places + epsilon)
+        )
     return jnp.sum((first - second) ** 2, axis=1) / epsilon**2
 
 

@@ -39,7 +39,9 @@ class Rows:
     def take(self, first: int, count: int, whole: bool = False) -> np.ndarray:
         """At most `count` rows from `first` on: uint8 [n, H, W, C] of images of 8 or 16 bits, unless `whole`: as they are; maps [n, H, W] always are."""
         part = slice(first, first + count)
-        top, left = ((have - want) // 2 for have, want in zip(self.array.shape[1:3], self.size, strict=True))
+        top, left = (
+            (have - want) // 2 for have, want in zip(self.array.shape[1:3], self.size, strict=True)
+        )
         rows = self.array[part] if self.index is None else self.array[self.index[part]]
         cut = rows[:, top : top + self.size[0], left : left + self.size[1]]
         rounded = cut.ndim == 4 and cut.dtype == np.uint16 and not whole
@@ -53,7 +55,11 @@ class Rows:
 
     def told(self) -> str:
         """Which rows these are, in a few words that differ wherever the rows do."""
-        which = "" if self.index is None else f", {blake2b(self.index.astype(np.int64).tobytes(), digest_size=8).hexdigest()}"
+        which = (
+            ""
+            if self.index is None
+            else f", {blake2b(self.index.astype(np.int64).tobytes(), digest_size=8).hexdigest()}"
+        )
         return f"{len(self)} of {len(self.array)}{which}"
 
     def some(self, count: int, seed: int = 0) -> Rows:
@@ -66,9 +72,14 @@ class Rows:
 
 def form_of(family: ModuleType, config: Any, crop: int = 0) -> dict[str, Any]:
     """`image_size` and `channels` of `jaxgan.data.open` for a model; `crop`: the margin that images had in training."""
-    shapes = [wanted.shape for wanted in family.batch_spec(config, 1).values() if len(wanted.shape) == 4]
+    shapes = [
+        wanted.shape for wanted in family.batch_spec(config, 1).values() if len(wanted.shape) == 4
+    ]
     channels = tuple(shape[3] for shape in shapes)
-    return {"image_size": (shapes[0][1] + crop, shapes[0][2] + crop), "channels": channels[0] if len(set(channels)) == 1 else channels}
+    return {
+        "image_size": (shapes[0][1] + crop, shapes[0][2] + crop),
+        "channels": channels[0] if len(set(channels)) == 1 else channels,
+    }
 
 
 def drawn(size: int, count: int, seed: int = 0) -> np.ndarray:
@@ -125,7 +136,10 @@ def open_like(dataset: Dataset, **options: Any) -> tuple[Dataset, str] | None:
         return None
     split = next((each for each in WHILE_TRAINING if has_split(dataset.name, each)), None)
     channels = tuple(array.shape[3] for array in dataset.images.values())
-    form = {"image_size": dataset.image_size, "channels": channels[0] if len(set(channels)) == 1 else channels}
+    form = {
+        "image_size": dataset.image_size,
+        "channels": channels[0] if len(set(channels)) == 1 else channels,
+    }
     return None if split is None else open_real(dataset.name, split, **form, **options)
 
 
@@ -134,7 +148,11 @@ def open_like(dataset: Dataset, **options: Any) -> tuple[Dataset, str] | None:
 
 def true_inks(dataset: Dataset, name: str, images: Rows) -> np.ndarray | None:
     """uint8 [n, H, W, 3]: what translations of `images` to the attribute `name` should be; None where that is not known."""
-    known = dataset.name == "attributes:digits" and name in digit_views.INKS and images.array.shape[-1] == 3
+    known = (
+        dataset.name == "attributes:digits"
+        and name in digit_views.INKS
+        and images.array.shape[-1] == 3
+    )
     return digit_views.ink(images.take(0, len(images)), name) if known else None
 
 
@@ -150,7 +168,9 @@ def _palette() -> tuple[np.ndarray, np.ndarray]:
 def painted_classes(images: np.ndarray) -> np.ndarray:
     """The class of each pixel of painted digits, by the nearest colour of their palette: uint8 [N, H, W, 3] -> int [N, H, W]. Right on all real ones."""
     colours, classes = _palette()
-    distances = np.square(images[..., None, :].astype(np.float64) - colours[None, None, None]).sum(-1)
+    distances = np.square(images[..., None, :].astype(np.float64) - colours[None, None, None]).sum(
+        -1
+    )
     return classes[distances.argmin(-1)]
 
 

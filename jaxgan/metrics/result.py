@@ -13,11 +13,31 @@ from typing import Any
 from jaxgan.errors import RunError
 from jaxgan.log import RESULTS_FILE
 
-__all__ = ["COMPARED", "RESULTS_FILE", "SECONDS", "Result", "append_results", "compare", "read_results"]
+__all__ = [
+    "COMPARED",
+    "RESULTS_FILE",
+    "SECONDS",
+    "Result",
+    "append_results",
+    "compare",
+    "read_results",
+]
 
 SECONDS = "evaluation_seconds"
 """Name of the result that says how long an evaluation took."""
-COMPARED = ("metric", "network", "checksum", "resize", "real", "generated", "split", "seed", "truncation", "fingerprint", "fitted")
+COMPARED = (
+    "metric",
+    "network",
+    "checksum",
+    "resize",
+    "real",
+    "generated",
+    "split",
+    "seed",
+    "truncation",
+    "fingerprint",
+    "fitted",
+)
 """Fields that must be equal before a difference of two values says anything."""
 
 
@@ -69,38 +89,62 @@ class Result:
     def floor_compares(self) -> bool:
         """Whether the floor is of about as many images as the value, or of more: fewer of them raise every distance but KID."""
         pairs = list(zip(self.floor_counts, (self.real, self.generated)))
-        return self.metric == "kid" or (len(pairs) == 2 and all(floor > 0.75 * count for floor, count in pairs))
+        return self.metric == "kid" or (
+            len(pairs) == 2 and all(floor > 0.75 * count for floor, count in pairs)
+        )
 
     def to_json(self) -> str:
         """One line. Values that are not finite are written as strings, which JSON has no numbers for."""
-        return json.dumps({name: _written(value) for name, value in dataclasses.asdict(self).items()}, allow_nan=False)
+        return json.dumps(
+            {name: _written(value) for name, value in dataclasses.asdict(self).items()},
+            allow_nan=False,
+        )
 
     @staticmethod
     def from_json(line: str) -> Result:
         """The result in a line of `to_json`; fields that it does not know are passed over. Raises ValueError for anything else."""
         try:
             content = json.loads(line)
-            known = {name: content[name] for name in (one.name for one in dataclasses.fields(Result)) if name in content}
-            numbers = {name: float(known[name]) for name in ("value", "standard_error", "floor") if known.get(name) is not None}
-            result = Result(**{**known, **numbers, "floor_counts": tuple(known.get("floor_counts", ()))})
+            known = {
+                name: content[name]
+                for name in (one.name for one in dataclasses.fields(Result))
+                if name in content
+            }
+            numbers = {
+                name: float(known[name])
+                for name in ("value", "standard_error", "floor")
+                if known.get(name) is not None
+            }
+            result = Result(
+                **{**known, **numbers, "floor_counts": tuple(known.get("floor_counts", ()))}
+            )
             _check_types(result)
             return result
         except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{line[:80]!r} is no result of an evaluation ({error}): give lines that experiments.evaluate or training wrote") from None
+            raise ValueError(
+                f"{line[:80]!r} is no result of an evaluation ({error}): give lines that experiments.evaluate or training wrote"
+            ) from None
 
 
 def _check_types(result: Result) -> None:
     """Raise TypeError naming the first field that is not of its type."""
     count, optional = (int,), (int, float, type(None))
     kinds: dict[str, tuple[type, ...]] = dict.fromkeys(("real", "generated", "seed"), count)
-    kinds |= {"truncation": optional, "checkpoint": (int, type(None)), "versions": (dict,), "floor_counts": (tuple,)}
+    kinds |= {
+        "truncation": optional,
+        "checkpoint": (int, type(None)),
+        "versions": (dict,),
+        "floor_counts": (tuple,),
+    }
     for one in dataclasses.fields(result):
         if one.name in ("value", "standard_error", "floor"):
             continue
         given, wanted = getattr(result, one.name), kinds.get(one.name, (str,))
         if not isinstance(given, wanted) or isinstance(given, bool):
             raise TypeError(f"{one.name} is {type(given).__name__}")
-    if not all(isinstance(each, int) and not isinstance(each, bool) for each in result.floor_counts):
+    if not all(
+        isinstance(each, int) and not isinstance(each, bool) for each in result.floor_counts
+    ):
         raise TypeError("floor_counts are no counts")
 
 
@@ -113,10 +157,18 @@ def compare(a: Result, b: Result) -> float:
 
     Raises ValueError naming every field of `COMPARED`, and the version of jaxgan, that differs.
     """
-    mine, theirs = (dataclasses.asdict(one) | {"jaxgan": one.versions.get("jaxgan", "")} for one in (a, b))
-    unlike = [f"{name} {mine[name]!r} and {theirs[name]!r}" for name in (*COMPARED, "jaxgan") if mine[name] != theirs[name]]
+    mine, theirs = (
+        dataclasses.asdict(one) | {"jaxgan": one.versions.get("jaxgan", "")} for one in (a, b)
+    )
+    unlike = [
+        f"{name} {mine[name]!r} and {theirs[name]!r}"
+        for name in (*COMPARED, "jaxgan")
+        if mine[name] != theirs[name]
+    ]
     if unlike:
-        raise ValueError(f"these figures were not measured alike ({'; '.join(unlike)}): evaluate both again with the same settings")
+        raise ValueError(
+            f"these figures were not measured alike ({'; '.join(unlike)}): evaluate both again with the same settings"
+        )
     return b.value - a.value
 
 
@@ -126,7 +178,9 @@ def append_results(path: Path, results: Iterable[Result]) -> None:
         with open(path, "a", encoding="utf-8") as file:
             file.write("".join(one.to_json() + "\n" for one in results))
     except OSError as error:
-        raise RunError(f"cannot write {path} ({error.strerror or error}): free space or name another file") from error
+        raise RunError(
+            f"cannot write {path} ({error.strerror or error}): free space or name another file"
+        ) from error
 
 
 def read_results(path: Path) -> list[Result]:

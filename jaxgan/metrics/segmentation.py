@@ -7,7 +7,9 @@ import numpy as np
 from jaxgan.errors import require
 
 
-def confusion(true: np.ndarray, predicted: np.ndarray, classes: int, unknown: int | None = None) -> np.ndarray:
+def confusion(
+    true: np.ndarray, predicted: np.ndarray, classes: int, unknown: int | None = None
+) -> np.ndarray:
     """int64 [K, K]: pixels of each true class (rows) by predicted class (columns), over integers of one shape; sums of these are those of more images.
 
     Args:
@@ -18,11 +20,16 @@ def confusion(true: np.ndarray, predicted: np.ndarray, classes: int, unknown: in
     true, predicted = np.asarray(true), np.asarray(predicted)
     kinds = true.dtype.kind in "iu" and predicted.dtype.kind in "iu"
     given = f"{true.dtype} {list(true.shape)} and {predicted.dtype} {list(predicted.shape)}"
-    require(true.shape == predicted.shape and kinds, f"maps must be integers of one shape, got {given}")
+    require(
+        true.shape == predicted.shape and kinds, f"maps must be integers of one shape, got {given}"
+    )
     counted = np.ones(true.shape, bool) if unknown is None else true != unknown
     rows, columns = true[counted].astype(np.int64), predicted[counted].astype(np.int64)
     for name, ids in (("true", rows), ("predicted", columns)):
-        require(ids.size == 0 or (ids.min() >= 0 and ids.max() < classes), f"{name} ids must be between 0 and {classes - 1}")
+        require(
+            ids.size == 0 or (ids.min() >= 0 and ids.max() < classes),
+            f"{name} ids must be between 0 and {classes - 1}",
+        )
     return np.bincount(classes * rows + columns, minlength=classes**2).reshape(classes, classes)
 
 
@@ -33,7 +40,9 @@ def mean_iou(confusion: np.ndarray) -> float:
     """
     right = np.diag(confusion).astype(np.float64)
     union = confusion.sum(0) + confusion.sum(1) - right
-    return float(np.mean(right[union > 0] / union[union > 0])) if np.any(union > 0) else float("nan")
+    return (
+        float(np.mean(right[union > 0] / union[union > 0])) if np.any(union > 0) else float("nan")
+    )
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:

@@ -36,8 +36,12 @@ METRICS = {
     "ssim": Metric(False, "", "structural similarity to the true image"),
     "miou": Metric(False, "", "mean intersection over union with the map"),
     "pixel_accuracy": Metric(False, "", "share of pixels read as the map's class"),
-    "attribute_accuracy": Metric(False, "features", "share of images read as showing the attribute asked for"),
-    "reconstruction_l1": Metric(True, "", "mean absolute difference after the way there and back, of 255"),
+    "attribute_accuracy": Metric(
+        False, "features", "share of images read as showing the attribute asked for"
+    ),
+    "reconstruction_l1": Metric(
+        True, "", "mean absolute difference after the way there and back, of 255"
+    ),
     "ppl": Metric(True, "features", "perceptual path length"),
 }
 FEATURES = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
@@ -61,7 +65,10 @@ def mode(family: ModuleType, config: Any, dataset: Dataset) -> str:
     Raises ValueError for a family that neither samples nor translates.
     """
     spec = family.batch_spec(config, 1)
-    require(isinstance(family, (Samples, Translates)), f"{family.__name__} has neither sample nor translate: there is nothing to evaluate")
+    require(
+        isinstance(family, (Samples, Translates)),
+        f"{family.__name__} has neither sample nor translate: there is nothing to evaluate",
+    )
     if "attributes" in spec:
         return "domains"
     if "layout" in spec:
@@ -71,14 +78,21 @@ def mode(family: ModuleType, config: Any, dataset: Dataset) -> str:
     return "class" if "label" in spec else "none"
 
 
-def offered(family: ModuleType, config: Any, dataset: Dataset, judge: Any = None) -> tuple[str, ...]:
+def offered(
+    family: ModuleType, config: Any, dataset: Dataset, judge: Any = None
+) -> tuple[str, ...]:
     """The figures that this model can be asked for on these data, in the order of `METRICS`."""
     how = mode(family, config, dataset)
     names = set(FEATURES)
     if how == "class" and "label" in dataset.arrays:
         names |= {"intra_fid", "class_accuracy"}
     if how in ("paired", "layout") or (how == "domains" and dataset.name == "attributes:digits"):
-        sides = [side for wanted in family.batch_spec(config, 1).values() if len(wanted.shape) == 4 for side in wanted.shape[1:3]]
+        sides = [
+            side
+            for wanted in family.batch_spec(config, 1).values()
+            if len(wanted.shape) == 4
+            for side in wanted.shape[1:3]
+        ]
         names |= set(PAIRED) - ({"ssim"} if min(sides) < WINDOW else set())
     if how == "layout" and (judge is not None or real.segmenter(dataset) is not None):
         names |= set(SEGMENTED)
@@ -93,21 +107,32 @@ def offered(family: ModuleType, config: Any, dataset: Dataset, judge: Any = None
 
 def needs(name: str, judge: Any = None) -> str:
     """What a metric needs of a network, "" for nothing; attributes are read by a `Judge` where there is one."""
-    return "" if name == "attribute_accuracy" and judge is not None and judge.kind == "attributes" else METRICS[name].needs
+    return (
+        ""
+        if name == "attribute_accuracy" and judge is not None and judge.kind == "attributes"
+        else METRICS[name].needs
+    )
 
 
 def least(name: str) -> int:
     """Of how many real and generated images a metric says nothing yet: covariances take two, neighbours one more than their number."""
-    return {"fid": 1, "kid": 1, "precision": 3, "recall": 3, "density": 5, "coverage": 5}.get(name, 0)
+    return {"fid": 1, "kid": 1, "precision": 3, "recall": 3, "density": 5, "coverage": 5}.get(
+        name, 0
+    )
 
 
-def chosen(metrics: tuple[str, ...], possible: tuple[str, ...], how: str, what: str) -> tuple[str, ...]:
+def chosen(
+    metrics: tuple[str, ...], possible: tuple[str, ...], how: str, what: str
+) -> tuple[str, ...]:
     """The figures to measure: those asked for, by default those usual for the mode `how`. Raises ValueError naming what does not apply, and what does."""
     if not metrics:
         return tuple(name for name in DEFAULTS[how] if name in possible)
     unknown = [name for name in dict.fromkeys(metrics) if name not in possible]
     missing = ", ".join(name if name in METRICS else f"{name} (unknown)" for name in unknown)
-    require(not unknown, f"{missing} cannot be measured of {what}: ask for some of {', '.join(possible)}")
+    require(
+        not unknown,
+        f"{missing} cannot be measured of {what}: ask for some of {', '.join(possible)}",
+    )
     return tuple(dict.fromkeys(metrics))
 
 

@@ -63,17 +63,31 @@ def part_size(size: tuple[int, int], count: int) -> int:
     return max(1, min(PART_MOST, count, PART_PIXELS // (size[0] * size[1])))
 
 
-def in_parts(program: Callable, state: State, rows: Sequence[Rows | np.ndarray], count: int, part: int) -> Iterator[np.ndarray]:
+def in_parts(
+    program: Callable, state: State, rows: Sequence[Rows | np.ndarray], count: int, part: int
+) -> Iterator[np.ndarray]:
     """uint8 [n, H, W, C] of program(state, first, *rows [part, ...]) -> float [part, H, W, C] in [-1, 1], until there are `count`.
 
     Raises NonFiniteError where an image has a NaN or an infinity.
     """
     for first in range(0, count, part):
-        taken = [each.take(first, part, whole=True) if isinstance(each, Rows) else each[first : first + part] for each in rows]
-        filled = [np.concatenate([each, np.repeat(each[-1:], part - len(each), axis=0)]) if len(each) < part else each for each in taken]
+        taken = [
+            each.take(first, part, whole=True)
+            if isinstance(each, Rows)
+            else each[first : first + part]
+            for each in rows
+        ]
+        filled = [
+            np.concatenate([each, np.repeat(each[-1:], part - len(each), axis=0)])
+            if len(each) < part
+            else each
+            for each in taken
+        ]
         images, finite = program(state, first, *filled)
         if not finite:
-            raise NonFiniteError("the averaged generator makes images with NaN or infinite values: go on from an earlier checkpoint")
+            raise NonFiniteError(
+                "the averaged generator makes images with NaN or infinite values: go on from an earlier checkpoint"
+            )
         yield np.asarray(images)[: count - first]
 
 
@@ -81,7 +95,9 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arra
     """(state, first, *rows) -> (uint8 images as they would be in a file, whether all were finite); images among the rows are given in [-1, 1]."""
 
     def program(state: State, first: jax.Array, *rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        images = function(state, first, *(normalise(each) if each.ndim == 4 else each for each in rows))
+        images = function(
+            state, first, *(normalise(each) if each.ndim == 4 else each for each in rows)
+        )
         levels = jnp.rint((jnp.clip(images.astype(jnp.float32), -1, 1) + 1) * 127.5)
         return levels.astype(jnp.uint8), jnp.isfinite(images).all()
 
@@ -89,7 +105,13 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arra
 
 
 def make_tasks(
-    family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any], made: dict[str, np.ndarray] | None = None
+    family: ModuleType,
+    config: Any,
+    dataset: Dataset,
+    samples: int,
+    seed: int,
+    options: dict[str, Any],
+    made: dict[str, np.ndarray] | None = None,
 ) -> list[Task]:
     """Every task of a model on these real images.
 
@@ -100,7 +122,12 @@ def make_tasks(
       made: by subject, images that are there already, in place of the model's; see `measure.evaluator`. Raises ValueError where they are not those asked for.
     """
     how = table.mode(family, config, dataset)
-    between = {"paired": _between_domains, "unpaired": _between_domains, "domains": _to_domains, "layout": _of_maps}
+    between = {
+        "paired": _between_domains,
+        "unpaired": _between_domains,
+        "domains": _to_domains,
+        "layout": _of_maps,
+    }
     tasks = between.get(how, _from_noise)(family, config, dataset, samples, seed, options)
     return tasks if made is None else [_made(task, made) for task in tasks]
 
@@ -108,24 +135,40 @@ def make_tasks(
 def _made(task: Task, made: dict[str, np.ndarray]) -> Task:
     """The task with its images from `made`."""
     images = made.get(task.subject, np.empty(0))
-    require(len(images) == task.count, f"{task.count} images of {task.subject or 'the model'} are asked for, there are {len(images)}")
+    require(
+        len(images) == task.count,
+        f"{task.count} images of {task.subject or 'the model'} are asked for, there are {len(images)}",
+    )
     return dataclasses.replace(task, make=file_task(images).make, back=None, origin=None)
 
 
 # --------------------------------------------------------------------------------------------------------------- from noise
 
 
-def _from_noise(family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any]) -> list[Task]:
+def _from_noise(
+    family: ModuleType,
+    config: Any,
+    dataset: Dataset,
+    samples: int,
+    seed: int,
+    options: dict[str, Any],
+) -> list[Task]:
     size, key = image_size(family, config, "image"), jax.random.key(seed)
     part = part_size(size, samples)
     images = Rows(dataset.arrays["image"], size)
-    labels = classes_asked(config, dataset, samples, seed) if "label" in family.batch_spec(config, 1) else None
+    labels = (
+        classes_asked(config, dataset, samples, seed)
+        if "label" in family.batch_spec(config, 1)
+        else None
+    )
 
     def function(state: State, first: jax.Array, *labels: jax.Array) -> jax.Array:
         return family.sample(config, state, key, part, *labels, first=first, **options)
 
     program = compiled(function)
-    make = partial(in_parts, program, rows=[] if labels is None else [labels], count=samples, part=part)
+    make = partial(
+        in_parts, program, rows=[] if labels is None else [labels], count=samples, part=part
+    )
     back = None
     if isinstance(family, Encodes):
         origin = images.some(samples, seed)
@@ -138,7 +181,11 @@ def _from_noise(family: ModuleType, config: Any, dataset: Dataset, samples: int,
 def classes_asked(config: Any, dataset: Dataset, count: int, seed: int) -> np.ndarray:
     """Classes in a random order, as often as the real images have them: int32 [count]."""
     known = dataset.arrays.get("label", np.arange(config.classes))
-    return np.random.default_rng(seed).permutation(np.resize(known, max(count, len(known))))[:count].astype(np.int32)
+    return (
+        np.random.default_rng(seed)
+        .permutation(np.resize(known, max(count, len(known))))[:count]
+        .astype(np.int32)
+    )
 
 
 def image_size(family: ModuleType, config: Any, name: str) -> tuple[int, int]:
@@ -154,10 +201,19 @@ def _drawing(family: ModuleType, seed: int) -> Callable[[jax.Array], dict[str, A
     """The arguments of `translate` that say what is drawn, from the number of the first image on."""
     takes = inspect.signature(family.translate).parameters
     key = jax.random.key(seed)
-    return lambda first: {name: value for name, value in {"key": key, "first": first}.items() if name in takes}
+    return lambda first: {
+        name: value for name, value in {"key": key, "first": first}.items() if name in takes
+    }
 
 
-def _between_domains(family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any]) -> list[Task]:
+def _between_domains(
+    family: ModuleType,
+    config: Any,
+    dataset: Dataset,
+    samples: int,
+    seed: int,
+    options: dict[str, Any],
+) -> list[Task]:
     ways, draws = table.directions(family, config), _drawing(family, seed)
     tasks = []
     for direction in ways:
@@ -166,67 +222,153 @@ def _between_domains(family: ModuleType, config: Any, dataset: Dataset, samples:
         count = len(source)
         part = part_size(source.size, count)
 
-        def there(state: State, first: jax.Array, images: jax.Array, direction: str = direction) -> jax.Array:
+        def there(
+            state: State, first: jax.Array, images: jax.Array, direction: str = direction
+        ) -> jax.Array:
             return family.translate(config, state, images, direction=direction, **draws(first))
 
-        def and_back(state: State, first: jax.Array, images: jax.Array, there: Callable = there, direction: str = direction) -> jax.Array:
-            return family.translate(config, state, there(state, first, images), direction=direction[::-1], **draws(first))
+        def and_back(
+            state: State,
+            first: jax.Array,
+            images: jax.Array,
+            there: Callable = there,
+            direction: str = direction,
+        ) -> jax.Array:
+            return family.translate(
+                config,
+                state,
+                there(state, first, images),
+                direction=direction[::-1],
+                **draws(first),
+            )
 
-        back = partial(in_parts, compiled(and_back), rows=[source], count=count, part=part) if len(ways) > 1 else None
+        back = (
+            partial(in_parts, compiled(and_back), rows=[source], count=count, part=part)
+            if len(ways) > 1
+            else None
+        )
         make = partial(in_parts, compiled(there), rows=[source], count=count, part=part)
-        true = None if dataset.independent else Rows(dataset.arrays[end], image_size(family, config, end), source.index)
-        tasks.append(Task(direction, count, make, end, source=source, target=true, back=back, origin=source))
+        true = (
+            None
+            if dataset.independent
+            else Rows(dataset.arrays[end], image_size(family, config, end), source.index)
+        )
+        tasks.append(
+            Task(direction, count, make, end, source=source, target=true, back=back, origin=source)
+        )
     return tasks
 
 
-def _of_maps(family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any]) -> list[Task]:
+def _of_maps(
+    family: ModuleType,
+    config: Any,
+    dataset: Dataset,
+    samples: int,
+    seed: int,
+    options: dict[str, Any],
+) -> list[Task]:
     spec, draws = family.batch_spec(config, 1), _drawing(family, seed)
     names = [name for name in ("layout", "instance") if name in spec]
-    rows = {name: Rows(dataset.arrays[name], image_size(family, config, name)).some(samples, seed) for name in ("image", *names)}
+    rows = {
+        name: Rows(dataset.arrays[name], image_size(family, config, name)).some(samples, seed)
+        for name in ("image", *names)
+    }
     count = len(rows["image"])
     part = part_size(rows["image"].size, count)
 
-    def function(state: State, first: jax.Array, layout: jax.Array, *instance: jax.Array) -> jax.Array:
+    def function(
+        state: State, first: jax.Array, layout: jax.Array, *instance: jax.Array
+    ) -> jax.Array:
         told = {"instances": instance[0].astype(jnp.int32)} if instance else {}
         return family.translate(config, state, layout.astype(jnp.int32), **told, **draws(first))
 
-    make = partial(in_parts, compiled(function), rows=[rows[name] for name in names], count=count, part=part)
+    make = partial(
+        in_parts, compiled(function), rows=[rows[name] for name in names], count=count, part=part
+    )
     return [Task("", count, make, "image", target=rows["image"], layout=rows["layout"])]
 
 
-def _to_domains(family: ModuleType, config: Any, dataset: Dataset, samples: int, seed: int, options: dict[str, Any]) -> list[Task]:
+def _to_domains(
+    family: ModuleType,
+    config: Any,
+    dataset: Dataset,
+    samples: int,
+    seed: int,
+    options: dict[str, Any],
+) -> list[Task]:
     """To each attribute, from the images that do not have it; and of binary ones without alternatives away from it, from those that have it."""
     own = dataset.arrays["attributes"].astype(np.float32)
     sets = dataset.arrays.get("set") if config.known else None
     size, programs = image_size(family, config, "image"), _domain_programs(family, config)
-    targets = list(target_domains(config, jnp.asarray(own), *([] if sets is None else [jnp.asarray(sets)])))
+    targets = list(
+        target_domains(config, jnp.asarray(own), *([] if sets is None else [jnp.asarray(sets)]))
+    )
     single = {columns.start for columns in group_columns(config) if len(columns) == 1}
     part, tasks = part_size(size, min(samples, len(own))), []
     for column, (name, wanted, meant) in enumerate(targets):
-        told = np.ones(len(own), bool) if sets is None else np.array(config.known, bool)[sets, column]
+        told = (
+            np.ones(len(own), bool) if sets is None else np.array(config.known, bool)[sets, column]
+        )
         for value in (True, False):
-            index = np.flatnonzero(told & (own[:, column] != value) & (np.asarray(wanted)[:, column] == value))
+            index = np.flatnonzero(
+                told & (own[:, column] != value) & (np.asarray(wanted)[:, column] == value)
+            )
             like = np.flatnonzero(told & (own[:, column] == value))
             if len(index) == 0 or len(like) < 2 or (not value and column not in single):
                 continue
             index = index[real.drawn(len(index), samples, seed)]
             rows = Rows(dataset.arrays["image"], size, index)
-            told_rows = [np.asarray(wanted)[index], own[index]] + ([] if sets is None else [np.asarray(meant)[index], np.asarray(sets)[index]])
-            there, back = (partial(in_parts, each, rows=[rows, *told_rows], count=len(index), part=part) for each in programs)
+            told_rows = [np.asarray(wanted)[index], own[index]] + (
+                [] if sets is None else [np.asarray(meant)[index], np.asarray(sets)[index]]
+            )
+            there, back = (
+                partial(in_parts, each, rows=[rows, *told_rows], count=len(index), part=part)
+                for each in programs
+            )
             true = real.true_inks(dataset, name, rows) if value else None
             subject = f"to {name}" if value else f"to not {name}"
             target = None if true is None else Rows(true, size)
-            tasks.append(Task(subject, len(index), there, "image", like, rows, target, column=column, value=value, back=back, origin=rows))
+            tasks.append(
+                Task(
+                    subject,
+                    len(index),
+                    there,
+                    "image",
+                    like,
+                    rows,
+                    target,
+                    column=column,
+                    value=value,
+                    back=back,
+                    origin=rows,
+                )
+            )
     return tasks
 
 
 def _domain_programs(family: ModuleType, config: Any) -> tuple[Callable, Callable]:
     """The way there, and the way there and back."""
 
-    def there(state: State, first: jax.Array, images: jax.Array, wanted: jax.Array, own: jax.Array, *sets: jax.Array) -> jax.Array:
-        return family.translate(config, state, images, wanted, **({"sets": sets[0]} if sets else {}))
+    def there(
+        state: State,
+        first: jax.Array,
+        images: jax.Array,
+        wanted: jax.Array,
+        own: jax.Array,
+        *sets: jax.Array,
+    ) -> jax.Array:
+        return family.translate(
+            config, state, images, wanted, **({"sets": sets[0]} if sets else {})
+        )
 
-    def and_back(state: State, first: jax.Array, images: jax.Array, wanted: jax.Array, own: jax.Array, *sets: jax.Array) -> jax.Array:
+    def and_back(
+        state: State,
+        first: jax.Array,
+        images: jax.Array,
+        wanted: jax.Array,
+        own: jax.Array,
+        *sets: jax.Array,
+    ) -> jax.Array:
         made = there(state, first, images, wanted, own, *sets)
         return family.translate(config, state, made, own, **({"sets": sets[1]} if sets else {}))
 

@@ -26,7 +26,14 @@ def open_vgg(kind: str, path: Path, checksum: str = "") -> FeatureNetwork:
     are of another conversion of the network, so figures are near theirs and not equal.
     """
     found = vgg_weights.verify(kind, path, checksum)
-    return FeatureNetwork(kind, found[:16], f"antialiased bilinear to {SIZE}", (), vgg_weights.read_whole(kind, path, checksum), _applied(kind))
+    return FeatureNetwork(
+        kind,
+        found[:16],
+        f"antialiased bilinear to {SIZE}",
+        (),
+        vgg_weights.read_whole(kind, path, checksum),
+        _applied(kind),
+    )
 
 
 @cache
@@ -37,5 +44,7 @@ def _applied(kind: str) -> Callable[[PyTree, jax.Array], Outputs]:
 
 def _apply(kind: str, params: PyTree, images: jax.Array) -> Outputs:
     images = (resize(as_rgb(images), (SIZE, SIZE)) + 1) / 2
-    mean, deviation = (jnp.array(values, jnp.float32).reshape(1, 1, 1, 3) for values in (MEAN, DEVIATION))
+    mean, deviation = (
+        jnp.array(values, jnp.float32).reshape(1, 1, 1, 3) for values in (MEAN, DEVIATION)
+    )
     return Outputs(*VGG(kind).apply({"params": params}, (images - mean) / deviation))

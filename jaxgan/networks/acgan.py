@@ -39,20 +39,38 @@ class ACGANGenerator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, latents: jax.Array, labels: jax.Array, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, latents: jax.Array, labels: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
         height, width, channels = self.image_shape
         count = halvings_to_base((height, width))
         base = (height >> count, width >> count)
         widths = self.widths[-count:]
         x = jnp.concatenate([latents, one_hot(labels, self.classes)], axis=-1)
-        x = Dense(base[0] * base[1] * widths[0], kernel_init=dcgan_normal, dtype=self.dtype, name="input")(x)
+        x = Dense(
+            base[0] * base[1] * widths[0], kernel_init=dcgan_normal, dtype=self.dtype, name="input"
+        )(x)
         x = nn.relu(x.reshape(-1, *base, widths[0]))
         for i, features in enumerate((*widths[1:], channels)):
             last = i == count - 1
-            up = ConvTranspose(features, 5, 2, 2, 1, use_bias=last, kernel_init=dcgan_normal, dtype=self.dtype, name=f"conv{i}")
+            up = ConvTranspose(
+                features,
+                5,
+                2,
+                2,
+                1,
+                use_bias=last,
+                kernel_init=dcgan_normal,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )
             x = up(x)
             if not last:
-                x = nn.relu(BatchNorm(self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}")(x, train))
+                x = nn.relu(
+                    BatchNorm(
+                        self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}"
+                    )(x, train)
+                )
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -73,7 +91,14 @@ class ACGANDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> tuple[jax.Array, jax.Array]:
         keys = keys if train else None
         x = images
         if keys is not None and not (is_number(self.input_noise) and self.input_noise == 0):
@@ -81,15 +106,27 @@ class ACGANDiscriminator(nn.Module):
         for i, features in enumerate(self.widths):
             normed = i > 0 and not self.spectral_norm
             x = Conv(
-                features, 3, 2 - i % 2, 1, not normed, dcgan_normal, spectral_norm=self.spectral_norm, dtype=self.dtype, name=f"conv{i}"
+                features,
+                3,
+                2 - i % 2,
+                1,
+                not normed,
+                dcgan_normal,
+                spectral_norm=self.spectral_norm,
+                dtype=self.dtype,
+                name=f"conv{i}",
             )(x, train)
             if normed:
-                x = BatchNorm(self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}")(x, train)
+                x = BatchNorm(
+                    self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}"
+                )(x, train)
             x = dropout(nn.leaky_relu(x, 0.2), self.dropout_rate, keys, f"conv{i}")
         x = x.reshape(x.shape[0], -1)
 
         def head(features: int, name: str) -> jax.Array:
-            dense = Dense(features, True, dcgan_normal, self.spectral_norm, dtype=self.dtype, name=name)
+            dense = Dense(
+                features, True, dcgan_normal, self.spectral_norm, dtype=self.dtype, name=name
+            )
             return dense(x, train).astype(jnp.float32)
 
         return head(1, "output")[:, 0], head(self.classes, "class_output")

@@ -29,10 +29,15 @@ def halvings(image_size: tuple[int, int], least: int = 2) -> int:
       ValueError: fewer than `least`, in which case the message names the multiple that the sides must be of.
     """
     count = 0
-    while min(image_size) >> (count + 1) >= 4 and all(side % 2 ** (count + 1) == 0 for side in image_size):
+    while min(image_size) >> (count + 1) >= 4 and all(
+        side % 2 ** (count + 1) == 0 for side in image_size
+    ):
         count += 1
     multiple = 2**least
-    require(count >= least, f"image_size must be multiples of {multiple} and at least {4 * multiple}, got {image_size}")
+    require(
+        count >= least,
+        f"image_size must be multiples of {multiple} and at least {4 * multiple}, got {image_size}",
+    )
     return count
 
 
@@ -52,14 +57,30 @@ class DCGANGenerator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, latents: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        latents: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         height, width, channels = self.image_shape
         count = halvings((height, width))
         base = (height >> count, width >> count)
 
         def up(features: int, i: int) -> ConvTranspose:
             kernel, strides, padding = (base, 1, 0) if i == 0 else ((4, 4), 2, 1)
-            return ConvTranspose(features, kernel, strides, padding, use_bias=False, kernel_init=dcgan_normal, dtype=self.dtype, name=f"conv{i}")
+            return ConvTranspose(
+                features,
+                kernel,
+                strides,
+                padding,
+                use_bias=False,
+                kernel_init=dcgan_normal,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )
 
         x = latents
         if self.classes:
@@ -67,7 +88,11 @@ class DCGANGenerator(nn.Module):
         x = x[:, None, None, :]
         for i in range(count):
             x = up(self.width << (count - 1 - i), i)(x)
-            x = nn.relu(BatchNorm(self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}")(x, train))
+            x = nn.relu(
+                BatchNorm(
+                    self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}"
+                )(x, train)
+            )
         return jnp.tanh(up(channels, count)(x).astype(jnp.float32))
 
 
@@ -86,11 +111,20 @@ class DCGANDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         count = halvings((images.shape[1], images.shape[2]))
         batch_norm = not self.spectral_norm
 
-        def conv(features: int, i: int, size: int | tuple[int, int], strides: int, padding: int) -> Conv:
+        def conv(
+            features: int, i: int, size: int | tuple[int, int], strides: int, padding: int
+        ) -> Conv:
             return Conv(
                 features,
                 size,
@@ -110,7 +144,9 @@ class DCGANDiscriminator(nn.Module):
         for i in range(count):
             x = conv(self.width << i, i, 4, 2, 1)(x, train)
             if batch_norm and i > 0:
-                x = BatchNorm(self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}")(x, train)
+                x = BatchNorm(
+                    self.axis_name, scale_init=dcgan_scale, dtype=self.dtype, name=f"norm{i}"
+                )(x, train)
             x = nn.leaky_relu(x, 0.2)
         last = conv(1, count, (x.shape[1], x.shape[2]), 1, 0)
         return last(x, train)[:, 0, 0, 0].astype(jnp.float32)

@@ -34,7 +34,10 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         require_choice("features", self.layer, LAYERS)
-        require(images.shape[1:] == (SIZE, SIZE, 3), f"Inception takes images [B, {SIZE}, {SIZE}, 3], got shape {images.shape}")
+        require(
+            images.shape[1:] == (SIZE, SIZE, 3),
+            f"Inception takes images [B, {SIZE}, {SIZE}, 3], got shape {images.shape}",
+        )
         x = _Unit(32, 3, 2, name="Conv2d_1a_3x3")(images)
         x = _Unit(32, 3, name="Conv2d_2a_3x3")(x)
         x = _maximum(_Unit(64, 3, 1, 1, name="Conv2d_2b_3x3")(x), 2)
@@ -53,9 +56,13 @@ class Inception(nn.Module):
             return x.mean((1, 2)), None
         x = _BlockD(name="Mixed_7a")(x)
         x = _BlockE(name="Mixed_7b")(x, _mean(x))
-        x = _BlockE(name="Mixed_7c")(x, _maximum(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf), 1))
+        x = _BlockE(name="Mixed_7c")(
+            x, _maximum(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf), 1)
+        )
         features = x.mean((1, 2))
-        return features, features @ self.param("fc", nn.initializers.lecun_normal(), (features.shape[-1], CLASSES), jnp.float32)
+        return features, features @ self.param(
+            "fc", nn.initializers.lecun_normal(), (features.shape[-1], CLASSES), jnp.float32
+        )
 
 
 class _Unit(nn.Module):
@@ -68,8 +75,18 @@ class _Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        rows, columns = (self.padding, self.padding) if isinstance(self.padding, int) else self.padding
-        return nn.relu(Conv(self.features, self.kernel_size, self.strides, ((rows, rows), (columns, columns)), name="conv")(x))
+        rows, columns = (
+            (self.padding, self.padding) if isinstance(self.padding, int) else self.padding
+        )
+        return nn.relu(
+            Conv(
+                self.features,
+                self.kernel_size,
+                self.strides,
+                ((rows, rows), (columns, columns)),
+                name="conv",
+            )(x)
+        )
 
 
 def _across(features: int, name: str, length: int = 7) -> _Unit:
@@ -96,7 +113,11 @@ class _BlockB(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         double = _Unit(96, 3, 1, 1, name="branch3x3dbl_2")(_Unit(64, 1, name="branch3x3dbl_1")(x))
-        return _joined(_Unit(384, 3, 2, name="branch3x3")(x), _Unit(96, 3, 2, name="branch3x3dbl_3")(double), _maximum(x, 2))
+        return _joined(
+            _Unit(384, 3, 2, name="branch3x3")(x),
+            _Unit(96, 3, 2, name="branch3x3dbl_3")(double),
+            _maximum(x, 2),
+        )
 
 
 class _BlockC(nn.Module):
@@ -108,7 +129,12 @@ class _BlockC(nn.Module):
         double = _down(self.width, "branch7x7dbl_2")(_Unit(self.width, 1, name="branch7x7dbl_1")(x))
         double = _down(self.width, "branch7x7dbl_4")(_across(self.width, "branch7x7dbl_3")(double))
         pooled = _Unit(192, 1, name="branch_pool")(_mean(x))
-        return _joined(_Unit(192, 1, name="branch1x1")(x), _down(192, "branch7x7_3")(single), _across(192, "branch7x7dbl_5")(double), pooled)
+        return _joined(
+            _Unit(192, 1, name="branch1x1")(x),
+            _down(192, "branch7x7_3")(single),
+            _across(192, "branch7x7dbl_5")(double),
+            pooled,
+        )
 
 
 class _BlockD(nn.Module):
@@ -151,7 +177,9 @@ def _mean(x: jax.Array) -> jax.Array:
     """Of the 3x3 square around each pixel, without what lies beyond the border."""
     for axis in (1, 2):
         length = x.shape[axis]
-        first, second, third = _neighbours(jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(4)]), axis, 1)
+        first, second, third = _neighbours(
+            jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(4)]), axis, 1
+        )
         counts = np.convolve(np.ones(length, np.float32), np.ones(3, np.float32), "same")
         x = (first + second + third) / counts.reshape([-1 if i == axis else 1 for i in range(4)])
     return x

@@ -31,14 +31,20 @@ class Classifier(nn.Module):
     normalise: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         _require_halvings("the classifier", images, len(self.widths))
         x = images
         for i, width in enumerate(self.widths):
             x = max_pool(_activated(width, self.normalise, f"conv{i}", x))
         x = dropout(x.reshape(len(x), -1), self.dropout, keys, "flat")
-        features = nn.relu(Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x))
-        return features, Dense(self.outputs, name="logits")(dropout(features, self.dropout, keys, "hidden"))
+        features = nn.relu(
+            Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x)
+        )
+        return features, Dense(self.outputs, name="logits")(
+            dropout(features, self.dropout, keys, "hidden")
+        )
 
 
 class Segmenter(nn.Module):
@@ -55,7 +61,9 @@ class Segmenter(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         _require_halvings("the segmenter", images, len(self.widths) - 1)
         x, skips = images, []
         for i, width in enumerate(self.widths):
@@ -66,16 +74,28 @@ class Segmenter(nn.Module):
         features = jnp.mean(x, (1, 2))
         x = dropout(x, self.dropout, keys, "deepest")
         for i in reversed(range(len(self.widths) - 1)):
-            x = _activated(self.widths[i], True, f"up{i}", jnp.concatenate([upsample_nearest(x), skips[i]], axis=-1))
+            x = _activated(
+                self.widths[i],
+                True,
+                f"up{i}",
+                jnp.concatenate([upsample_nearest(x), skips[i]], axis=-1),
+            )
         return features, Conv(self.outputs, 1, name="logits")(x)
 
 
 def _activated(width: int, normalise: bool, name: str, x: jax.Array) -> jax.Array:
     """3x3 convolution, group norm where wanted, ReLU. Called inside a module's `__call__`, which owns the parameters."""
-    x = Conv(width, 3, 1, 1, use_bias=not normalise, kernel_init=nn.initializers.he_normal(), name=name)(x)
-    return nn.relu(nn.GroupNorm(num_groups=None, group_size=GROUP, name=f"{name}_norm")(x) if normalise else x)
+    x = Conv(
+        width, 3, 1, 1, use_bias=not normalise, kernel_init=nn.initializers.he_normal(), name=name
+    )(x)
+    return nn.relu(
+        nn.GroupNorm(num_groups=None, group_size=GROUP, name=f"{name}_norm")(x) if normalise else x
+    )
 
 
 def _require_halvings(network: str, images: jax.Array, count: int) -> None:
     fits = images.ndim == 4 and all(side % 2**count == 0 for side in images.shape[1:3])
-    require(fits, f"{network} takes images [B, H, W, C] whose sides are multiples of {2**count}, got shape {list(images.shape)}")
+    require(
+        fits,
+        f"{network} takes images [B, H, W, C] whose sides are multiples of {2**count}, got shape {list(images.shape)}",
+    )

@@ -21,7 +21,9 @@ from jaxgan.nn.regularise import dropout
 
 def symmetric_uniform(limit: float) -> nn.initializers.Initializer:
     """Uniform in [-limit, limit)."""
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -limit, limit
+    )
 
 
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -46,11 +48,18 @@ class MaxoutDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dense = Dense(self.units * self.pieces, kernel_init=symmetric_uniform(0.005), spectral_norm=self.spectral_norm, dtype=self.dtype)
+        dense = Dense(
+            self.units * self.pieces,
+            kernel_init=symmetric_uniform(0.005),
+            spectral_norm=self.spectral_norm,
+            dtype=self.dtype,
+        )
         pieces = dense(x, train).reshape(-1, self.units, self.pieces)
         # Not `max`: its derivative finds the largest piece again by comparing, which fails (0 / 0) where the compiler computes the pieces
         # twice and rounds them differently, as it may in bfloat16.
-        largest = jnp.argmax(pieces, axis=-1, keepdims=True).astype(jnp.int32) == jnp.arange(self.pieces, dtype=jnp.int32).reshape(1, 1, -1)
+        largest = jnp.argmax(pieces, axis=-1, keepdims=True).astype(jnp.int32) == jnp.arange(
+            self.pieces, dtype=jnp.int32
+        ).reshape(1, 1, -1)
         return jnp.where(largest, pieces, 0).sum(axis=-1)
 
 
@@ -70,7 +79,14 @@ class MaxoutGenerator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, latents: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        latents: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         keys = keys if train else None
 
         def dense(features: int, name: str) -> Dense:
@@ -79,11 +95,22 @@ class MaxoutGenerator(nn.Module):
         x = latents
         if self.classes:
             vectors = one_hot(labels, self.classes)
-            x = jnp.concatenate([dense(self.latent_hidden, "latent_path")(x), dense(self.label_hidden, "label_path")(vectors)], axis=-1)
+            x = jnp.concatenate(
+                [
+                    dense(self.latent_hidden, "latent_path")(x),
+                    dense(self.label_hidden, "label_path")(vectors),
+                ],
+                axis=-1,
+            )
             x = dropout(nn.relu(x), self.dropout_rate, keys, "paths")
         for i, features in enumerate(self.hidden):
-            x = dropout(nn.relu(dense(features, f"hidden{i}")(x)), self.dropout_rate, keys, f"hidden{i}")
-        return _as_images(2 * nn.sigmoid(dense(prod(self.image_shape), "output")(x).astype(jnp.float32)) - 1, self.image_shape)
+            x = dropout(
+                nn.relu(dense(features, f"hidden{i}")(x)), self.dropout_rate, keys, f"hidden{i}"
+            )
+        return _as_images(
+            2 * nn.sigmoid(dense(prod(self.image_shape), "output")(x).astype(jnp.float32)) - 1,
+            self.image_shape,
+        )
 
 
 class MaxoutDiscriminator(nn.Module):
@@ -103,20 +130,43 @@ class MaxoutDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         keys = keys if train else None
 
         def maxout(shape: tuple[int, int], name: str) -> MaxoutDense:
-            return MaxoutDense(*shape, spectral_norm=self.spectral_norm, dtype=self.dtype, name=name)
+            return MaxoutDense(
+                *shape, spectral_norm=self.spectral_norm, dtype=self.dtype, name=name
+            )
 
         x = dropout((_flat_images(images) + 1) / 2, self.input_dropout, keys, "input")
         if self.classes:
             vectors = one_hot(labels, self.classes)
-            x = jnp.concatenate([maxout(self.image_path, "image_path")(x, train), maxout(self.label_path, "label_path")(vectors, train)], axis=-1)
+            x = jnp.concatenate(
+                [
+                    maxout(self.image_path, "image_path")(x, train),
+                    maxout(self.label_path, "label_path")(vectors, train),
+                ],
+                axis=-1,
+            )
             x = dropout(x, self.dropout_rate, keys, "paths")
         for i, shape in enumerate(self.hidden):
-            x = dropout(maxout(shape, f"hidden{i}")(x, train), self.dropout_rate, keys, f"hidden{i}")
-        output = Dense(1, kernel_init=symmetric_uniform(0.005), spectral_norm=self.spectral_norm, dtype=self.dtype, name="output")
+            x = dropout(
+                maxout(shape, f"hidden{i}")(x, train), self.dropout_rate, keys, f"hidden{i}"
+            )
+        output = Dense(
+            1,
+            kernel_init=symmetric_uniform(0.005),
+            spectral_norm=self.spectral_norm,
+            dtype=self.dtype,
+            name="output",
+        )
         return output(x, train)[:, 0].astype(jnp.float32)
 
 
@@ -136,17 +186,34 @@ class MLPGenerator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, latents: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        latents: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         x = latents
         if self.classes:
-            x = jnp.concatenate([x, Embedding(self.classes, self.label_size, name="embedding")(labels)], axis=-1)
+            x = jnp.concatenate(
+                [x, Embedding(self.classes, self.label_size, name="embedding")(labels)], axis=-1
+            )
         for i, features in enumerate(self.hidden):
             normed = self.batch_norm and i > 0
-            x = Dense(features, use_bias=not normed, kernel_init=torch_uniform, dtype=self.dtype, name=f"hidden{i}")(x)
+            x = Dense(
+                features,
+                use_bias=not normed,
+                kernel_init=torch_uniform,
+                dtype=self.dtype,
+                name=f"hidden{i}",
+            )(x)
             if normed:
                 x = BatchNorm(self.axis_name, dtype=self.dtype, name=f"norm{i}")(x, train)
             x = nn.leaky_relu(x, 0.2)
-        pixels = Dense(prod(self.image_shape), kernel_init=torch_uniform, dtype=self.dtype, name="output")(x)
+        pixels = Dense(
+            prod(self.image_shape), kernel_init=torch_uniform, dtype=self.dtype, name="output"
+        )(x)
         return _as_images(jnp.tanh(pixels.astype(jnp.float32)), self.image_shape)
 
 
@@ -164,14 +231,35 @@ class MLPDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         keys = keys if train else None
         x = _flat_images(images)
         if self.classes:
-            x = jnp.concatenate([x, Embedding(self.classes, self.label_size, name="embedding")(labels)], axis=-1)
+            x = jnp.concatenate(
+                [x, Embedding(self.classes, self.label_size, name="embedding")(labels)], axis=-1
+            )
         for i, features in enumerate(self.hidden):
-            x = Dense(features, kernel_init=torch_uniform, spectral_norm=self.spectral_norm, dtype=self.dtype, name=f"hidden{i}")(x, train)
+            x = Dense(
+                features,
+                kernel_init=torch_uniform,
+                spectral_norm=self.spectral_norm,
+                dtype=self.dtype,
+                name=f"hidden{i}",
+            )(x, train)
             x = dropout(x, self.dropout_rate if i else 0.0, keys, f"hidden{i}")
             x = nn.leaky_relu(x, 0.2)
-        output = Dense(1, kernel_init=torch_uniform, spectral_norm=self.spectral_norm, dtype=self.dtype, name="output")
+        output = Dense(
+            1,
+            kernel_init=torch_uniform,
+            spectral_norm=self.spectral_norm,
+            dtype=self.dtype,
+            name="output",
+        )
         return output(x, train)[:, 0].astype(jnp.float32)

@@ -41,7 +41,14 @@ class PatchDiscriminator(nn.Module):
         return 1
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool, features: bool = False) -> Judgement:
+    def __call__(
+        self,
+        images: jax.Array,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+        features: bool = False,
+    ) -> Judgement:
         """keys are not used. features: return also the feature maps after each activation, the largest first.
 
         Raises ValueError if a side is too small for any patch.
@@ -50,14 +57,28 @@ class PatchDiscriminator(nn.Module):
         require_sides("PatchDiscriminator", images, self.multiple)
         least = 3 << self.layers
         fits = min(images.shape[1:3]) >= least
-        require(fits, f"a patch discriminator of {self.layers} layers takes images of at least {least} x {least}, got {images.shape[1]} x {images.shape[2]}")
+        require(
+            fits,
+            f"a patch discriminator of {self.layers} layers takes images of at least {least} x {least}, got {images.shape[1]} x {images.shape[2]}",
+        )
         kind = "none" if self.spectral_norm else self.norm
-        norm = partial(norm_layer, kind, axis_name=self.axis_name, dtype=self.dtype, scale_init=dcgan_scale)
-        conv = partial(Conv, kernel_size=4, padding=1, kernel_init=dcgan_normal, spectral_norm=self.spectral_norm, dtype=self.dtype)
+        norm = partial(
+            norm_layer, kind, axis_name=self.axis_name, dtype=self.dtype, scale_init=dcgan_scale
+        )
+        conv = partial(
+            Conv,
+            kernel_size=4,
+            padding=1,
+            kernel_init=dcgan_normal,
+            spectral_norm=self.spectral_norm,
+            dtype=self.dtype,
+        )
         x, maps = images.astype(self.dtype), []
         for i in range(self.layers + 1):
             strides, bias = 2 if i < self.layers else 1, i == 0 or kind == "none"
-            x = conv(self.width * min(2**i, 8), strides=strides, use_bias=bias, name=f"conv{i}")(x, train)
+            x = conv(self.width * min(2**i, 8), strides=strides, use_bias=bias, name=f"conv{i}")(
+                x, train
+            )
             x = nn.leaky_relu(norm(f"norm{i}")(x, train) if i else x, 0.2)
             maps.append(x)
         logits = conv(1, name="output")(x, train)[..., 0].astype(jnp.float32)
@@ -83,16 +104,33 @@ class PixelDiscriminator(nn.Module):
         return 1
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool, features: bool = False) -> Judgement:
+    def __call__(
+        self,
+        images: jax.Array,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+        features: bool = False,
+    ) -> Judgement:
         """keys are not used. features: return also the feature maps after each activation."""
         require_sides("PixelDiscriminator", images, self.multiple)
         kind = "none" if self.spectral_norm else self.norm
-        conv = partial(Conv, kernel_size=1, kernel_init=dcgan_normal, spectral_norm=self.spectral_norm, dtype=self.dtype)
+        conv = partial(
+            Conv,
+            kernel_size=1,
+            kernel_init=dcgan_normal,
+            spectral_norm=self.spectral_norm,
+            dtype=self.dtype,
+        )
         x = nn.leaky_relu(conv(self.width, name="conv0")(images.astype(self.dtype), train), 0.2)
         maps = [x]
         x = conv(2 * self.width, use_bias=kind == "none", name="conv1")(x, train)
-        x = nn.leaky_relu(norm_layer(kind, "norm1", self.axis_name, self.dtype, dcgan_scale)(x, train), 0.2)
+        x = nn.leaky_relu(
+            norm_layer(kind, "norm1", self.axis_name, self.dtype, dcgan_scale)(x, train), 0.2
+        )
         maps.append(x)
         # With batch norm the reference leaves this bias out, too.
-        logits = conv(1, use_bias=kind != "batch", name="output")(x, train)[..., 0].astype(jnp.float32)
+        logits = conv(1, use_bias=kind != "batch", name="output")(x, train)[..., 0].astype(
+            jnp.float32
+        )
         return (logits, maps) if features else logits

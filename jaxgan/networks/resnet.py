@@ -32,11 +32,16 @@ class GeneratorBlock(nn.Module):
         def norm(name: str) -> BatchNorm:
             return BatchNorm(self.axis_name, classes=self.classes, dtype=self.dtype, name=name)
 
-        shortcut = Conv(self.features, 1, kernel_init=glorot, dtype=self.dtype, name="shortcut")(upsample(x, self.upsampling))
+        shortcut = Conv(self.features, 1, kernel_init=glorot, dtype=self.dtype, name="shortcut")(
+            upsample(x, self.upsampling)
+        )
         x = upsample(nn.relu(norm("norm0")(x, train, labels)), self.upsampling)
         x = Conv(self.features, 3, 1, 1, kernel_init=he_like, dtype=self.dtype, name="conv0")(x)
         x = nn.relu(norm("norm1")(x, train, labels))
-        return Conv(self.features, 3, 1, 1, kernel_init=he_like, dtype=self.dtype, name="conv1")(x) + shortcut
+        return (
+            Conv(self.features, 3, 1, 1, kernel_init=he_like, dtype=self.dtype, name="conv1")(x)
+            + shortcut
+        )
 
 
 class ResNetGenerator(nn.Module):
@@ -55,14 +60,30 @@ class ResNetGenerator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, latents: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        latents: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         height, width, channels = self.image_shape
         count = halvings((height, width))
         base = (height >> count, width >> count)
-        x = Dense(base[0] * base[1] * self.width, kernel_init=glorot, dtype=self.dtype, name="input")(latents)
+        x = Dense(
+            base[0] * base[1] * self.width, kernel_init=glorot, dtype=self.dtype, name="input"
+        )(latents)
         x = x.reshape(-1, *base, self.width)
         for i in range(count):
-            x = GeneratorBlock(self.width, self.upsampling, self.classes, self.axis_name, self.dtype, name=f"block{i}")(x, labels, train)
+            x = GeneratorBlock(
+                self.width,
+                self.upsampling,
+                self.classes,
+                self.axis_name,
+                self.dtype,
+                name=f"block{i}",
+            )(x, labels, train)
         x = nn.relu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train))
         x = Conv(channels, 3, 1, 1, kernel_init=glorot, dtype=self.dtype, name="output")(x)
         return jnp.tanh(x.astype(jnp.float32))
@@ -87,7 +108,16 @@ class DiscriminatorBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         def conv(size: int, init: Any, name: str) -> Conv:
             return Conv(
-                self.features, size, 1, size // 2, True, init, self.spectral_norm, self.eval_iterations, dtype=self.dtype, name=name
+                self.features,
+                size,
+                1,
+                size // 2,
+                True,
+                init,
+                self.spectral_norm,
+                self.eval_iterations,
+                dtype=self.dtype,
+                name=name,
             )
 
         activated = x if self.first else nn.relu(x)
@@ -123,22 +153,48 @@ class ResNetDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool) -> Any:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> Any:
         def dense(features: int, name: str) -> Dense:
-            return Dense(features, True, glorot, self.spectral_norm, self.eval_iterations, self.dtype, name=name)
+            return Dense(
+                features,
+                True,
+                glorot,
+                self.spectral_norm,
+                self.eval_iterations,
+                self.dtype,
+                name=name,
+            )
 
         x, downs = images, 0
-        while min(images.shape[1:3]) >> downs > 8 and all(side % 2 ** (downs + 1) == 0 for side in images.shape[1:3]):
+        while min(images.shape[1:3]) >> downs > 8 and all(
+            side % 2 ** (downs + 1) == 0 for side in images.shape[1:3]
+        ):
             downs += 1
         for i in range(downs + 2):
-            options = (self.spectral_norm, self.eval_iterations, self.activated_shortcut, self.dtype)
-            x = DiscriminatorBlock(self.width, i < downs, i == 0, *options, name=f"block{i}")(x, train)
+            options = (
+                self.spectral_norm,
+                self.eval_iterations,
+                self.activated_shortcut,
+                self.dtype,
+            )
+            x = DiscriminatorBlock(self.width, i < downs, i == 0, *options, name=f"block{i}")(
+                x, train
+            )
         x = nn.relu(x)
         features = x.mean(axis=(1, 2)) if self.pool == "mean" else x.sum(axis=(1, 2))
         logits = dense(1, "output")(features, train)[:, 0].astype(jnp.float32)
         if self.class_head:
             return logits, dense(self.classes, "class_output")(features, train).astype(jnp.float32)
         if self.classes:
-            embedding = Embedding(self.classes, self.width, glorot, self.spectral_norm, self.dtype, name="embedding")(labels, train)
+            embedding = Embedding(
+                self.classes, self.width, glorot, self.spectral_norm, self.dtype, name="embedding"
+            )(labels, train)
             logits = logits + jnp.sum(embedding * features, axis=-1).astype(jnp.float32)
         return logits

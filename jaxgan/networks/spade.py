@@ -67,24 +67,52 @@ class SPADEGenerator(nn.Module):
         return 1 << self.steps
 
     @nn.compact
-    def __call__(self, layout: jax.Array, latents: jax.Array | None = None, symbols: Symbols | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        layout: jax.Array,
+        latents: jax.Array | None = None,
+        symbols: Symbols | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
         """latents: [B, Z]; None for zeros, the mean style. symbols: of the layout, which a CPU is faster with."""
         require_choice("upsampling", self.upsampling, UPSAMPLINGS)
         require_range("up_blocks", self.up_blocks, 1)
-        require(self.upsampling != "most" or self.width > 1, "upsampling 'most' halves the width, which must be at least 2")
+        require(
+            self.upsampling != "most" or self.width > 1,
+            "upsampling 'most' halves the width, which must be at least 2",
+        )
         require_sides(type(self).__name__, layout, self.multiple)
-        block = partial(SPADEBlock, hidden=self.hidden, eval_iterations=self.eval_iterations, axis_name=self.axis_name, dtype=self.dtype)
-        layout, widest, most = layout.astype(self.dtype), self.width << self.up_blocks, self.upsampling == "most"
+        block = partial(
+            SPADEBlock,
+            hidden=self.hidden,
+            eval_iterations=self.eval_iterations,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+        )
+        layout, widest, most = (
+            layout.astype(self.dtype),
+            self.width << self.up_blocks,
+            self.upsampling == "most",
+        )
 
         x = block(widest, name="head")(self._start(layout, latents, widest), layout, train, symbols)
         x = block(widest, name="middle0")(x, layout, train, symbols, double=True)
-        x = block(widest, name="middle1")(x, layout, train, symbols, double=self.upsampling != "normal")
+        x = block(widest, name="middle1")(
+            x, layout, train, symbols, double=self.upsampling != "normal"
+        )
         for i in range(self.up_blocks):
             last = i == self.up_blocks - 1 and not most
-            x = block(widest >> (i + 1), last=last, name=f"up{i}")(x, layout, train, symbols, double=True)
+            x = block(widest >> (i + 1), last=last, name=f"up{i}")(
+                x, layout, train, symbols, double=True
+            )
         if most:
-            x = block(self.width // 2, last=True, name=f"up{self.up_blocks}")(x, layout, train, symbols, double=True)
-        x = Conv(self.channels, 3, 1, 1, kernel_init=xavier_normal, dtype=self.dtype, name="output")(leaky_relu(x))
+            x = block(self.width // 2, last=True, name=f"up{self.up_blocks}")(
+                x, layout, train, symbols, double=True
+            )
+        x = Conv(
+            self.channels, 3, 1, 1, kernel_init=xavier_normal, dtype=self.dtype, name="output"
+        )(leaky_relu(x))
         return jnp.tanh(x.astype(jnp.float32))
 
     def _start(self, layout: jax.Array, latents: jax.Array | None, features: int) -> jax.Array:
@@ -92,12 +120,26 @@ class SPADEGenerator(nn.Module):
         batch, height, width = layout.shape[:3]
         if not self.latent_size:
             small = layout[:, :: self.multiple, :: self.multiple]
-            return Conv(features, 3, 1, 1, use_bias=False, kernel_init=xavier_normal, dtype=self.dtype, name="input")(small)
+            return Conv(
+                features,
+                3,
+                1,
+                1,
+                use_bias=False,
+                kernel_init=xavier_normal,
+                dtype=self.dtype,
+                name="input",
+            )(small)
         made_for = f"{self.image_size[0]} x {self.image_size[1]}"
-        require((height, width) == tuple(self.image_size), f"this generator with styles is made for images of {made_for}, got {height} x {width}")
+        require(
+            (height, width) == tuple(self.image_size),
+            f"this generator with styles is made for images of {made_for}, got {height} x {width}",
+        )
         latents = jnp.zeros((batch, self.latent_size), jnp.float32) if latents is None else latents
         rows, columns = height // self.multiple, width // self.multiple
-        x = Dense(rows * columns * features, kernel_init=xavier_normal, dtype=self.dtype, name="input")(latents)
+        x = Dense(
+            rows * columns * features, kernel_init=xavier_normal, dtype=self.dtype, name="input"
+        )(latents)
         return x.reshape(batch, rows, columns, features)
 
 
@@ -138,10 +180,15 @@ class MultiscaleDiscriminator(nn.Module):
         require_range("layers", self.layers, 1)
         require_range("scales", self.scales, 1)
         require_sides(type(self).__name__, images, 1)
-        shown, judgements = [part.astype(self.dtype) for part in (images, layout) if part is not None], []
+        shown, judgements = (
+            [part.astype(self.dtype) for part in (images, layout) if part is not None],
+            [],
+        )
         for i in range(self.scales):
             shown = [overlapping_average_pool(part) for part in shown] if i else shown
-            critic = PatchCritic(self.width, self.layers, self.eval_iterations, self.dtype, name=f"scale{i}")
+            critic = PatchCritic(
+                self.width, self.layers, self.eval_iterations, self.dtype, name=f"scale{i}"
+            )
             judgements.append(critic(*shown, symbols=None if i else symbols, train=train))
         return judgements
 
@@ -155,13 +202,19 @@ class PatchCritic(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array | None = None, *, symbols: Symbols | None, train: bool) -> Judgement:
+    def __call__(
+        self, x: jax.Array, layout: jax.Array | None = None, *, symbols: Symbols | None, train: bool
+    ) -> Judgement:
         conv = partial(Conv, kernel_size=4, padding=2, kernel_init=xavier_normal, dtype=self.dtype)
-        normed = partial(conv, use_bias=False, spectral_norm=True, eval_iterations=self.eval_iterations)
+        normed = partial(
+            conv, use_bias=False, spectral_norm=True, eval_iterations=self.eval_iterations
+        )
         x = leaky_relu(_FirstConv(self.width, name="conv0")(x, layout, symbols))
         maps = [x]
         for i in range(1, self.layers + 1):
-            x = normed(min(self.width << i, 512), strides=2 if i < self.layers else 1, name=f"conv{i}")(x, train)
+            x = normed(
+                min(self.width << i, 512), strides=2 if i < self.layers else 1, name=f"conv{i}"
+            )(x, train)
             x = leaky_relu(InstanceNorm(dtype=self.dtype, name=f"norm{i}")(x))
             maps.append(x)
         return conv(1, name="output")(x)[..., 0].astype(jnp.float32), maps
@@ -176,17 +229,25 @@ class _FirstConv(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array | None, symbols: Symbols | None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, layout: jax.Array | None, symbols: Symbols | None
+    ) -> jax.Array:
         planes = 0 if layout is None else layout.shape[-1]
-        kernel = self.param("kernel", xavier_normal, (4, 4, planes + x.shape[-1], self.features), jnp.float32).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(x.dtype)
+        kernel = self.param(
+            "kernel", xavier_normal, (4, 4, planes + x.shape[-1], self.features), jnp.float32
+        ).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(
+            x.dtype
+        )
         y, of_layout = conv2d(x, kernel[:, :, planes:], 2, 2), kernel[:, :, :planes]
         if layout is None:
             return y + per_channel(bias, y.ndim)
         if symbols is None:
             told = conv2d(layout, of_layout, 2, 2) + per_channel(bias, y.ndim)
         else:
-            told = jax.lax.optimization_barrier(conv2d_of_symbols(layout, [(of_layout, bias)], symbols, 2, 2)[0])
+            told = jax.lax.optimization_barrier(
+                conv2d_of_symbols(layout, [(of_layout, bias)], symbols, 2, 2)[0]
+            )
         return (y.reshape(len(layout), -1, *y.shape[1:]) + told[:, None]).reshape(y.shape)
 
 
@@ -209,19 +270,36 @@ class StyleEncoder(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         """keys are not used; a training pass makes a power iteration."""
         require_range("layers", self.layers, 1)
         require_sides(type(self).__name__, images, 1)
         side = 4 << self.layers
         x = images.astype(jnp.float32)
         if x.shape[1:3] != (side, side):
-            x = jax.image.resize(x, (x.shape[0], side, side, x.shape[3]), "bilinear", antialias=False)
+            x = jax.image.resize(
+                x, (x.shape[0], side, side, x.shape[3]), "bilinear", antialias=False
+            )
         x = x.astype(self.dtype)
-        conv = partial(Conv, kernel_size=3, strides=2, padding=1, use_bias=False, kernel_init=xavier_normal, spectral_norm=True, dtype=self.dtype)
+        conv = partial(
+            Conv,
+            kernel_size=3,
+            strides=2,
+            padding=1,
+            use_bias=False,
+            kernel_init=xavier_normal,
+            spectral_norm=True,
+            dtype=self.dtype,
+        )
         for i in range(self.layers):
-            x = conv(self.width * min(2**i, 8), eval_iterations=self.eval_iterations, name=f"conv{i}")(x, train)
+            x = conv(
+                self.width * min(2**i, 8), eval_iterations=self.eval_iterations, name=f"conv{i}"
+            )(x, train)
             x = leaky_relu(InstanceNorm(dtype=self.dtype, name=f"norm{i}")(x))
         x = x.reshape(x.shape[0], -1)
         dense = partial(Dense, self.latent_size, kernel_init=xavier_normal, dtype=self.dtype)
-        return dense(name="mean")(x).astype(jnp.float32), dense(name="log_variance")(x).astype(jnp.float32)
+        return dense(name="mean")(x).astype(jnp.float32), dense(name="log_variance")(x).astype(
+            jnp.float32
+        )

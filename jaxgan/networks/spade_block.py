@@ -52,15 +52,22 @@ class SPADE(nn.Module):
         return self.shared(layout)
 
     @nn.compact
-    def __call__(self, x: jax.Array, maps: jax.Array, train: bool, mix: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, maps: jax.Array, train: bool, mix: jax.Array | None = None
+    ) -> jax.Array:
         """maps: [B, h, w, hidden], what the first layer made of the layout. mix: [C, F], of the 1x1 convolution that follows, if one does.
 
         What the mixture makes of beta it makes of beta's kernel: with F smaller than C fewer products, the same sum.
         """
         doubled = maps.shape[1] == 2 * x.shape[1]
-        normalised = BatchNorm(self.axis_name, affine=False, copies=4 if doubled else 1, dtype=self.dtype, name="norm")(x, train)
+        normalised = BatchNorm(
+            self.axis_name, affine=False, copies=4 if doubled else 1, dtype=self.dtype, name="norm"
+        )(x, train)
         normalised = upsample_nearest(normalised) if doubled else normalised
-        layers = [_Parameters(x.shape[-1], name="gamma")(maps), _Parameters(x.shape[-1], self.beta_bias, name="beta")(maps)]
+        layers = [
+            _Parameters(x.shape[-1], name="gamma")(maps),
+            _Parameters(x.shape[-1], self.beta_bias, name="beta")(maps),
+        ]
         if mix is not None:
             layers[1] = (layers[1][0] @ mix, layers[1][1] @ mix)
         gamma, beta = _side_by_side(maps, layers)
@@ -68,12 +75,19 @@ class SPADE(nn.Module):
         return (y if mix is None else conv2d(y, mix.astype(y.dtype)[None, None])) + beta
 
 
-def hidden_maps(norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int], symbols: Symbols | None = None) -> list[jax.Array]:
+def hidden_maps(
+    norms: Sequence[SPADE], layout: jax.Array, size: tuple[int, int], symbols: Symbols | None = None
+) -> list[jax.Array]:
     """What the first layer of each norm makes of a layout [B, H, W, S] for features of `size` (h, w): [B, h, w, hidden]."""
     rows, columns = (full // small for full, small in zip(layout.shape[1:3], size, strict=True))
     small = layout[:, ::rows, ::columns]
-    symbols = None if symbols is None else symbols._replace(numbers=symbols.numbers[:, ::rows, ::columns])
-    return [_kept_relu(maps) for maps in _side_by_side(small, [norm.first_layer(small) for norm in norms], symbols)]
+    symbols = (
+        None if symbols is None else symbols._replace(numbers=symbols.numbers[:, ::rows, ::columns])
+    )
+    return [
+        _kept_relu(maps)
+        for maps in _side_by_side(small, [norm.first_layer(small) for norm in norms], symbols)
+    ]
 
 
 @jax.custom_vjp
@@ -90,10 +104,16 @@ def _kept_relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 _kept_relu.defvjp(_kept_relu_forward, lambda y, g: (jnp.where(y > 0, g, 0),))
 
 
-def _side_by_side(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols | None = None) -> list[jax.Array]:
+def _side_by_side(
+    x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols | None = None
+) -> list[jax.Array]:
     """3x3 convolutions of the same x, with biases, in its dtype."""
     layers = [(kernel.astype(x.dtype), bias.astype(x.dtype)) for kernel, bias in layers]
-    return conv2d_beside(x, layers, 1, 1) if symbols is None else conv2d_of_symbols(x, layers, symbols, 1, 1)
+    return (
+        conv2d_beside(x, layers, 1, 1)
+        if symbols is None
+        else conv2d_of_symbols(x, layers, symbols, 1, 1)
+    )
 
 
 class _Parameters(nn.Module):
@@ -104,9 +124,13 @@ class _Parameters(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        kernel = self.param("kernel", xavier_normal, (3, 3, x.shape[-1], self.features), jnp.float32)
+        kernel = self.param(
+            "kernel", xavier_normal, (3, 3, x.shape[-1], self.features), jnp.float32
+        )
         zeros = nn.initializers.zeros
-        return kernel, self.param("bias", zeros, (self.features,), jnp.float32) if self.use_bias else jnp.zeros((self.features,), jnp.float32)
+        return kernel, self.param(
+            "bias", zeros, (self.features,), jnp.float32
+        ) if self.use_bias else jnp.zeros((self.features,), jnp.float32)
 
 
 class SPADEBlock(nn.Module):
@@ -126,9 +150,21 @@ class SPADEBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array, train: bool, symbols: Symbols | None = None, double: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        layout: jax.Array,
+        train: bool,
+        symbols: Symbols | None = None,
+        double: bool = False,
+    ) -> jax.Array:
         norm = partial(SPADE, self.hidden, axis_name=self.axis_name, dtype=self.dtype)
-        options = {"kernel_init": xavier_normal, "spectral_norm": True, "eval_iterations": self.eval_iterations, "dtype": self.dtype}
+        options = {
+            "kernel_init": xavier_normal,
+            "spectral_norm": True,
+            "eval_iterations": self.eval_iterations,
+            "dtype": self.dtype,
+        }
         middle = min(x.shape[-1], self.features)
         norms = [norm(name="norm0"), norm(name="norm1")]
         if x.shape[-1] != self.features:
@@ -140,7 +176,12 @@ class SPADEBlock(nn.Module):
         y = leaky_relu(norms[1](y, maps[1], train))
         y = Conv(self.features, 3, 1, 1, use_bias=self.last, **options, name="conv1")(y, train)
         if x.shape[-1] != self.features:
-            x = norms[2](x, maps[2], train, _Mixture(self.features, self.eval_iterations, name="shortcut")(x.shape[-1], train))
+            x = norms[2](
+                x,
+                maps[2],
+                train,
+                _Mixture(self.features, self.eval_iterations, name="shortcut")(x.shape[-1], train),
+            )
         elif double:
             x = upsample_nearest(x)
         return x + y

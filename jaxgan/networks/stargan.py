@@ -22,7 +22,9 @@ torch_uniform_transposed = nn.initializers.variance_scaling(1 / 3, "fan_out", "u
 
 def with_planes(images: jax.Array, labels: jax.Array) -> jax.Array:
     """Images [B, H, W, C] and labels [B, P] -> [B, H, W, C + P]: after the channels, one constant plane for each label."""
-    planes = jnp.broadcast_to(labels[:, None, None, :].astype(images.dtype), (*images.shape[:3], labels.shape[-1]))
+    planes = jnp.broadcast_to(
+        labels[:, None, None, :].astype(images.dtype), (*images.shape[:3], labels.shape[-1])
+    )
     return beside([images, planes])
 
 
@@ -48,7 +50,9 @@ class StarGANGenerator(nn.Module):
         return 4
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
         """Neither keys nor train change anything: there is no dropout, and every image is normalised by itself."""
         require_range("blocks", self.blocks, 0)
         require_sides(type(self).__name__, images, self.multiple)
@@ -60,7 +64,11 @@ class StarGANGenerator(nn.Module):
         for i in range(self.blocks):
             x = Block(self.dtype, name=f"block{i}")(x)
         for i in range(2):
-            options = {"use_bias": False, "kernel_init": torch_uniform_transposed, "dtype": self.dtype}
+            options = {
+                "use_bias": False,
+                "kernel_init": torch_uniform_transposed,
+                "dtype": self.dtype,
+            }
             x = ConvTranspose(self.width << (1 - i), 4, 2, 1, **options, name=f"up{i}")(x)
             x = nn.relu(AffineInstanceNorm(self.dtype, name=f"up_norm{i}")(x))
         x = conv(self.channels, 7, 1, 3, name="output")(x)
@@ -74,7 +82,9 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv = partial(Conv, x.shape[-1], 3, 1, 1, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype)
+        conv = partial(
+            Conv, x.shape[-1], 3, 1, 1, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype
+        )
         y = nn.relu(AffineInstanceNorm(self.dtype, name="norm0")(conv(name="conv0")(x)))
         return x + AffineInstanceNorm(self.dtype, name="norm1")(conv(name="conv1")(y))
 
@@ -88,7 +98,9 @@ class AffineInstanceNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
-        return (InstanceNorm()(x) * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)).astype(self.dtype)
+        return (InstanceNorm()(x) * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)).astype(
+            self.dtype
+        )
 
 
 class StarGANDiscriminator(nn.Module):
@@ -108,17 +120,26 @@ class StarGANDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         """keys are not used; with `spectral_norm` a training pass makes a power iteration."""
         require_range("layers", self.layers, 1)
         require_sides(type(self).__name__, images, 1)
         least = 1 << self.layers
         fits = min(images.shape[1:3]) >= least
-        require(fits, f"a discriminator of {self.layers} layers takes images of at least {least} x {least}, got {images.shape[1]} x {images.shape[2]}")
-        conv = partial(Conv, kernel_init=torch_uniform, spectral_norm=self.spectral_norm, dtype=self.dtype)
+        require(
+            fits,
+            f"a discriminator of {self.layers} layers takes images of at least {least} x {least}, got {images.shape[1]} x {images.shape[2]}",
+        )
+        conv = partial(
+            Conv, kernel_init=torch_uniform, spectral_norm=self.spectral_norm, dtype=self.dtype
+        )
         x = images.astype(self.dtype)
         for i in range(self.layers):
             x = nn.leaky_relu(conv(self.width << i, 4, 2, 1, name=f"conv{i}")(x, train), 0.01)
         patches = conv(1, 3, 1, 1, use_bias=False, name="output")(x, train)
-        classes = conv(self.attributes, (x.shape[1], x.shape[2]), use_bias=False, name="class_output")(x, train)
+        classes = conv(
+            self.attributes, (x.shape[1], x.shape[2]), use_bias=False, name="class_output"
+        )(x, train)
         return patches[..., 0].astype(jnp.float32), classes[:, 0, 0].astype(jnp.float32)

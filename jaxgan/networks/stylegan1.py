@@ -29,7 +29,9 @@ class StyledLayer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array, noise: Planes) -> jax.Array:
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
-        x = Noise(per_channel=True, name="noise")(x, noise) + per_channel(bias.astype(x.dtype), x.ndim)
+        x = Noise(per_channel=True, name="noise")(x, noise) + per_channel(
+            bias.astype(x.dtype), x.ndim
+        )
         return AdaIN(name="adain")(nn.leaky_relu(x, 0.2), w)
 
 
@@ -60,15 +62,27 @@ class StyleGAN1Generator(nn.Module):
         return 2 * self.levels
 
     def setup(self) -> None:
-        self.mapping = TrackedMapping(self.style_size, self.mapping_layers, self.classes, self.average_decay, self.axis_name)
-        self.synthesis = Synthesis(self.image_shape, self.levels, self.channel_base, self.channel_max, self.dtype)
+        self.mapping = TrackedMapping(
+            self.style_size, self.mapping_layers, self.classes, self.average_decay, self.axis_name
+        )
+        self.synthesis = Synthesis(
+            self.image_shape, self.levels, self.channel_base, self.channel_max, self.dtype
+        )
 
     def __call__(
-        self, latents: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, noise: str = "constant", train: bool = False
+        self,
+        latents: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        noise: str = "constant",
+        train: bool = False,
     ) -> jax.Array:
         """Images of the same w in all layers. keys: one for each example, for random noise; train changes nothing."""
         w = self.styles(latents, labels)
-        return self.synthesise(jnp.broadcast_to(w[:, None], (w.shape[0], self.layers, w.shape[1])), keys, noise=noise)
+        return self.synthesise(
+            jnp.broadcast_to(w[:, None], (w.shape[0], self.layers, w.shape[1])), keys, noise=noise
+        )
 
     def styles(self, latents: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """w [B, W] of latents [B, Z]; their running mean is updated where the collection `average` is mutable."""
@@ -78,11 +92,19 @@ class StyleGAN1Generator(nn.Module):
         """The running mean of w, [W]."""
         return self.mapping.average()
 
-    def synthesise(self, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "random") -> jax.Array:
+    def synthesise(
+        self, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "random"
+    ) -> jax.Array:
         """Images [B, H, W, C] of w [B, layers, W]. keys: one for each example; noise: see `noise_planes`."""
         height, width, _ = self.image_shape
-        sizes = [(height >> down, width >> down) for down in reversed(range(self.levels)) for _ in range(2)]
-        return self.synthesis(w, noise_planes("constant" if self.is_initializing() else noise, sizes, keys))
+        sizes = [
+            (height >> down, width >> down)
+            for down in reversed(range(self.levels))
+            for _ in range(2)
+        ]
+        return self.synthesis(
+            w, noise_planes("constant" if self.is_initializing() else noise, sizes, keys)
+        )
 
 
 class Synthesis(nn.Module):
@@ -101,16 +123,22 @@ class Synthesis(nn.Module):
             features = features_at(i, self.channel_base, self.channel_max)
             if i == 0:
                 size = (height >> (self.levels - 1), width >> (self.levels - 1))
-                const = self.param("const", nn.initializers.normal(1.0), (*size, features), jnp.float32)
+                const = self.param(
+                    "const", nn.initializers.normal(1.0), (*size, features), jnp.float32
+                )
                 x = jnp.broadcast_to(const.astype(self.dtype)[None], (w.shape[0], *const.shape))
             else:
-                x = EqualConv(features, 3, active=False, dtype=self.dtype, name=f"conv{i}_0")(upsample_nearest(x), HE)
+                x = EqualConv(features, 3, active=False, dtype=self.dtype, name=f"conv{i}_0")(
+                    upsample_nearest(x), HE
+                )
                 x = low_pass(x, SMOOTH, (1, 1))
             x = StyledLayer(name=f"layer{i}_0")(x, w[:, 2 * i], noise[2 * i])
             x = EqualConv(features, 3, active=False, dtype=self.dtype, name=f"conv{i}_1")(x, HE)
             x = StyledLayer(name=f"layer{i}_1")(x, w[:, 2 * i + 1], noise[2 * i + 1])
         bias = self.param("image_bias", nn.initializers.zeros, (channels,), jnp.float32)
-        image = EqualConv(channels, 1, active=False, dtype=self.dtype, name="image")(x).astype(jnp.float32)
+        image = EqualConv(channels, 1, active=False, dtype=self.dtype, name="image")(x).astype(
+            jnp.float32
+        )
         return image + per_channel(bias, image.ndim)
 
 
@@ -130,13 +158,28 @@ class StyleGAN1Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
         """Neither keys nor train change anything."""
         levels = halvings((images.shape[1], images.shape[2]), least=0) + 1
-        features = [features_at(level, self.channel_base, self.channel_max) for level in range(levels)]
+        features = [
+            features_at(level, self.channel_base, self.channel_max) for level in range(levels)
+        ]
         x = EqualConv(features[-1], 1, dtype=self.dtype, name="from_image")(images)
         for i in range(levels - 1, 0, -1):
             x = EqualConv(features[i], 3, dtype=self.dtype, name=f"conv{i}_0")(x)
-            x = average_pool(EqualConv(features[i - 1], 3, active=False, dtype=self.dtype, name=f"conv{i}_1")(low_pass(x, SMOOTH, (1, 1))))
-            x = activate(x, self.param(f"bias{i}_1", nn.initializers.zeros, (features[i - 1],), jnp.float32))
+            x = average_pool(
+                EqualConv(features[i - 1], 3, active=False, dtype=self.dtype, name=f"conv{i}_1")(
+                    low_pass(x, SMOOTH, (1, 1))
+                )
+            )
+            x = activate(
+                x, self.param(f"bias{i}_1", nn.initializers.zeros, (features[i - 1],), jnp.float32)
+            )
         return judged(self, x, labels, {"dtype": self.dtype})

@@ -17,7 +17,16 @@ from jaxgan.errors import require, require_choice
 from jaxgan.networks.dcgan import halvings
 from jaxgan.nn.labels import one_hot
 from jaxgan.nn.resample import downsample_filtered, upsample_filtered
-from jaxgan.nn.style import EqualConv, EqualDense, Planes, StyledConv, ToImage, noise_planes, second_moment_norm, with_batch_spread
+from jaxgan.nn.style import (
+    EqualConv,
+    EqualDense,
+    Planes,
+    StyledConv,
+    ToImage,
+    noise_planes,
+    second_moment_norm,
+    with_batch_spread,
+)
 from jaxgan.update import device_mean
 
 ARCHITECTURES = ("orig", "skip", "resnet")
@@ -92,10 +101,14 @@ class SynthesisBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array | None, image: jax.Array | None, w: jax.Array, noise: list[Planes]) -> tuple[jax.Array, jax.Array | None]:
+    def __call__(
+        self, x: jax.Array | None, image: jax.Array | None, w: jax.Array, noise: list[Planes]
+    ) -> tuple[jax.Array, jax.Array | None]:
         conv = partial(StyledConv, self.features, clamp=self.clamp)
         if x is None:
-            const = self.param("const", nn.initializers.normal(1.0), (*self.base, self.features), jnp.float32)
+            const = self.param(
+                "const", nn.initializers.normal(1.0), (*self.base, self.features), jnp.float32
+            )
             x = jnp.broadcast_to(const.astype(self.dtype)[None], (w.shape[0], *const.shape))
             x = conv(name="conv1")(x, w[:, 0], noise[0])
         else:
@@ -103,7 +116,9 @@ class SynthesisBlock(nn.Module):
             y = conv(up=True, name="conv0")(x, w[:, 0], noise[0])
             y = conv(name="conv1")(y, w[:, 1], noise[1], BRANCH_GAIN if residual else 1.0)
             if residual:
-                y = y + EqualConv(self.features, 1, "up", False, self.clamp, self.dtype, name="skip")(x, BRANCH_GAIN)
+                y = y + EqualConv(
+                    self.features, 1, "up", False, self.clamp, self.dtype, name="skip"
+                )(x, BRANCH_GAIN)
             x = y
         image = None if image is None else upsample_filtered(image)
         if self.last or self.architecture == "skip":
@@ -143,20 +158,41 @@ class StyleGAN2Generator(nn.Module):
 
     def setup(self) -> None:
         require_choice("generator architecture", self.architecture, ARCHITECTURES)
-        self.mapping = TrackedMapping(self.style_size, self.mapping_layers, self.classes, self.average_decay, self.axis_name)
+        self.mapping = TrackedMapping(
+            self.style_size, self.mapping_layers, self.classes, self.average_decay, self.axis_name
+        )
         height, width, channels = self.image_shape
         levels = self.levels
         base = (height >> (levels - 1), width >> (levels - 1))
-        features = [features_at(level, self.channel_base, self.channel_max) for level in range(levels)]
-        options = {"channels": channels, "base": base, "architecture": self.architecture, "clamp": self.clamp, "dtype": self.dtype}
-        self.blocks = [SynthesisBlock(features[i], last=i == levels - 1, **options, name=f"block{i}") for i in range(levels)]
+        features = [
+            features_at(level, self.channel_base, self.channel_max) for level in range(levels)
+        ]
+        options = {
+            "channels": channels,
+            "base": base,
+            "architecture": self.architecture,
+            "clamp": self.clamp,
+            "dtype": self.dtype,
+        }
+        self.blocks = [
+            SynthesisBlock(features[i], last=i == levels - 1, **options, name=f"block{i}")
+            for i in range(levels)
+        ]
 
     def __call__(
-        self, latents: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, noise: str = "constant", train: bool = False
+        self,
+        latents: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        noise: str = "constant",
+        train: bool = False,
     ) -> jax.Array:
         """Images of the same w in all layers. keys: one for each example, for random noise; train changes nothing."""
         w = self.styles(latents, labels)
-        return self.synthesise(jnp.broadcast_to(w[:, None], (w.shape[0], self.layers, w.shape[1])), keys, noise=noise)
+        return self.synthesise(
+            jnp.broadcast_to(w[:, None], (w.shape[0], self.layers, w.shape[1])), keys, noise=noise
+        )
 
     def styles(self, latents: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """w [B, W] of latents [B, Z]; their running mean is updated where the collection `average` is mutable."""
@@ -166,14 +202,20 @@ class StyleGAN2Generator(nn.Module):
         """The running mean of w, [W]."""
         return self.mapping.average()
 
-    def synthesise(self, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "random") -> jax.Array:
+    def synthesise(
+        self, w: jax.Array, keys: jax.Array | None = None, *, noise: str = "random"
+    ) -> jax.Array:
         """Images [B, H, W, C] of w [B, layers, W]; the layer that makes a level's image shares its w with the next level's first.
 
         keys: one for each example; noise: see `noise_planes`.
         """
         height, width, _ = self.image_shape
         counts = [1 if level == 0 else 2 for level in range(self.levels)]
-        sizes = [(height >> down, width >> down) for down, count in zip(reversed(range(self.levels)), counts) for _ in range(count)]
+        sizes = [
+            (height >> down, width >> down)
+            for down, count in zip(reversed(range(self.levels)), counts)
+            for _ in range(count)
+        ]
         planes = noise_planes("constant" if self.is_initializing() else noise, sizes, keys)
         x, image, used = None, None, 0
         for block, count in zip(self.blocks, counts):
@@ -227,30 +269,53 @@ class StyleGAN2Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
         """Neither keys nor train change anything."""
         require_choice("discriminator architecture", self.architecture, ARCHITECTURES)
         levels = halvings((images.shape[1], images.shape[2]), least=0) + 1
-        features = [features_at(level, self.channel_base, self.channel_max) for level in range(levels)]
+        features = [
+            features_at(level, self.channel_base, self.channel_max) for level in range(levels)
+        ]
         options = {"clamp": self.clamp, "dtype": self.dtype}
         x: Any = None
         image: Any = images
         for i in range(levels - 1, 0, -1):
-            x, image = DiscriminatorBlock(features[i], features[i - 1], self.architecture, **options, name=f"block{i}")(x, image)
+            x, image = DiscriminatorBlock(
+                features[i], features[i - 1], self.architecture, **options, name=f"block{i}"
+            )(x, image)
         if image is not None:
             y = EqualConv(features[0], 1, **options, name="from_image")(image)
             x = y if x is None else x + y
         return judged(self, x, labels, options)
 
 
-def judged(network: Any, x: jax.Array, labels: jax.Array | None, options: dict[str, Any]) -> jax.Array:
+def judged(
+    network: Any, x: jax.Array, labels: jax.Array | None, options: dict[str, Any]
+) -> jax.Array:
     """Logits [B] of the base's features x [B, h, w, C]: the end of a discriminator, whose submodules this makes inside its compact `__call__`."""
-    features, group, axis_name = x.shape[-1], network.minibatch_std_group, None if network.is_initializing() else network.axis_name
+    features, group, axis_name = (
+        x.shape[-1],
+        network.minibatch_std_group,
+        None if network.is_initializing() else network.axis_name,
+    )
     x = with_batch_spread(x, group, axis_name) if group else x
     x = EqualConv(features, 3, **options, name="conv")(x)
-    x = EqualDense(features, active=True, dtype=network.dtype, name="dense")(x.reshape(x.shape[0], -1))
-    x = EqualDense(features if network.classes else 1, dtype=network.dtype, name="output")(x).astype(jnp.float32)
+    x = EqualDense(features, active=True, dtype=network.dtype, name="dense")(
+        x.reshape(x.shape[0], -1)
+    )
+    x = EqualDense(features if network.classes else 1, dtype=network.dtype, name="output")(
+        x
+    ).astype(jnp.float32)
     if not network.classes:
         return x[:, 0]
-    direction = Mapping(features, network.mapping_layers, network.classes, name="mapping")(None, labels)
+    direction = Mapping(features, network.mapping_layers, network.classes, name="mapping")(
+        None, labels
+    )
     return jnp.sum(x * direction, axis=-1) / sqrt(features)

@@ -51,7 +51,9 @@ class ResNetTranslator(nn.Module):
         return 4
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
         """keys: one per example [B], not consumed, for dropout, in training or not; None: without dropout. train: batch norm uses the batch's statistics."""
         require_range("blocks", self.blocks, 0)
         x = _down(self, images, train)
@@ -72,8 +74,21 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, keys: jax.Array | None, train: bool, stream: str) -> jax.Array:
         """stream: the name under which `keys` draw the dropout; another one for each block."""
-        conv = partial(Conv, x.shape[-1], 3, use_bias=self.norm == "none", kernel_init=dcgan_normal, dtype=self.dtype)
-        norm = partial(norm_layer, self.norm, axis_name=self.axis_name, dtype=self.dtype, scale_init=dcgan_scale)
+        conv = partial(
+            Conv,
+            x.shape[-1],
+            3,
+            use_bias=self.norm == "none",
+            kernel_init=dcgan_normal,
+            dtype=self.dtype,
+        )
+        norm = partial(
+            norm_layer,
+            self.norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            scale_init=dcgan_scale,
+        )
         y = conv(name="conv0")(reflection_pad(x, 1))
         y = dropout(nn.relu(norm("norm0")(y, train)), self.dropout, keys, stream)
         y = conv(name="conv1")(reflection_pad(y, 1))
@@ -104,17 +119,33 @@ class DenseNetTranslator(nn.Module):
         return 4
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
         """keys: one per example [B], not consumed, for dropout, in training or not; None: without dropout. train: batch norm uses the batch's statistics."""
         require_range("layers", self.layers, 1)
         norm, bias = _norm(self), self.norm == "none"
         x = _down(self, images, train)
         for i in range(self.layers):
             y = reflection_pad(nn.relu(norm(f"dense_norm{i}")(x, train)), 1)
-            y = Conv(self.growth, 3, use_bias=bias, kernel_init=dcgan_normal, dtype=self.dtype, name=f"dense{i}")(y)
+            y = Conv(
+                self.growth,
+                3,
+                use_bias=bias,
+                kernel_init=dcgan_normal,
+                dtype=self.dtype,
+                name=f"dense{i}",
+            )(y)
             x = jnp.concatenate([x, dropout(y, self.dropout, keys, f"dense{i}")], axis=-1)
         x = nn.relu(norm("transition_norm0")(x, train))
-        x = Conv(4 * self.width, 1, use_bias=bias, kernel_init=dcgan_normal, dtype=self.dtype, name="transition")(x)
+        x = Conv(
+            4 * self.width,
+            1,
+            use_bias=bias,
+            kernel_init=dcgan_normal,
+            dtype=self.dtype,
+            name="transition",
+        )(x)
         x = nn.relu(norm("transition_norm1")(x, train))
         return _up(self, x, train)
 
@@ -123,7 +154,13 @@ class DenseNetTranslator(nn.Module):
 
 
 def _norm(network: Any) -> Callable:
-    return partial(norm_layer, network.norm, axis_name=network.axis_name, dtype=network.dtype, scale_init=dcgan_scale)
+    return partial(
+        norm_layer,
+        network.norm,
+        axis_name=network.axis_name,
+        dtype=network.dtype,
+        scale_init=dcgan_scale,
+    )
 
 
 def _down(network: Any, images: jax.Array, train: bool) -> jax.Array:
@@ -133,7 +170,14 @@ def _down(network: Any, images: jax.Array, train: bool) -> jax.Array:
     norm, x = _norm(network), reflection_pad(images.astype(network.dtype), 3)
     for i, (kernel, strides, padding) in enumerate([(7, 1, 0), (3, 2, 1), (3, 2, 1)]):
         conv = Conv(
-            network.width << i, kernel, strides, padding, network.norm == "none", dcgan_normal, dtype=network.dtype, name=f"conv{i}"
+            network.width << i,
+            kernel,
+            strides,
+            padding,
+            network.norm == "none",
+            dcgan_normal,
+            dtype=network.dtype,
+            name=f"conv{i}",
         )
         x = nn.relu(norm(f"norm{i}")(conv(x), train))
     return x
@@ -141,7 +185,10 @@ def _down(network: Any, images: jax.Array, train: bool) -> jax.Array:
 
 def _up(network: Any, x: jax.Array, train: bool) -> jax.Array:
     """[B, H / 4, W / 4, 4 * width] -> [B, H, W, channels] in [-1, 1], float32: up0, up1, each with norm and ReLU; output."""
-    norm, options = _norm(network), {"use_bias": network.norm == "none", "kernel_init": dcgan_normal, "dtype": network.dtype}
+    norm, options = (
+        _norm(network),
+        {"use_bias": network.norm == "none", "kernel_init": dcgan_normal, "dtype": network.dtype},
+    )
     for i in range(2):
         features = network.width << (1 - i)
         if network.upsampling == "transposed":
@@ -149,5 +196,7 @@ def _up(network: Any, x: jax.Array, train: bool) -> jax.Array:
         else:
             x = Conv(features, 3, **options, name=f"up{i}")(reflection_pad(upsample_nearest(x), 1))
         x = nn.relu(norm(f"up_norm{i}")(x, train))
-    x = Conv(network.channels, 7, kernel_init=dcgan_normal, dtype=network.dtype, name="output")(reflection_pad(x, 3))
+    x = Conv(network.channels, 7, kernel_init=dcgan_normal, dtype=network.dtype, name="output")(
+        reflection_pad(x, 3)
+    )
     return jnp.tanh(x.astype(jnp.float32))

@@ -50,13 +50,21 @@ class UNet(nn.Module):
         return 2**self.depth
 
     @nn.compact
-    def __call__(self, images: jax.Array, keys: jax.Array | None = None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, keys: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
         """keys: one per example [B], not consumed, for dropout, in training or not; None: without dropout. train: batch norm uses the batch's statistics."""
         require_range("depth", self.depth, 2)
         require_choice("dropout_layers", self.dropout_layers, ("paper", "port"))
         require_choice("upsampling", self.upsampling, ("transposed", "resize"))
         require_sides("UNet", images, self.multiple)
-        norm = partial(norm_layer, self.norm, axis_name=self.axis_name, dtype=self.dtype, scale_init=dcgan_scale)
+        norm = partial(
+            norm_layer,
+            self.norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            scale_init=dcgan_scale,
+        )
         innermost = self.depth - 1
         dropped = range(3) if self.dropout_layers == "paper" else range(1, self.depth - 4)
         widths = [self.width * min(2**i, 8) for i in range(self.depth)]
@@ -67,13 +75,17 @@ class UNet(nn.Module):
         for i in range(self.depth):
             normed = 0 < i < innermost
             bias = normed_bias if normed else plain_bias
-            x = Conv(widths[i], 4, 2, 1, bias, dcgan_normal, dtype=self.dtype, name=f"down{i}")(nn.leaky_relu(x, 0.2) if i else x)
+            x = Conv(widths[i], 4, 2, 1, bias, dcgan_normal, dtype=self.dtype, name=f"down{i}")(
+                nn.leaky_relu(x, 0.2) if i else x
+            )
             x = norm(f"down_norm{i}")(x, train) if normed else x
             skips.append(x)
 
         for i in reversed(range(self.depth)):
             x = nn.relu(x if i == innermost else beside([skips[i], x]))
-            x = self._up(x, widths[i - 1] if i else self.channels, normed_bias if i else True, f"up{i}")
+            x = self._up(
+                x, widths[i - 1] if i else self.channels, normed_bias if i else True, f"up{i}"
+            )
             if i:
                 x = norm(f"up_norm{i}")(x, train)
                 x = dropout(x, self.dropout if innermost - i in dropped else 0.0, keys, f"up{i}")
@@ -82,5 +94,9 @@ class UNet(nn.Module):
     def _up(self, x: jax.Array, features: int, bias: bool, name: str) -> jax.Array:
         """[B, h, w, I] -> [B, 2 h, 2 w, features]."""
         if self.upsampling == "transposed":
-            return ConvTranspose(features, 4, 2, 1, 0, bias, dcgan_normal, dtype=self.dtype, name=name)(x)
-        return Conv(features, 3, 1, 0, bias, dcgan_normal, dtype=self.dtype, name=name)(reflection_pad(upsample_nearest(x), 1))
+            return ConvTranspose(
+                features, 4, 2, 1, 0, bias, dcgan_normal, dtype=self.dtype, name=name
+            )(x)
+        return Conv(features, 3, 1, 0, bias, dcgan_normal, dtype=self.dtype, name=name)(
+            reflection_pad(upsample_nearest(x), 1)
+        )

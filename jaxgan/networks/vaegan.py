@@ -30,14 +30,20 @@ def strided_layers(image_size: tuple[int, int], depth: int = 0) -> int:
     """
     smaller = min(image_size)
     if depth:
-        require(all(side % 2**depth == 0 for side in image_size), f"image_size must be multiples of {2**depth} for depth {depth}, got {image_size}")
+        require(
+            all(side % 2**depth == 0 for side in image_size),
+            f"image_size must be multiples of {2**depth} for depth {depth}, got {image_size}",
+        )
         return depth
     needed = max(2, (-(-smaller // 8) - 1).bit_length())
     for count in range(max(3, needed), needed - 1, -1):
         if smaller >> count >= 4 and all(side % 2**count == 0 for side in image_size):
             return count
     multiple = 2**needed
-    require(False, f"image_size must be multiples of {multiple} and at least {4 * multiple}, got {image_size}: change it, or set depth to halve less often")
+    require(
+        False,
+        f"image_size must be multiples of {multiple} and at least {4 * multiple}, got {image_size}: change it, or set depth to halve less often",
+    )
     return 0
 
 
@@ -63,11 +69,22 @@ class VAEGANEncoder(nn.Module):
         dense = partial(Dense, kernel_init=deeppy_uniform, dtype=self.dtype)
         x = images
         for i in range(self.depth):
-            x = Conv(min(self.width << i, 4 * self.width), 5, 2, 2, False, deeppy_uniform, dtype=self.dtype, name=f"conv{i}")(x)
+            x = Conv(
+                min(self.width << i, 4 * self.width),
+                5,
+                2,
+                2,
+                False,
+                deeppy_uniform,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )(x)
             x = nn.relu(norm(name=f"norm{i}")(x, train))
         x = dense(16 * self.width, use_bias=False, name="dense")(x.reshape(x.shape[0], -1))
         x = nn.relu(norm(name="dense_norm")(x, train))
-        return dense(self.latent_size, name="mean")(x).astype(jnp.float32), dense(self.latent_size, name="log_variance")(x).astype(jnp.float32)
+        return dense(self.latent_size, name="mean")(x).astype(jnp.float32), dense(
+            self.latent_size, name="log_variance"
+        )(x).astype(jnp.float32)
 
 
 class VAEGANDecoder(nn.Module):
@@ -88,11 +105,25 @@ class VAEGANDecoder(nn.Module):
         height, width, channels = self.image_shape
         base, wide = (height >> self.depth, width >> self.depth), 4 * self.width
         norm = partial(BatchNorm, self.axis_name, epsilon=EPSILON, dtype=self.dtype)
-        x = Dense(base[0] * base[1] * wide, False, deeppy_uniform, dtype=self.dtype, name="dense")(codes)
+        x = Dense(base[0] * base[1] * wide, False, deeppy_uniform, dtype=self.dtype, name="dense")(
+            codes
+        )
         x = nn.relu(norm(name="dense_norm")(x, train)).reshape(-1, *base, wide)
-        widths = [wide] * max(0, self.depth - 2) + [2 * self.width, max(1, self.width // 2)][-self.depth :]
+        widths = [wide] * max(0, self.depth - 2) + [2 * self.width, max(1, self.width // 2)][
+            -self.depth :
+        ]
         for i, features in enumerate(widths):
-            up = ConvTranspose(features, 5, 2, 2, 1, use_bias=False, kernel_init=deeppy_uniform, dtype=self.dtype, name=f"conv{i}")
+            up = ConvTranspose(
+                features,
+                5,
+                2,
+                2,
+                1,
+                use_bias=False,
+                kernel_init=deeppy_uniform,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )
             x = nn.relu(norm(name=f"norm{i}")(up(x), train))
         x = Conv(channels, 5, 1, 2, kernel_init=deeppy_uniform, dtype=self.dtype, name="output")(x)
         return jnp.tanh(x.astype(jnp.float32))
@@ -113,21 +144,39 @@ class VAEGANDiscriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def __call__(
+        self, images: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         require_sides(type(self).__name__, images, 2**self.depth)
-        options: dict[str, Any] = {"kernel_init": deeppy_uniform, "spectral_norm": self.spectral_norm, "dtype": self.dtype}
+        options: dict[str, Any] = {
+            "kernel_init": deeppy_uniform,
+            "spectral_norm": self.spectral_norm,
+            "dtype": self.dtype,
+        }
 
         def activated(x: jax.Array, name: str) -> jax.Array:
             if not self.spectral_norm:
-                x = BatchNorm(self.axis_name, epsilon=EPSILON, dtype=self.dtype, name=name)(x, train)
+                x = BatchNorm(self.axis_name, epsilon=EPSILON, dtype=self.dtype, name=name)(
+                    x, train
+                )
             return nn.relu(x)
 
         x = nn.relu(Conv(max(1, self.width // 2), 5, 1, 2, name="conv0", **options)(images, train))
         features = []
         for i in range(1, self.depth + 1):
-            x = Conv(self.width * (2 if i == 1 else 4), 5, 2, 2, self.spectral_norm, name=f"conv{i}", **options)(x, train)
+            x = Conv(
+                self.width * (2 if i == 1 else 4),
+                5,
+                2,
+                2,
+                self.spectral_norm,
+                name=f"conv{i}",
+                **options,
+            )(x, train)
             features.append(x)
             x = activated(x, f"norm{i}")
-        x = Dense(8 * self.width, self.spectral_norm, name="dense", **options)(x.reshape(x.shape[0], -1), train)
+        x = Dense(8 * self.width, self.spectral_norm, name="dense", **options)(
+            x.reshape(x.shape[0], -1), train
+        )
         logits = Dense(1, name="output", **options)(activated(x, "dense_norm"), train)
         return logits[:, 0].astype(jnp.float32), tuple(features)

@@ -40,8 +40,14 @@ class VGGFeatures(nn.Module):
     def __call__(self, images: jax.Array) -> list[jax.Array]:
         require_choice("features", self.kind, STAGES)
         fits = images.ndim == 4 and images.shape[-1] in (1, 3) and min(images.shape[1:3]) >= LEAST
-        require(fits, f"{self.kind} takes images [B, H, W, 3 or 1] of at least {LEAST} x {LEAST}, got shape {images.shape}")
-        x, maps = jnp.repeat(images, 4 - images.shape[-1] if images.shape[-1] == 1 else 1, axis=-1), []
+        require(
+            fits,
+            f"{self.kind} takes images [B, H, W, 3 or 1] of at least {LEAST} x {LEAST}, got shape {images.shape}",
+        )
+        x, maps = (
+            jnp.repeat(images, 4 - images.shape[-1] if images.shape[-1] == 1 else 1, axis=-1),
+            [],
+        )
         for stage, (count, width) in enumerate(zip(STAGES[self.kind], WIDTHS, strict=True)):
             x = max_pool(x) if stage else x
             for i in range(count):
@@ -63,7 +69,10 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         require_choice("features", self.kind, WHOLE)
-        require(images.shape[1:] == (SIZE, SIZE, 3), f"{self.kind} takes images [B, {SIZE}, {SIZE}, 3], got shape {images.shape}")
+        require(
+            images.shape[1:] == (SIZE, SIZE, 3),
+            f"{self.kind} takes images [B, {SIZE}, {SIZE}, 3], got shape {images.shape}",
+        )
         x = images
         for stage, (count, width) in enumerate(zip(WHOLE[self.kind], WIDTHS, strict=True)):
             for i in range(count):

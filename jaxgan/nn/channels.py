@@ -21,10 +21,16 @@ def beside(parts: Sequence[jax.Array]) -> jax.Array:
     padded = []
     for part, end in zip(parts, accumulate(widths), strict=True):
         around = (end - part.shape[-1], sum(widths) - end, 0)
-        padded.append(lax.pad(part.astype(dtype), jnp.zeros((), dtype), [(0, 0, 0)] * (part.ndim - 1) + [around]))
+        padded.append(
+            lax.pad(
+                part.astype(dtype), jnp.zeros((), dtype), [(0, 0, 0)] * (part.ndim - 1) + [around]
+            )
+        )
     return sum(padded[1:], padded[0])
 
 
 def apart(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
     """x [..., C] -> arrays [..., C_i] of these widths, whose sum is C; as `jnp.split`, but that its gradient is `beside`."""
-    return [x[..., end - width : end] for width, end in zip(widths, accumulate(widths), strict=True)]
+    return [
+        x[..., end - width : end] for width, end in zip(widths, accumulate(widths), strict=True)
+    ]

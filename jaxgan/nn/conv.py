@@ -41,7 +41,12 @@ SCOPE = "convolution"
 """What a profile calls all that belongs to a convolution or its gradients on CPU."""
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding: IntOrPairs = ((0, 0), (0, 0))) -> jax.Array:
+def conv2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: IntOrPair = (1, 1),
+    padding: IntOrPairs = ((0, 0), (0, 0)),
+) -> jax.Array:
     """Convolve x [B, H, W, I] with kernel [kh, kw, I, O] into [B, H', W', O], H' = (H + top + bottom - kh) // stride + 1.
 
     x and kernel have one floating dtype, which the result has too. The kernel is not flipped (cross-correlation), as in PyTorch and Flax; a PyTorch
@@ -50,20 +55,32 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding
     """
     strides, pads = _check("conv2d", x, kernel, strides, padding)
     size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
-    output = _pair([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(size, pads, window, strides)])
+    output = _pair(
+        [(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(size, pads, window, strides)]
+    )
     if min(output) < 1:
-        raise ValueError(f"conv2d: a kernel of {window} does not fit images of {size} padded by {pads}; use larger images or more padding")
+        raise ValueError(
+            f"conv2d: a kernel of {window} does not fit images of {size} padded by {pads}; use larger images or more padding"
+        )
     geometry = Geometry(size, output, window, strides, pads)
     return (lax_forward if _explicit(x, kernel) else _forward)(geometry, *_same_axes(x, kernel))
 
 
-def conv2d_beside(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], strides: IntOrPair = (1, 1), padding: IntOrPairs = 0) -> list[jax.Array]:
+def conv2d_beside(
+    x: jax.Array,
+    layers: Sequence[tuple[jax.Array, jax.Array]],
+    strides: IntOrPair = (1, 1),
+    padding: IntOrPairs = 0,
+) -> list[jax.Array]:
     """`conv2d(x, kernel, strides, padding) + bias` for each of `layers`, as one convolution, which a CPU runs faster than several.
 
     layers: kernels [kh, kw, I, O] of one height and width, each with its bias [O].
     """
     kernels, biases = zip(*layers, strict=True)
-    made = conv2d(x, jnp.concatenate(kernels, -1), strides, padding) + jnp.concatenate(biases)[None, None, None]
+    made = (
+        conv2d(x, jnp.concatenate(kernels, -1), strides, padding)
+        + jnp.concatenate(biases)[None, None, None]
+    )
     return apart(made, [len(bias) for bias in biases])
 
 
@@ -77,7 +94,11 @@ class Symbols(NamedTuple):
 
 
 def conv2d_of_symbols(
-    x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]], symbols: Symbols, strides: IntOrPair = (1, 1), padding: IntOrPairs = 0
+    x: jax.Array,
+    layers: Sequence[tuple[jax.Array, jax.Array]],
+    symbols: Symbols,
+    strides: IntOrPair = (1, 1),
+    padding: IntOrPairs = 0,
 ) -> list[jax.Array]:
     """`conv2d_beside` of images x [B, H, W, I] that are those of `symbols`: the same to rounding.
 
@@ -85,12 +106,19 @@ def conv2d_of_symbols(
     a result looks up again, unless `optimization_barrier` prevents it. Elsewhere, and for gradients, which are those of x and the layers and none of the
     symbols, it is `conv2d_beside`. That x is what the symbols say is not checked. ValueError where the shapes do not fit.
     """
-    steps, pads = zip(*(_check("conv2d_of_symbols", x, kernel, strides, padding) for kernel, _ in layers), strict=True)
+    steps, pads = zip(
+        *(_check("conv2d_of_symbols", x, kernel, strides, padding) for kernel, _ in layers),
+        strict=True,
+    )
     if symbols.numbers.shape != x.shape[:3] or symbols.vectors.shape[1:] != x.shape[3:]:
         sizes = f"numbers {symbols.numbers.shape} and vectors {symbols.vectors.shape}"
-        raise ValueError(f"conv2d_of_symbols: {sizes} are not those of images {x.shape}; [B, H, W] and [K, I] are needed")
+        raise ValueError(
+            f"conv2d_of_symbols: {sizes} are not those of images {x.shape}; [B, H, W] and [K, I] are needed"
+        )
     if len({kernel.shape[:2] for kernel, _ in layers}) > 1:
-        raise ValueError(f"conv2d_of_symbols: kernels of one height and width are needed, not {', '.join(str(kernel.shape[:2]) for kernel, _ in layers)}")
+        raise ValueError(
+            f"conv2d_of_symbols: kernels of one height and width are needed, not {', '.join(str(kernel.shape[:2]) for kernel, _ in layers)}"
+        )
     if _explicit(x, *(kernel for kernel, _ in layers)):
         return conv2d_beside(x, layers, strides, padding)
     arrays, tree = jax.tree.flatten((x, list(layers), *symbols))
@@ -98,7 +126,11 @@ def conv2d_of_symbols(
 
 
 def conv_transpose2d(
-    x: jax.Array, kernel: jax.Array, strides: IntOrPair = (1, 1), padding: IntOrPairs = ((0, 0), (0, 0)), output_padding: IntOrPair = 0
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: IntOrPair = (1, 1),
+    padding: IntOrPairs = ((0, 0), (0, 0)),
+    output_padding: IntOrPair = 0,
 ) -> jax.Array:
     """Transposed convolution of x [B, H, W, I] with kernel [kh, kw, I, O] into [B, H', W', O], H' = (H - 1) stride - top - bottom + kh + output_padding.
 
@@ -109,13 +141,24 @@ def conv_transpose2d(
     strides, pads = _check("conv_transpose2d", x, kernel, strides, padding)
     extra = _pair(output_padding)
     if min(extra) < 0 or any(e >= s for e, s in zip(extra, strides)):
-        raise ValueError(f"conv_transpose2d: output_padding {extra} must be at least 0 and smaller than the strides {strides}")
+        raise ValueError(
+            f"conv_transpose2d: output_padding {extra} must be at least 0 and smaller than the strides {strides}"
+        )
     size, window = _pair(x.shape[1:3]), _pair(kernel.shape[:2])
-    output = _pair([(n - 1) * s - sum(pad) + k + e for n, s, pad, k, e in zip(size, strides, pads, window, extra)])
+    output = _pair(
+        [
+            (n - 1) * s - sum(pad) + k + e
+            for n, s, pad, k, e in zip(size, strides, pads, window, extra)
+        ]
+    )
     if min(output) < 1:
-        raise ValueError(f"conv_transpose2d: padding {pads} crops the whole result of images {size} and a kernel of {window}; use less padding")
+        raise ValueError(
+            f"conv_transpose2d: padding {pads} crops the whole result of images {size} and a kernel of {window}; use less padding"
+        )
     geometry = Geometry(output, size, window, strides, pads, turned=True)
-    return (lax_input_gradient if _explicit(x, kernel) else _input_gradient)(geometry, *_same_axes(x, kernel))
+    return (lax_input_gradient if _explicit(x, kernel) else _input_gradient)(
+        geometry, *_same_axes(x, kernel)
+    )
 
 
 def _pair(value: IntOrPair) -> Pair:
@@ -123,23 +166,34 @@ def _pair(value: IntOrPair) -> Pair:
     return (int(first), int(second))
 
 
-def _check(name: str, x: jax.Array, kernel: jax.Array, strides: IntOrPair, padding: IntOrPairs) -> tuple[Pair, tuple[Pair, Pair]]:
+def _check(
+    name: str, x: jax.Array, kernel: jax.Array, strides: IntOrPair, padding: IntOrPairs
+) -> tuple[Pair, tuple[Pair, Pair]]:
     """Return strides and padding as pairs, or say what does not fit."""
     steps = _pair(strides)
     rows, columns = padding if isinstance(padding, Sequence) else (padding, padding)
     pads = (_pair(rows), _pair(columns))
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
-        raise ValueError(f"{name}: images [B, H, W, I] and a kernel [kh, kw, I, O] are needed, not shapes {x.shape} and {kernel.shape}")
+        raise ValueError(
+            f"{name}: images [B, H, W, I] and a kernel [kh, kw, I, O] are needed, not shapes {x.shape} and {kernel.shape}"
+        )
     if x.dtype != kernel.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"{name}: images and kernel need one floating dtype, not {x.dtype} and {kernel.dtype}; cast one of them")
+        raise ValueError(
+            f"{name}: images and kernel need one floating dtype, not {x.dtype} and {kernel.dtype}; cast one of them"
+        )
     if min(steps) < 1 or min(pads[0] + pads[1]) < 0:
-        raise ValueError(f"{name}: strides {steps} must be at least 1 and padding {pads} at least 0")
+        raise ValueError(
+            f"{name}: strides {steps} must be at least 1 and padding {pads} at least 0"
+        )
     return steps, pads
 
 
 def _explicit(*arrays: jax.Array) -> bool:
     """Whether shardings are part of the types (a mesh with Explicit axes): reshapes below would need theirs spelled out, so that plain lax is used."""
-    return any(jax.sharding.AxisType.Explicit in jax.typeof(array).sharding.mesh.axis_types for array in arrays)
+    return any(
+        jax.sharding.AxisType.Explicit in jax.typeof(array).sharding.mesh.axis_types
+        for array in arrays
+    )
 
 
 def _same_axes(*arrays: jax.Array) -> Arrays:
@@ -150,7 +204,10 @@ def _same_axes(*arrays: jax.Array) -> Arrays:
     """
     axes = [jax.typeof(array).manual_axis_type.varying for array in arrays]
     union = frozenset().union(*axes)
-    return tuple(lax.pcast(array, tuple(sorted(union - have)), to="varying") if union - have else array for array, have in zip(arrays, axes))
+    return tuple(
+        lax.pcast(array, tuple(sorted(union - have)), to="varying") if union - have else array
+        for array, have in zip(arrays, axes)
+    )
 
 
 # The three operations. Each bwd rule is written with the other two. Kernels are [kh, kw, I, O], or [kh, kw, O, I] where the geometry says `turned`.
@@ -165,13 +222,17 @@ def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
     """Its gradient in the images: g [B, H', W', O], kernel [kh, kw, I, O] -> [B, H, W, I]."""
-    return _by_platform(cpu_input_gradient, gpu_input_gradient, lax_input_gradient, True, geometry, g, kernel)
+    return _by_platform(
+        cpu_input_gradient, gpu_input_gradient, lax_input_gradient, True, geometry, g, kernel
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """Its gradient in the kernel: x [B, H, W, I], g [B, H', W', O] -> [kh, kw, I, O]."""
-    return _by_platform(cpu_kernel_gradient, gpu_kernel_gradient, lax_kernel_gradient, False, geometry, x, g)
+    return _by_platform(
+        cpu_kernel_gradient, gpu_kernel_gradient, lax_kernel_gradient, False, geometry, x, g
+    )
 
 
 def _forward_bwd(geometry: Geometry, kept: Arrays, g: jax.Array) -> Arrays:
@@ -189,25 +250,47 @@ def _kernel_gradient_bwd(geometry: Geometry, kept: Arrays, kernel: jax.Array) ->
     return _input_gradient(geometry, g, kernel), _forward(geometry, x, kernel)
 
 
-_forward.defvjp(lambda geometry, x, kernel: (_forward(geometry, x, kernel), (x, kernel)), _forward_bwd)
-_input_gradient.defvjp(lambda geometry, g, kernel: (_input_gradient(geometry, g, kernel), (g, kernel)), _input_gradient_bwd)
-_kernel_gradient.defvjp(lambda geometry, x, g: (_kernel_gradient(geometry, x, g), (x, g)), _kernel_gradient_bwd)
+_forward.defvjp(
+    lambda geometry, x, kernel: (_forward(geometry, x, kernel), (x, kernel)), _forward_bwd
+)
+_input_gradient.defvjp(
+    lambda geometry, g, kernel: (_input_gradient(geometry, g, kernel), (g, kernel)),
+    _input_gradient_bwd,
+)
+_kernel_gradient.defvjp(
+    lambda geometry, x, g: (_kernel_gradient(geometry, x, g), (x, g)), _kernel_gradient_bwd
+)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _of_symbols(strides: Pair, pads: tuple[Pair, Pair], x: jax.Array, layers: Layers, numbers: jax.Array, vectors: jax.Array) -> list[jax.Array]:
+def _of_symbols(
+    strides: Pair,
+    pads: tuple[Pair, Pair],
+    x: jax.Array,
+    layers: Layers,
+    numbers: jax.Array,
+    vectors: jax.Array,
+) -> list[jax.Array]:
     def multiplied(x: jax.Array, layers: Layers, *symbols: jax.Array) -> list[jax.Array]:
         return conv2d_beside(x, layers, strides, pads)
 
     def looked_up(x: jax.Array, layers: Layers, *symbols: jax.Array) -> list[jax.Array]:
         return [_looked_up(strides, pads, *layer, *symbols) for layer in layers]
 
-    made: list[jax.Array] = lax.platform_dependent(x, layers, numbers, vectors, cpu=looked_up, default=multiplied)
+    made: list[jax.Array] = lax.platform_dependent(
+        x, layers, numbers, vectors, cpu=looked_up, default=multiplied
+    )
     return made
 
 
-def _of_symbols_bwd(strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Layers], g: list[jax.Array]) -> tuple[Any, ...]:
-    return (*jax.vjp(lambda x, layers: conv2d_beside(x, layers, strides, pads), *kept)[1](g), None, None)
+def _of_symbols_bwd(
+    strides: Pair, pads: tuple[Pair, Pair], kept: tuple[jax.Array, Layers], g: list[jax.Array]
+) -> tuple[Any, ...]:
+    return (
+        *jax.vjp(lambda x, layers: conv2d_beside(x, layers, strides, pads), *kept)[1](g),
+        None,
+        None,
+    )
 
 
 _of_symbols.defvjp(lambda *given: (_of_symbols(*given), given[2:4]), _of_symbols_bwd)
@@ -216,7 +299,14 @@ _of_symbols.defvjp(lambda *given: (_of_symbols(*given), given[2:4]), _of_symbols
 # Where and under what mappings they are computed. Nothing below is ever differentiated.
 
 
-def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, bias: jax.Array, numbers: jax.Array, vectors: jax.Array) -> jax.Array:
+def _looked_up(
+    strides: Pair,
+    pads: tuple[Pair, Pair],
+    kernel: jax.Array,
+    bias: jax.Array,
+    numbers: jax.Array,
+    vectors: jax.Array,
+) -> jax.Array:
     """The bias, and the sum over taps of what each makes of the vector of the pixel that it meets; of padding, the row of zeros at the end, nothing."""
     with jax.named_scope(SCOPE):
         dtype = wide(kernel.dtype)
@@ -224,12 +314,25 @@ def _looked_up(strides: Pair, pads: tuple[Pair, Pair], kernel: jax.Array, bias: 
         table, outside = jnp.pad(table, ((0, 0), (0, 0), (0, 1), (0, 0))), len(vectors)
         numbers = jnp.pad(numbers, ((0, 0), *pads), constant_values=outside)
         (kh, kw), (height, width), (sh, sw) = kernel.shape[:2], numbers.shape[1:], strides
-        seen = {(u, v): numbers[:, u : height - kh + u + 1 : sh, v : width - kw + v + 1 : sw] for u in range(kh) for v in range(kw)}
-        return sum((table[tap].at[what].get(mode="clip") for tap, what in seen.items()), bias.astype(dtype)[None, None, None]).astype(kernel.dtype)
+        seen = {
+            (u, v): numbers[:, u : height - kh + u + 1 : sh, v : width - kw + v + 1 : sw]
+            for u in range(kh)
+            for v in range(kw)
+        }
+        return sum(
+            (table[tap].at[what].get(mode="clip") for tap, what in seen.items()),
+            bias.astype(dtype)[None, None, None],
+        ).astype(kernel.dtype)
 
 
 def _by_platform(
-    cpu: Operation, gpu: Operation, plain: Operation, batch_is_first: bool, geometry: Geometry, a: jax.Array, b: jax.Array
+    cpu: Operation,
+    gpu: Operation,
+    plain: Operation,
+    batch_is_first: bool,
+    geometry: Geometry,
+    a: jax.Array,
+    b: jax.Array,
 ) -> jax.Array:
     """Compute the operation by `cpu` on CPU, `gpu` on NVIDIA's GPUs and `plain` elsewhere, chosen at lowering.
 
@@ -241,12 +344,18 @@ def _by_platform(
 
     def on_cpu(a: jax.Array, b: jax.Array) -> jax.Array:
         with jax.named_scope(SCOPE):
-            return _one_by_one(partial(cpu, geometry), batch_is_first)(a.astype(dtype), b.astype(dtype)).astype(a.dtype)
+            return _one_by_one(partial(cpu, geometry), batch_is_first)(
+                a.astype(dtype), b.astype(dtype)
+            ).astype(a.dtype)
 
-    return lax.platform_dependent(a, b, cpu=on_cpu, cuda=partial(gpu, geometry), default=partial(plain, geometry))
+    return lax.platform_dependent(
+        a, b, cpu=on_cpu, cuda=partial(gpu, geometry), default=partial(plain, geometry)
+    )
 
 
-def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], batch_is_first: bool) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def _one_by_one(
+    function: Callable[[jax.Array, jax.Array], jax.Array], batch_is_first: bool
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """Give function(a, b) a `vmap` rule that is fast on CPU.
 
     Where only the images are mapped, they become one larger batch. Where kernels differ (`vmap` over seeds), one after another: the default rule would make a
@@ -257,7 +366,9 @@ def _one_by_one(function: Callable[[jax.Array, jax.Array], jax.Array], batch_is_
     def mapped(a: jax.Array, b: jax.Array) -> jax.Array:
         return function(a, b)
 
-    def rule(axis_size: int, in_batched: Sequence[bool], a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
+    def rule(
+        axis_size: int, in_batched: Sequence[bool], a: jax.Array, b: jax.Array
+    ) -> tuple[jax.Array, bool]:
         if batch_is_first and not in_batched[1]:
             out = mapped(a.reshape(axis_size * a.shape[1], *a.shape[2:]), b)
             return out.reshape(*a.shape[:2], *out.shape[1:]), True

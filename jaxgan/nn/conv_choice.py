@@ -45,7 +45,9 @@ def mean_channels(geometry: Geometry, inputs: int, outputs: int) -> float:
     return 2 * inputs * outputs / (inputs + outputs)
 
 
-def winograd_pays(geometry: Geometry, batch: Any, inputs: int, outputs: int, of_kernel: bool = False) -> bool:
+def winograd_pays(
+    geometry: Geometry, batch: Any, inputs: int, outputs: int, of_kernel: bool = False
+) -> bool:
     """Whether what `jaxgan.nn.winograd` saves in products, which grows with the channels, is worth its additions and its larger kernel.
 
     Measured on one and two cores, 1.0 to 1.9 times as fast from the least mean channels on: 3x3 kernels gain with 128 channels and lose with 64, 4x4 ones of
@@ -74,7 +76,11 @@ def many_inputs(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bo
     the memory, in bytes.
     """
     count = batch * prod(geometry.output_size) if isinstance(batch, int) else 1 << 30
-    return inputs >= 128 and count <= 16 * outputs and 4 * prod(geometry.kernel_size) * count * inputs <= 64 << 20
+    return (
+        inputs >= 128
+        and count <= 16 * outputs
+        and 4 * prod(geometry.kernel_size) * count * inputs <= 64 << 20
+    )
 
 
 def crossing_pays(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> bool:
@@ -83,8 +89,15 @@ def crossing_pays(geometry: Geometry, batch: Any, inputs: int, outputs: int) -> 
     Measured on two cores, 3x3 kernels: 2 to 3 times faster than the next form with up to 32 channels, 1.1 times with 64, but slower in images below 16x16;
     4x4 ones of stride 2: up to 2 times with the 3 channels of images, 1.05 times with 64.
     """
-    fitting = (geometry.kernel_size, geometry.strides) in (((3, 3), (1, 1)), ((4, 4), (2, 2))) and min(geometry.output_size) >= 16
-    return fitting and mean_channels(geometry, inputs, outputs) >= _CROSSED and not winograd_pays(geometry, batch, inputs, outputs, of_kernel=True)
+    fitting = (geometry.kernel_size, geometry.strides) in (
+        ((3, 3), (1, 1)),
+        ((4, 4), (2, 2)),
+    ) and min(geometry.output_size) >= 16
+    return (
+        fitting
+        and mean_channels(geometry, inputs, outputs) >= _CROSSED
+        and not winograd_pays(geometry, batch, inputs, outputs, of_kernel=True)
+    )
 
 
 def pixels(geometry: Geometry, batch: Any) -> int:

@@ -27,11 +27,20 @@ def gpu_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
     inputs, outputs = kernel.shape[2:]
     if fits(geometry, inputs, outputs):
         met = each_tap(_columns(geometry, x), x)
-        return lax_forward(_rows(geometry, of_images=True), _beside(met), _widened(_columns_as_inputs(kernel), 2))
+        return lax_forward(
+            _rows(geometry, of_images=True), _beside(met), _widened(_columns_as_inputs(kernel), 2)
+        )
     if fits(geometry, outputs, inputs):
-        made = lax_forward(_rows(geometry, of_images=False), x, _widened(_columns_as_outputs(kernel), 3))
+        made = lax_forward(
+            _rows(geometry, of_images=False), x, _widened(_columns_as_outputs(kernel), 3)
+        )
         columns = _columns(geometry, made)
-        return _added([each_tap(columns, column)[v] for v, column in enumerate(_apart(geometry, made, outputs))])
+        return _added(
+            [
+                each_tap(columns, column)[v]
+                for v, column in enumerate(_apart(geometry, made, outputs))
+            ]
+        )
     return lax_forward(geometry._replace(turned=False), x, kernel)
 
 
@@ -40,12 +49,23 @@ def gpu_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> j
     kernel = turn(geometry, kernel)
     inputs, outputs = kernel.shape[2:]
     if fits(geometry, inputs, outputs):
-        made = lax_input_gradient(_rows(geometry, of_images=True), g, _widened(_columns_as_inputs(kernel), 2))
+        made = lax_input_gradient(
+            _rows(geometry, of_images=True), g, _widened(_columns_as_inputs(kernel), 2)
+        )
         columns = _columns(geometry, made)
-        return _added([taken_back(columns, column, 0, v) for v, column in enumerate(_apart(geometry, made, inputs))])
+        return _added(
+            [
+                taken_back(columns, column, 0, v)
+                for v, column in enumerate(_apart(geometry, made, inputs))
+            ]
+        )
     if fits(geometry, outputs, inputs):
         back = [taken_back(_columns(geometry, g), g, 0, v) for v in range(geometry.kernel_size[1])]
-        return lax_input_gradient(_rows(geometry, of_images=False), _beside(back), _widened(_columns_as_outputs(kernel), 3))
+        return lax_input_gradient(
+            _rows(geometry, of_images=False),
+            _beside(back),
+            _widened(_columns_as_outputs(kernel), 3),
+        )
     return lax_input_gradient(geometry._replace(turned=False), g, kernel)
 
 
@@ -54,11 +74,15 @@ def gpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     (kh, kw), inputs, outputs = geometry.kernel_size, x.shape[3], g.shape[3]
     if fits(geometry, inputs, outputs):
         met = each_tap(_columns(geometry, x), x)
-        slopes = lax_kernel_gradient(_rows(geometry, of_images=True), _beside(met), g)[:, 0, : kw * inputs]
+        slopes = lax_kernel_gradient(_rows(geometry, of_images=True), _beside(met), g)[
+            :, 0, : kw * inputs
+        ]
         return turn(geometry, slopes.reshape(kh, kw, inputs, outputs))
     if fits(geometry, outputs, inputs):
         back = [taken_back(_columns(geometry, g), g, 0, v) for v in range(kw)]
-        slopes = lax_kernel_gradient(_rows(geometry, of_images=False), x, _beside(back))[:, 0, :, : kw * outputs]
+        slopes = lax_kernel_gradient(_rows(geometry, of_images=False), x, _beside(back))[
+            :, 0, :, : kw * outputs
+        ]
         return turn(geometry, slopes.reshape(kh, inputs, kw, outputs).swapaxes(1, 2))
     return lax_kernel_gradient(geometry, x, g)
 
@@ -75,14 +99,25 @@ def fits(geometry: Geometry, few: int, many: int) -> bool:
 def _rows(geometry: Geometry, of_images: bool) -> Geometry:
     """What is left to convolve, where columns are channels of the images (which then are as wide as the result), or of the result (as wide as the images)."""
     width = (geometry.output_size if of_images else geometry.input_size)[1]
-    (height, rows), pads = (geometry.input_size[0], geometry.output_size[0]), (geometry.padding[0], (0, 0))
-    return Geometry((height, width), (rows, width), (geometry.kernel_size[0], 1), (geometry.strides[0], 1), pads)
+    (height, rows), pads = (
+        (geometry.input_size[0], geometry.output_size[0]),
+        (geometry.padding[0], (0, 0)),
+    )
+    return Geometry(
+        (height, width), (rows, width), (geometry.kernel_size[0], 1), (geometry.strides[0], 1), pads
+    )
 
 
 def _columns(geometry: Geometry, x: jax.Array) -> Geometry:
     """A row of the kernel on rows as many as x [B, H or H', W or W', C] has: only columns move."""
     rows, across = x.shape[1], (geometry.input_size[1], geometry.output_size[1])
-    return Geometry((rows, across[0]), (rows, across[1]), (1, geometry.kernel_size[1]), (1, geometry.strides[1]), ((0, 0), geometry.padding[1]))
+    return Geometry(
+        (rows, across[0]),
+        (rows, across[1]),
+        (1, geometry.kernel_size[1]),
+        (1, geometry.strides[1]),
+        ((0, 0), geometry.padding[1]),
+    )
 
 
 def _columns_as_inputs(kernel: jax.Array) -> jax.Array:

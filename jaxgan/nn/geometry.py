@@ -53,15 +53,26 @@ def pad(x: jax.Array, pads: Sequence[Pair], strides: Pair = (1, 1)) -> jax.Array
 
 def each_tap(geometry: Geometry, x: jax.Array) -> list[jax.Array]:
     """For each tap, in order, what it meets: [B, H', W', I]."""
-    (kh, kw), (sh, sw), (rows, columns) = geometry.kernel_size, geometry.strides, geometry.output_size
+    (kh, kw), (sh, sw), (rows, columns) = (
+        geometry.kernel_size,
+        geometry.strides,
+        geometry.output_size,
+    )
     x = pad(x, geometry.trimmed_padding())
-    return [x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw] for u in range(kh) for v in range(kw)]
+    return [
+        x[:, u : u + (rows - 1) * sh + 1 : sh, v : v + (columns - 1) * sw + 1 : sw]
+        for u in range(kh)
+        for v in range(kw)
+    ]
 
 
 def taken_back(geometry: Geometry, g: jax.Array, u: int, v: int) -> jax.Array:
     """The transpose of one of `each_tap`: every pixel of g [B, H', W', C] where tap (u, v) met it, [B, H, W, C]."""
     lows = [tap - low for tap, (low, _) in zip((u, v), geometry.padding)]
-    pads = [(low, n - low - (m - 1) * s - 1) for low, n, m, s in zip(lows, geometry.input_size, geometry.output_size, geometry.strides)]
+    pads = [
+        (low, n - low - (m - 1) * s - 1)
+        for low, n, m, s in zip(lows, geometry.input_size, geometry.output_size, geometry.strides)
+    ]
     return pad(g, pads, geometry.strides)
 
 

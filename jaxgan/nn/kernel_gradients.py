@@ -24,7 +24,12 @@ from there on up to 1.1 times slower. Either is 0.9 to 5 times as fast as a conv
 
 def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """As `lax_kernel_gradient`, by the fastest form for these sizes on CPU."""
-    window, strides, inputs, outputs = geometry.kernel_size, geometry.strides, x.shape[3], g.shape[3]
+    window, strides, inputs, outputs = (
+        geometry.kernel_size,
+        geometry.strides,
+        x.shape[3],
+        g.shape[3],
+    )
     sizes = (geometry, x.shape[0], inputs, outputs)
     if few_pixels(*sizes):
         return _kernel_gradient_taps(geometry, x, g)
@@ -32,9 +37,17 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
         return turn(geometry, _over_pixels(each_tap(geometry, x)[0], g)[None, None])
     # Where g is smaller than the kernel (a last layer that judges the whole image), shifted copies of it would be mostly padding. Few images leave a
     # convolution little to add up in order: measured on one core, up to 16 outputs are then 1.1 to 7 times faster as one product.
-    wide, most = min(geometry.output_size) >= max(window), 16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8
-    few, crosses = strides == (1, 1) and wide and few_results(window, inputs, outputs, most, widest=16), crossing_pays(*sizes)
-    if few and not (crosses and window[0] * inputs + window[1] * outputs < inputs + prod(window) * outputs):  # fewer copies of channels
+    wide, most = (
+        min(geometry.output_size) >= max(window),
+        16 if isinstance(x.shape[0], int) and x.shape[0] <= 4 else 8,
+    )
+    few, crosses = (
+        strides == (1, 1) and wide and few_results(window, inputs, outputs, most, widest=16),
+        crossing_pays(*sizes),
+    )
+    if few and not (
+        crosses and window[0] * inputs + window[1] * outputs < inputs + prod(window) * outputs
+    ):  # fewer copies of channels
         return _kernel_gradient_few(geometry, x, g)
     if crosses:
         return _kernel_gradient_crossed(geometry, x, g)
@@ -43,8 +56,16 @@ def cpu_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     if strides != (1, 1) and inputs <= 4:
         return _kernel_gradient_gathered(geometry, x, g)
     if (window, strides) == ((3, 3), (2, 2)) and not many_inputs(*sizes):
-        return _kernel_gradient_taps(geometry, x, g) if inputs >= _ROWS else _kernel_gradient_rows(geometry, x, g)
-    if geometry.output_size == (1, 1) or (strides != (1, 1) and x.shape[0] < 4) or many_inputs(*sizes):
+        return (
+            _kernel_gradient_taps(geometry, x, g)
+            if inputs >= _ROWS
+            else _kernel_gradient_rows(geometry, x, g)
+        )
+    if (
+        geometry.output_size == (1, 1)
+        or (strides != (1, 1) and x.shape[0] < 4)
+        or many_inputs(*sizes)
+    ):
         return _kernel_gradient_taps(geometry, x, g)
     return _kernel_gradient_convolution(geometry, x, g)
 
@@ -85,7 +106,9 @@ def _over_pixels(x: jax.Array, g: jax.Array) -> jax.Array:
     out anew: it should be the smaller one.
     """
     turned, parts = x.shape[3] > g.shape[3], 1 + (x.shape[1] % 2 == 0)
-    first, second = (array.reshape(parts, -1, array.shape[3]) for array in ((g, x) if turned else (x, g)))
+    first, second = (
+        array.reshape(parts, -1, array.shape[3]) for array in ((g, x) if turned else (x, g))
+    )
     made = jnp.sum(jnp.einsum("npa,npb->nab", first, second), 0)
     return made.T if turned else made
 
@@ -93,15 +116,21 @@ def _over_pixels(x: jax.Array, g: jax.Array) -> jax.Array:
 def _kernel_gradient_convolution(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """A convolution of x as [I, H, W, B] with g as a kernel [H', W', B, O], transposed by hand to the one fast form."""
     x, g, pads = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), geometry.trimmed_padding()
-    slopes = lax.conv_general_dilated(x, g, (1, 1), pads, rhs_dilation=geometry.strides, dimension_numbers=CANONICAL).transpose(1, 2, 0, 3)
+    slopes = lax.conv_general_dilated(
+        x, g, (1, 1), pads, rhs_dilation=geometry.strides, dimension_numbers=CANONICAL
+    ).transpose(1, 2, 0, 3)
     return turn(geometry, slopes)
 
 
 def _kernel_gradient_taps(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """Matrix products of a copy of x for each tap, all in one."""
     seen, given = seen_by_taps(geometry, x), flat(g)
-    if geometry.turned and few_pixels(geometry, x.shape[0], x.shape[3], g.shape[3]):  # a product for each tap: one for all is made unturned, then turned
-        slopes = jnp.einsum("tpo,tpi->toi", jnp.broadcast_to(given, (seen.shape[0], *given.shape)), seen)
+    if geometry.turned and few_pixels(
+        geometry, x.shape[0], x.shape[3], g.shape[3]
+    ):  # a product for each tap: one for all is made unturned, then turned
+        slopes = jnp.einsum(
+            "tpo,tpi->toi", jnp.broadcast_to(given, (seen.shape[0], *given.shape)), seen
+        )
     else:
         slopes = jnp.einsum("tpi,po->toi" if geometry.turned else "tpi,po->tio", seen, given)
     return slopes.reshape(*geometry.kernel_size, *slopes.shape[1:])
@@ -110,7 +139,11 @@ def _kernel_gradient_taps(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax
 def _kernel_gradient_few(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """One matrix product for all taps, of x with shifted copies of g beside each other; with stride 1."""
     (kh, kw), outputs = geometry.kernel_size, g.shape[3]
-    columns = lax.optimization_barrier(beside([pad(g, ((0, 0), (v, kw - 1 - v))) for v in range(kw)]))
+    columns = lax.optimization_barrier(
+        beside([pad(g, ((0, 0), (v, kw - 1 - v))) for v in range(kw)])
+    )
     copies = beside([pad(columns, ((u, kh - 1 - u), (0, 0))) for u in range(kh)])
-    slopes = _over_pixels(pad(x, geometry.trimmed_padding()), copies).reshape(x.shape[3], kh, kw, outputs)
+    slopes = _over_pixels(pad(x, geometry.trimmed_padding()), copies).reshape(
+        x.shape[3], kh, kw, outputs
+    )
     return turn(geometry, slopes.transpose(1, 2, 0, 3))

@@ -40,7 +40,12 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (*_pair(self.kernel_size), x.shape[-1], self.features), jnp.float32)
+        kernel = self.param(
+            "kernel",
+            self.kernel_init,
+            (*_pair(self.kernel_size), x.shape[-1], self.features),
+            jnp.float32,
+        )
         if self.spectral_norm:
             kernel = spectrally_normalised(self, kernel, train, self.eval_iterations)
         y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding)
@@ -64,8 +69,19 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (*_pair(self.kernel_size), x.shape[-1], self.features), jnp.float32)
-        y = conv_transpose2d(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding, self.output_padding)
+        kernel = self.param(
+            "kernel",
+            self.kernel_init,
+            (*_pair(self.kernel_size), x.shape[-1], self.features),
+            jnp.float32,
+        )
+        y = conv_transpose2d(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            self.strides,
+            self.padding,
+            self.output_padding,
+        )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + per_channel(bias.astype(self.dtype), y.ndim)
@@ -105,7 +121,11 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, labels: jax.Array | None, train: bool = False) -> jax.Array:
-        table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)
+        table = self.param(
+            "embedding", self.embedding_init, (self.classes, self.features), jnp.float32
+        )
         if self.spectral_norm:
-            table = spectrally_normalised(self, table.T, train, 0).T  # u is per class, as in the reference implementations
+            table = spectrally_normalised(
+                self, table.T, train, 0
+            ).T  # u is per class, as in the reference implementations
         return rows(table.astype(self.dtype), labels)

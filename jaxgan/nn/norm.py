@@ -28,7 +28,11 @@ def _mean(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     Compiled for a GPU, one long sum for each channel has what is summed written to memory in float32 first (seen at 64x64 pixels); sums along one axis, which
     are short and many, have it computed where they are added.
     """
-    return jax.lax.platform_dependent(x, cpu=partial(jnp.mean, axis=axes, keepdims=True), default=partial(_mean_axis_by_axis, axes=axes))
+    return jax.lax.platform_dependent(
+        x,
+        cpu=partial(jnp.mean, axis=axes, keepdims=True),
+        default=partial(_mean_axis_by_axis, axes=axes),
+    )
 
 
 def _mean_axis_by_axis(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -38,7 +42,9 @@ def _mean_axis_by_axis(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def standardise(x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: str | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+def standardise(
+    x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x less its mean over `axes`, and all devices of `axis_name`, over the root of its variance + epsilon: (standardised, mean, variance), axes kept as 1.
 
     In two passes, so that the variance does not suffer cancellation. Mean and variance are for keeping, and have no gradient. The gradient is written out: the
@@ -47,7 +53,9 @@ def standardise(x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: 
     return _standardise_fwd(x, axes, epsilon, axis_name)[0]
 
 
-def _standardise_fwd(x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: str | None) -> tuple[Any, Any]:
+def _standardise_fwd(
+    x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_name: str | None
+) -> tuple[Any, Any]:
     mean = device_mean(_mean(x, axes), axis_name)
     centred = x - mean
     var = device_mean(_mean(centred**2, axes), axis_name)
@@ -55,7 +63,9 @@ def _standardise_fwd(x: jax.Array, axes: tuple[int, ...], epsilon: float, axis_n
     return (centred * scale, mean, var), (x, mean, scale)
 
 
-def _standardise_bwd(axes: tuple[int, ...], epsilon: float, axis_name: str | None, kept: Any, slopes: Any) -> tuple[jax.Array]:
+def _standardise_bwd(
+    axes: tuple[int, ...], epsilon: float, axis_name: str | None, kept: Any, slopes: Any
+) -> tuple[jax.Array]:
     (x, mean, scale), g = kept, slopes[0]
     y = (x - mean) * scale
     along_one, along_y = device_mean((_mean(g, axes), _mean(g * y, axes)), axis_name)
@@ -99,7 +109,9 @@ class BatchNorm(nn.Module):
             if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
                 count = self.copies * (x.size // channels) * device_count(axis_name)
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var * (count / max(count - 1, 1))
+                running_var.value = self.momentum * running_var.value + (
+                    1 - self.momentum
+                ) * var * (count / max(count - 1, 1))
         else:
             scale = jax.lax.rsqrt(running_var.value + self.epsilon)
             normalised = (x - per_channel(running_mean.value, x.ndim)) * per_channel(scale, x.ndim)
@@ -109,7 +121,10 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         if self.classes:
-            scale, bias = (rows(table, labels).reshape(x.shape[0], *(1,) * (x.ndim - 2), channels) for table in (scale, bias))
+            scale, bias = (
+                rows(table, labels).reshape(x.shape[0], *(1,) * (x.ndim - 2), channels)
+                for table in (scale, bias)
+            )
         else:
             scale, bias = per_channel(scale, x.ndim), per_channel(bias, x.ndim)
         return (normalised * scale + bias).astype(self.dtype)
@@ -131,7 +146,11 @@ class InstanceNorm(nn.Module):
 
 
 def norm_layer(
-    kind: str, name: str, axis_name: str | None = None, dtype: Any = jnp.float32, scale_init: Callable = nn.initializers.ones
+    kind: str,
+    name: str,
+    axis_name: str | None = None,
+    dtype: Any = jnp.float32,
+    scale_init: Callable = nn.initializers.ones,
 ) -> Callable[[jax.Array, bool], jax.Array]:
     """A function (x [B, H, W, C], train) -> [B, H, W, C] that normalises as `kind` says: "batch", "instance" or "none" (the identity).
 

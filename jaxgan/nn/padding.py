@@ -21,4 +21,7 @@ def require_sides(network: str, images: jax.Array, multiple: int) -> None:
     require(images.ndim == 4, f"{network} takes images [B, H, W, C], got shape {images.shape}")
     height, width = images.shape[1:3]
     fits = height > 0 and width > 0 and height % multiple == 0 and width % multiple == 0
-    require(fits, f"{network} takes images with sides that are multiples of {multiple}, got {height} x {width}")
+    require(
+        fits,
+        f"{network} takes images with sides that are multiples of {multiple}, got {height} x {width}",
+    )

@@ -21,8 +21,20 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
 def _double(x: jax.Array, axis: int, edge: float) -> jax.Array:
     """Twice the length along `axis`; each new pixel is 3/4 of the nearest and 1/4 of the next one, which beyond the border is `edge` times the border's."""
     length = x.shape[axis]
-    before = jnp.concatenate([edge * jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, length - 1, axis=axis)], axis)
-    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, length, axis=axis), edge * jax.lax.slice_in_dim(x, length - 1, length, axis=axis)], axis)
+    before = jnp.concatenate(
+        [
+            edge * jax.lax.slice_in_dim(x, 0, 1, axis=axis),
+            jax.lax.slice_in_dim(x, 0, length - 1, axis=axis),
+        ],
+        axis,
+    )
+    after = jnp.concatenate(
+        [
+            jax.lax.slice_in_dim(x, 1, length, axis=axis),
+            edge * jax.lax.slice_in_dim(x, length - 1, length, axis=axis),
+        ],
+        axis,
+    )
     pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
     return pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
 
@@ -46,7 +58,9 @@ def average_pool(x: jax.Array) -> jax.Array:
 
 def max_pool(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, H // 2, W // 2, C], maximum of each 2x2 square; an odd row or column at the end is left out. Equal pixels share the gradient."""
-    batch, height, width, channels = (side if axis in (0, 3) else side // 2 for axis, side in enumerate(x.shape))
+    batch, height, width, channels = (
+        side if axis in (0, 3) else side // 2 for axis, side in enumerate(x.shape)
+    )
     return x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels).max((2, 4))
 
 
@@ -66,12 +80,18 @@ def _overlapping_mean(x: jax.Array, axis: int) -> jax.Array:
     middle, other = (jax.lax.slice_in_dim(x, start, length, 2, axis) for start in (0, 1))
 
     def shifted(low: int, high: int) -> jax.Array:
-        return jax.lax.pad(other, jnp.zeros((), x.dtype), [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)])
+        return jax.lax.pad(
+            other,
+            jnp.zeros((), x.dtype),
+            [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)],
+        )
 
     counts = np.full(outputs, 3.0)
     counts[0] -= 1
     counts[-1] -= odd
-    return (shifted(1, odd - 1) + middle + shifted(0, odd)) / counts.astype(x.dtype).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    return (shifted(1, odd - 1) + middle + shifted(0, odd)) / counts.astype(x.dtype).reshape(
+        [-1 if i == axis else 1 for i in range(x.ndim)]
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------------- filters
@@ -80,7 +100,9 @@ BINOMIAL = (1.0, 3.0, 3.0, 1.0)
 """The low-pass filter of StyleGAN2 along each axis, before it is normalised."""
 
 
-def low_pass(x: jax.Array, taps: Sequence[float], padding: tuple[int, int], stride: int = 1) -> jax.Array:
+def low_pass(
+    x: jax.Array, taps: Sequence[float], padding: tuple[int, int], stride: int = 1
+) -> jax.Array:
     """[B, H, W, C] -> [B, H', W', C], filtered along rows and columns with taps / sum(taps), of which every `stride`-th value is kept.
 
     H' = (H + low + high - len(taps)) // stride + 1 for padding (low, high), by zeros. As sums of shifted images, separably: on CPU many times faster
@@ -91,12 +113,17 @@ def low_pass(x: jax.Array, taps: Sequence[float], padding: tuple[int, int], stri
     return _filter(_filter(x, 1, weights, padding, stride), 2, weights, padding, stride)
 
 
-def _filter(x: jax.Array, axis: int, weights: Sequence[float], padding: tuple[int, int], stride: int) -> jax.Array:
+def _filter(
+    x: jax.Array, axis: int, weights: Sequence[float], padding: tuple[int, int], stride: int
+) -> jax.Array:
     pads = [(0, 0)] * x.ndim
     pads[axis] = padding
     x = jnp.pad(x, pads)
     span = (x.shape[axis] - len(weights)) // stride * stride + 1
-    first, *rest = (weight * jax.lax.slice_in_dim(x, k, k + span, stride, axis) for k, weight in enumerate(weights))
+    first, *rest = (
+        weight * jax.lax.slice_in_dim(x, k, k + span, stride, axis)
+        for k, weight in enumerate(weights)
+    )
     return sum(rest, first)
 
 

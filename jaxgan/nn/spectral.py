@@ -17,7 +17,9 @@ def power_iteration(matrix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Arr
     return _unit(v @ matrix), v
 
 
-def spectrally_normalised(module: nn.Module, kernel: jax.Array, train: bool, eval_iterations: int) -> jax.Array:
+def spectrally_normalised(
+    module: nn.Module, kernel: jax.Array, train: bool, eval_iterations: int
+) -> jax.Array:
     """`kernel` [..., O] divided by its largest singular value, estimated by u and v in the module's `spectral` collection.
 
     A training forward makes one power iteration and stores it where the collection is mutable. Otherwise `eval_iterations` are made (0: the
@@ -28,7 +30,10 @@ def spectrally_normalised(module: nn.Module, kernel: jax.Array, train: bool, eva
 
     start: tuple[jax.Array, ...] = ()
     if module.is_initializing():
-        start = power_iteration(frozen, _unit(jax.random.normal(module.make_rng("params"), (kernel.shape[-1],), jnp.float32)))
+        start = power_iteration(
+            frozen,
+            _unit(jax.random.normal(module.make_rng("params"), (kernel.shape[-1],), jnp.float32)),
+        )
     u = module.variable("spectral", "u", lambda: start[0])
     v = module.variable("spectral", "v", lambda: start[1])
     new_u, new_v = u.value, v.value

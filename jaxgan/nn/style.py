@@ -29,7 +29,11 @@ SAMPLINGS = ("none", "up", "down")
 
 def activate(x: jax.Array, bias: jax.Array, gain: float = 1.0, clamp: Any = 0.0) -> jax.Array:
     """Leaky ReLU 0.2 of x [B, ..., C] + bias [C], times sqrt(2) (which keeps the variance about the same) and `gain`, clamped as `clamped` does."""
-    return clamped(nn.leaky_relu(x + per_channel(bias.astype(x.dtype), x.ndim), 0.2) * (sqrt(2) * gain), clamp, gain)
+    return clamped(
+        nn.leaky_relu(x + per_channel(bias.astype(x.dtype), x.ndim), 0.2) * (sqrt(2) * gain),
+        clamp,
+        gain,
+    )
 
 
 def clamped(x: jax.Array, clamp: Any, gain: float = 1.0) -> jax.Array:
@@ -55,10 +59,22 @@ class EqualDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.normal(1 / self.rate), (x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,), jnp.float32) * self.rate
+        kernel = self.param(
+            "kernel",
+            nn.initializers.normal(1 / self.rate),
+            (x.shape[-1], self.features),
+            jnp.float32,
+        )
+        bias = (
+            self.param(
+                "bias", nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
+            )
+            * self.rate
+        )
         y = x.astype(self.dtype) @ (kernel * (self.rate / sqrt(x.shape[-1]))).astype(self.dtype)
-        return activate(y, bias) if self.active else y + per_channel(bias.astype(self.dtype), y.ndim)
+        return (
+            activate(y, bias) if self.active else y + per_channel(bias.astype(self.dtype), y.ndim)
+        )
 
 
 class EqualConv(nn.Module):
@@ -78,9 +94,13 @@ class EqualConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, gain: float = 1.0) -> jax.Array:
         require_choice("sampling", self.sampling, SAMPLINGS)
-        require(self.sampling != "up" or self.kernel_size == 1, "only a 1x1 EqualConv doubles the size")
+        require(
+            self.sampling != "up" or self.kernel_size == 1, "only a 1x1 EqualConv doubles the size"
+        )
         k, x = self.kernel_size, x.astype(self.dtype)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (k, k, x.shape[-1], self.features), jnp.float32)
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1.0), (k, k, x.shape[-1], self.features), jnp.float32
+        )
         kernel = (kernel / sqrt(prod(kernel.shape[:3]))).astype(self.dtype)
         if self.sampling == "down" and k > 1:
             pad = k // 2
@@ -90,10 +110,17 @@ class EqualConv(nn.Module):
         y = upsample_filtered(y) if self.sampling == "up" else y
         if not self.active:
             return clamped(y * gain, self.clamp, gain)
-        return activate(y, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32), gain, self.clamp)
+        return activate(
+            y,
+            self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32),
+            gain,
+            self.clamp,
+        )
 
 
-def modulated_conv(x: jax.Array, kernel: jax.Array, style: jax.Array, *, demodulate: bool = True, up: bool = False) -> jax.Array:
+def modulated_conv(
+    x: jax.Array, kernel: jax.Array, style: jax.Array, *, demodulate: bool = True, up: bool = False
+) -> jax.Array:
     """Convolve each x [B, H, W, I] with a kernel [k, k, I, O] whose inputs are scaled by its style [B, I]; -> [B, H, W, O], twice the size if `up`.
 
     The scales are applied to the input, and the demodulation, which brings each output's kernel to norm 1, to the output: equal to a kernel for each
@@ -111,7 +138,9 @@ def modulated_conv(x: jax.Array, kernel: jax.Array, style: jax.Array, *, demodul
     return y
 
 
-def noise_planes(noise: str, sizes: Sequence[tuple[int, int]], keys: jax.Array | None) -> list[Planes]:
+def noise_planes(
+    noise: str, sizes: Sequence[tuple[int, int]], keys: jax.Array | None
+) -> list[Planes]:
     """One `Planes` for each size. noise: "random", of which an example's are one draw from its key's stream "noise"; "constant"; "none".
 
     Raises ValueError for another noise, and for random noise without keys.
@@ -123,8 +152,15 @@ def noise_planes(noise: str, sizes: Sequence[tuple[int, int]], keys: jax.Array |
         raise ValueError("random noise needs one key for each example")
     # All layers at once: a draw is much code, and one for each layer would be half of the program that is compiled.
     areas = [prod(size) for size in sizes]
-    drawn = jax.vmap(lambda key: jax.random.normal(key, (sum(areas),), jnp.float32))(example_streams(keys, "noise"))
-    return [part.reshape(-1, *size) for part, size in zip(jnp.split(drawn, list(accumulate(areas))[:-1], axis=1), sizes, strict=True)]
+    drawn = jax.vmap(lambda key: jax.random.normal(key, (sum(areas),), jnp.float32))(
+        example_streams(keys, "noise")
+    )
+    return [
+        part.reshape(-1, *size)
+        for part, size in zip(
+            jnp.split(drawn, list(accumulate(areas))[:-1], axis=1), sizes, strict=True
+        )
+    ]
 
 
 class Noise(nn.Module):
@@ -134,9 +170,18 @@ class Noise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, noise: Planes) -> jax.Array:
-        strength = self.param("strength", nn.initializers.zeros, (x.shape[-1],) if self.per_channel else (), jnp.float32)
+        strength = self.param(
+            "strength",
+            nn.initializers.zeros,
+            (x.shape[-1],) if self.per_channel else (),
+            jnp.float32,
+        )
         if self.is_initializing() or isinstance(noise, str):
-            constant = self.variable("noise", "constant", lambda: jax.random.normal(self.make_rng("params"), x.shape[1:3], jnp.float32))
+            constant = self.variable(
+                "noise",
+                "constant",
+                lambda: jax.random.normal(self.make_rng("params"), x.shape[1:3], jnp.float32),
+            )
             noise = constant.value[None]
         if noise is None:
             return x
@@ -156,7 +201,9 @@ class StyledConv(nn.Module):
     def __call__(self, x: jax.Array, w: jax.Array, noise: Planes, gain: float = 1.0) -> jax.Array:
         k, inputs = self.kernel_size, x.shape[-1]
         style = EqualDense(inputs, bias_init=1.0, name="affine")(w)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (k, k, inputs, self.features), jnp.float32)
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1.0), (k, k, inputs, self.features), jnp.float32
+        )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = Noise(name="noise")(modulated_conv(x, kernel, style, up=self.up), noise)
         return activate(y, bias, gain, self.clamp)
@@ -172,7 +219,9 @@ class ToImage(nn.Module):
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
         inputs = x.shape[-1]
         style = EqualDense(inputs, bias_init=1.0, name="affine")(w) / sqrt(inputs)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, inputs, self.channels), jnp.float32)
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1.0), (1, 1, inputs, self.channels), jnp.float32
+        )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32)
         y = modulated_conv(x, kernel, style, demodulate=False)
         return clamped(y + per_channel(bias.astype(y.dtype), y.ndim), self.clamp)
@@ -183,7 +232,9 @@ class AdaIN(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        scale, shift = jnp.split(EqualDense(2 * x.shape[-1], name="affine")(w)[:, None, None, :], 2, axis=-1)
+        scale, shift = jnp.split(
+            EqualDense(2 * x.shape[-1], name="affine")(w)[:, None, None, :], 2, axis=-1
+        )
         y = InstanceNorm(1e-8, name="norm")(x) * (scale + 1) + shift
         return y.astype(x.dtype)
 
@@ -198,7 +249,10 @@ def with_batch_spread(x: jax.Array, group: int, axis_name: str | None) -> jax.Ar
     """
     whole = gather(x.astype(jnp.float32), axis_name)
     size = min(group, whole.shape[0])
-    require(whole.shape[0] % size == 0, f"the batch over all devices ({whole.shape[0]}) must be a multiple of minibatch_std_group ({group})")
+    require(
+        whole.shape[0] % size == 0,
+        f"the batch over all devices ({whole.shape[0]}) must be a multiple of minibatch_std_group ({group})",
+    )
     grouped = whole.reshape(size, -1, *whole.shape[1:])
     variance = jnp.mean((grouped - jnp.mean(grouped, axis=0, keepdims=True)) ** 2, axis=0)
     spread = jnp.tile(jnp.mean(jnp.sqrt(variance + 1e-8), axis=(1, 2, 3)), size)

@@ -43,7 +43,11 @@ class _Matrices(NamedTuple):
 
 
 _HALF = Fraction(1, 2)
-_POINTS: dict[int, tuple[tuple[Fraction | int, ...], ...]] = {2: ((0, 1), (0, 1, -1)), 3: ((0, 1, -1),), 4: ((0, 1, -2, -_HALF),)}
+_POINTS: dict[int, tuple[tuple[Fraction | int, ...], ...]] = {
+    2: ((0, 1), (0, 1, -1)),
+    3: ((0, 1, -1),),
+    4: ((0, 1, -2, -_HALF),),
+}
 """By the number of taps: where polynomials are evaluated, besides at infinity; one more point is one more output in a tile. Four points round worse than
 three, these the least of those tried. Of tiles with more outputs, 3x3 for 3 taps was not faster, 4x4 rounds eight times as badly; 3x3 for 4 taps twice."""
 
@@ -55,7 +59,10 @@ def _matrices(geometry: Geometry, flipped: bool = False) -> _Matrices:
     """Those with the fewest products for images of this size; the same for a convolution and its gradients."""
     taps = geometry.kernel_size[0] // _fold(geometry)
     choices = [_with_points(points, taps) for points in _POINTS[taps]]
-    fewest = min(range(len(choices)), key=lambda i: len(choices[i].inputs) ** 2 * prod(_tiles(choices[i], *geometry.output_size)))
+    fewest = min(
+        range(len(choices)),
+        key=lambda i: len(choices[i].inputs) ** 2 * prod(_tiles(choices[i], *geometry.output_size)),
+    )
     return _with_points(_POINTS[taps][fewest], taps, flipped)
 
 
@@ -69,9 +76,14 @@ def _with_points(places: Sequence[Fraction | int], taps: int, flipped: bool = Fa
     # Coefficients in opposite order give at 1 / p what the others give at p, but for a factor; those at 0 are those at infinity.
     other = _cook_toom([1 / point if point else point for point in points], taps)
     order = [len(points), *range(1, len(points)), 0]
-    factors = [next(theirs / ours for theirs, ours in zip(other.kernel[i][::-1], row) if ours) for i, row in zip(order, made.kernel)]
+    factors = [
+        next(theirs / ours for theirs, ours in zip(other.kernel[i][::-1], row) if ours)
+        for i, row in zip(order, made.kernel)
+    ]
     inputs = tuple(tuple(factor * x for x in other.inputs[i]) for i, factor in zip(order, factors))
-    return _Matrices(inputs, made.kernel, tuple(tuple(row[i] for i in order) for row in other.outputs))
+    return _Matrices(
+        inputs, made.kernel, tuple(tuple(row[i] for i in order) for row in other.outputs)
+    )
 
 
 def _cook_toom(points: Sequence[Fraction], taps: int) -> _Matrices:
@@ -84,7 +96,9 @@ def _cook_toom(points: Sequence[Fraction], taps: int) -> _Matrices:
     others = [[other for other in points if other != point] for point in points]
     inputs = [(*_with_roots(roots), Fraction(0)) for roots in others] + [_with_roots(points)]
     own = [prod(point - root for root in roots) for point, roots in zip(points, others)]
-    kernel = [tuple(value / whole for value in _powers(point, taps)) for point, whole in zip(points, own)] + [_powers(None, taps)]
+    kernel = [
+        tuple(value / whole for value in _powers(point, taps)) for point, whole in zip(points, own)
+    ] + [_powers(None, taps)]
     outputs = [_powers(point, tile) for point in (*points, None)]
     return _Matrices(tuple(inputs), tuple(kernel), _transposed(tuple(outputs)))
 
@@ -98,7 +112,9 @@ def _with_roots(roots: Sequence[Fraction]) -> tuple[Fraction, ...]:
     """Coefficients of the product of all x - root, the constant one first."""
     made: tuple[Fraction, ...] = (Fraction(1),)
     for root in roots:
-        made = tuple(above - root * here for above, here in zip((Fraction(0), *made), (*made, Fraction(0))))
+        made = tuple(
+            above - root * here for above, here in zip((Fraction(0), *made), (*made, Fraction(0)))
+        )
     return made
 
 
@@ -118,45 +134,83 @@ def winograd_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax
     x, kernel = _folded(pad(x, _whole_padding(geometry)), folds), _folded_kernel(geometry, kernel)
     matrices = _matrices(geometry)
     size = _tiles(matrices, rows, columns)
-    made = jnp.einsum("npi,noi->npo" if geometry.turned else "npi,nio->npo", _seen(matrices, x, size), _kernel_points(matrices, kernel))
+    made = jnp.einsum(
+        "npi,noi->npo" if geometry.turned else "npi,nio->npo",
+        _seen(matrices, x, size),
+        _kernel_points(matrices, kernel),
+    )
     return _woven(matrices, made, (x.shape[0], *size))[:, :rows, :columns]
 
 
 def winograd_input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
     """Its gradient in x [B, H, W, I], given that of its result, g [B, H', W', O]."""
     side, kernel = _fold(geometry), _folded_kernel(geometry, kernel)
-    taps, sizes = kernel.shape[0], list(zip(geometry.input_size, geometry.output_size, geometry.padding))
+    taps, sizes = (
+        kernel.shape[0],
+        list(zip(geometry.input_size, geometry.output_size, geometry.padding)),
+    )
     # Of the squares of pixels (or the pixels) of padded images, those that are padding only are never computed.
     skipped = [low // side for _, _, (low, _) in sizes]
     rows, columns = (-(-(low + n) // side) - skip for (n, _, (low, _)), skip in zip(sizes, skipped))
-    around = [(taps - 1 - skip, count - m + skip) for (_, m, _), skip, count in zip(sizes, skipped, (rows, columns))]
+    around = [
+        (taps - 1 - skip, count - m + skip)
+        for (_, m, _), skip, count in zip(sizes, skipped, (rows, columns))
+    ]
     matrices = _matrices(geometry, flipped=True)
     size = _tiles(matrices, rows, columns)
     seen = _seen(matrices, pad(g, around), size)
-    made = jnp.einsum("npo,noi->npi" if geometry.turned else "npo,nio->npi", seen, _kernel_points(matrices, kernel))
+    made = jnp.einsum(
+        "npo,noi->npi" if geometry.turned else "npo,nio->npi",
+        seen,
+        _kernel_points(matrices, kernel),
+    )
     slopes = _unfolded(_woven(matrices, made, (g.shape[0], *size))[:, :rows, :columns], side)
     lows = [low - skip * side for (_, _, (low, _)), skip in zip(sizes, skipped)]
-    return pad(slopes, [(-low, n + low - m) for low, n, m in zip(lows, geometry.input_size, slopes.shape[1:3])])
+    return pad(
+        slopes,
+        [(-low, n + low - m) for low, n, m in zip(lows, geometry.input_size, slopes.shape[1:3])],
+    )
 
 
 def winograd_kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """Its gradient in the kernel, held as the geometry says."""
     x = _folded(pad(x, _whole_padding(geometry)), _fold(geometry))
     matrices = _matrices(geometry)
-    n, tile, (rows, columns) = len(matrices.inputs), matrices.tile, _tiles(matrices, *geometry.output_size)
+    n, tile, (rows, columns) = (
+        len(matrices.inputs),
+        matrices.tile,
+        _tiles(matrices, *geometry.output_size),
+    )
     blocks = _blocks(rows, 4 * n * n * columns, x, g)
     rows = -(-rows // blocks)  # of tiles, in a block
     x = pad(x, ((0, blocks * rows * tile + n - tile - x.shape[1]), (0, 0)))
-    g = pad(g, [(0, tile * count - side) for count, side in zip((blocks * rows, columns), geometry.output_size)])
+    g = pad(
+        g,
+        [
+            (0, tile * count - side)
+            for count, side in zip((blocks * rows, columns), geometry.output_size)
+        ],
+    )
 
     def add(block: jax.Array | int, made: jax.Array) -> jax.Array:
         sizes = ((x, rows * tile + n - tile), (g, rows * tile))
-        seen, slopes = (jax.lax.dynamic_slice_in_dim(one, rows * tile * block, size, 1) for one, size in sizes)
-        slopes = slopes.reshape(g.shape[0], rows, tile, columns, tile, g.shape[3]).transpose(2, 4, 0, 1, 3, 5)
+        seen, slopes = (
+            jax.lax.dynamic_slice_in_dim(one, rows * tile * block, size, 1) for one, size in sizes
+        )
+        slopes = slopes.reshape(g.shape[0], rows, tile, columns, tile, g.shape[3]).transpose(
+            2, 4, 0, 1, 3, 5
+        )
         slopes = _points(_transposed(matrices.outputs), slopes).reshape(n * n, -1, g.shape[3])
-        return made + jnp.einsum("npi,npo->noi" if geometry.turned else "npi,npo->nio", _seen(matrices, seen, (rows, columns)), slopes)
+        return made + jnp.einsum(
+            "npi,npo->noi" if geometry.turned else "npi,npo->nio",
+            _seen(matrices, seen, (rows, columns)),
+            slopes,
+        )
 
-    none = jnp.zeros((n * n, g.shape[3], x.shape[3]) if geometry.turned else (n * n, x.shape[3], g.shape[3]), g.dtype)
+    none = jnp.zeros(
+        (n * n, g.shape[3], x.shape[3]) if geometry.turned else (n * n, x.shape[3], g.shape[3]),
+        g.dtype,
+    )
     made = jax.lax.fori_loop(0, blocks, add, none) if blocks > 1 else add(0, none)
     back = _both_sides(matrices.kernel, made).T @ made.reshape(n * n, -1)
     return _unfolded_kernel(geometry, back.reshape(-1, *made.shape[1:]))
@@ -190,8 +244,16 @@ def _seen(matrices: _Matrices, x: jax.Array, size: Pair) -> jax.Array:
     """B^T d B of all tiles: [n^2, B tiles, I]. Zeros at the bottom and right complete the last tiles."""
     n, tile, (rows, columns) = len(matrices.inputs), matrices.tile, size
     x = pad(x, [(0, tile * count + n - tile - side) for count, side in zip(size, x.shape[1:3])])
-    across = jnp.stack(_combined(matrices.inputs, [x[:, u : u + tile * (rows - 1) + 1 : tile] for u in range(n)]))
-    seen = jnp.stack(_combined(matrices.inputs, [across[:, :, :, v : v + tile * (columns - 1) + 1 : tile] for v in range(n)]), 1)
+    across = jnp.stack(
+        _combined(matrices.inputs, [x[:, u : u + tile * (rows - 1) + 1 : tile] for u in range(n)])
+    )
+    seen = jnp.stack(
+        _combined(
+            matrices.inputs,
+            [across[:, :, :, v : v + tile * (columns - 1) + 1 : tile] for v in range(n)],
+        ),
+        1,
+    )
     return seen.reshape(n * n, -1, x.shape[3])
 
 
@@ -211,7 +273,9 @@ def _woven(matrices: _Matrices, made: jax.Array, tiles: tuple[int, int, int]) ->
     """A^T y A of all tiles y [n^2, B tiles, O] in their places: [B, m rows of tiles, m columns of tiles, O]."""
     n, tile = len(matrices.inputs), matrices.tile
     outputs = _points(matrices.outputs, made.reshape(n, n, *tiles, made.shape[2]))
-    return outputs.transpose(2, 3, 0, 4, 1, 5).reshape(tiles[0], tile * tiles[1], tile * tiles[2], made.shape[2])
+    return outputs.transpose(2, 3, 0, 4, 1, 5).reshape(
+        tiles[0], tile * tiles[1], tile * tiles[2], made.shape[2]
+    )
 
 
 def _points(matrix: Matrix, parts: jax.Array) -> jax.Array:
@@ -224,7 +288,11 @@ def _combined(matrix: Matrix, parts: Sequence[jax.Array] | jax.Array) -> list[ja
     """Of each row of the matrix, the sum of the parts that it weights."""
     made = []
     for row in matrix:
-        weighted = [part if weight == 1 else -part if weight == -1 else float(weight) * part for weight, part in zip(row, parts) if weight]
+        weighted = [
+            part if weight == 1 else -part if weight == -1 else float(weight) * part
+            for weight, part in zip(row, parts)
+            if weight
+        ]
         made.append(sum(weighted[1:], weighted[0]))
     return made
 
@@ -245,7 +313,12 @@ def _whole_padding(geometry: Geometry) -> list[Pair]:
     """Padding around x, without rows that no output reads, for which it is whole squares."""
     side = _fold(geometry)
     taps = [k // side for k in geometry.kernel_size]
-    return [(low, (m + k - 1) * side - n - low) for (low, _), m, k, n in zip(geometry.padding, geometry.output_size, taps, geometry.input_size)]
+    return [
+        (low, (m + k - 1) * side - n - low)
+        for (low, _), m, k, n in zip(
+            geometry.padding, geometry.output_size, taps, geometry.input_size
+        )
+    ]
 
 
 def _folded(x: jax.Array, side: int) -> jax.Array:
@@ -253,7 +326,11 @@ def _folded(x: jax.Array, side: int) -> jax.Array:
     if side == 1:
         return x
     batch, height, width, channels = x.shape
-    return x.reshape(batch, height // side, side, width // side, side, channels).transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // side, width // side, -1)
+    return (
+        x.reshape(batch, height // side, side, width // side, side, channels)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(batch, height // side, width // side, -1)
+    )
 
 
 def _unfolded(x: jax.Array, side: int) -> jax.Array:
@@ -284,5 +361,13 @@ def _unfolded_kernel(geometry: Geometry, points: jax.Array) -> jax.Array:
     if side == 1:
         return points.reshape(*taps, first, second)
     if geometry.turned:
-        return points.reshape(*taps, first, side, side, -1).transpose(0, 3, 1, 4, 2, 5).reshape(rows, columns, first, -1)
-    return points.reshape(*taps, side, side, -1, second).transpose(0, 2, 1, 3, 4, 5).reshape(rows, columns, -1, second)
+        return (
+            points.reshape(*taps, first, side, side, -1)
+            .transpose(0, 3, 1, 4, 2, 5)
+            .reshape(rows, columns, first, -1)
+        )
+    return (
+        points.reshape(*taps, side, side, -1, second)
+        .transpose(0, 2, 1, 3, 4, 5)
+        .reshape(rows, columns, -1, second)
+    )

@@ -22,7 +22,9 @@ def tiny(name, batch_size=16):
 def test_random_batches_fit(name):
     case = cases.case(name, batch=8)
     spec, batch = case.family.batch_spec(case.config, 8), cases.random_batch(case)
-    assert {leaf: (x.shape, x.dtype) for leaf, x in batch.items()} == {leaf: (x.shape, x.dtype) for leaf, x in spec.items()}
+    assert {leaf: (x.shape, x.dtype) for leaf, x in batch.items()} == {
+        leaf: (x.shape, x.dtype) for leaf, x in spec.items()
+    }
     for leaf, x in batch.items():
         if leaf == "attributes":
             np.testing.assert_array_equal(x.sum(axis=1), 1)
@@ -36,13 +38,20 @@ def test_the_kind_of_augmentation_can_be_another():
     case = cases.case("stylegan", "auto", augment="ada")
     assert case.name == "stylegan auto ada"
     assert case.config.stabilisers.augment.kind == "ada"
-    assert dataclasses.replace(case.config, stabilisers=cases.case("stylegan", "auto").config.stabilisers) == cases.case("stylegan", "auto").config
+    assert (
+        dataclasses.replace(
+            case.config, stabilisers=cases.case("stylegan", "auto").config.stabilisers
+        )
+        == cases.case("stylegan", "auto").config
+    )
 
 
 def test_every_family_and_suite_is_there():
     assert set(cases.FAMILIES) == set(CASES)
     for suite in cases.SUITES.values():
-        assert {name: cases.case(name, preset).name for name, preset in suite.items()} == {name: f"{name} {preset}" for name, preset in suite.items()}
+        assert {name: cases.case(name, preset).name for name, preset in suite.items()} == {
+            name: f"{name} {preset}" for name, preset in suite.items()
+        }
 
 
 def test_changes_of_a_case():
@@ -65,8 +74,16 @@ def test_bytes_of_products():
 
     arrays = jax.ShapeDtypeStruct((2, 3), jnp.float32), jax.ShapeDtypeStruct((3, 4), jnp.float32)
     assert flops.moved(flops.trace(products, *arrays)) == 3 * 4 * (6 + 12 + 8)
-    images, kernel = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.bfloat16), jax.ShapeDtypeStruct((3, 3, 3, 5), jnp.bfloat16)
-    conv = functools.partial(jax.lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    images, kernel = (
+        jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.bfloat16),
+        jax.ShapeDtypeStruct((3, 3, 3, 5), jnp.bfloat16),
+    )
+    conv = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
     assert flops.moved(flops.trace(conv, images, kernel)) == 2 * (2 * 64 * 3 + 27 * 5 + 2 * 64 * 5)
 
 
@@ -74,7 +91,12 @@ def test_arithmetic_of_a_step():
     case = tiny("gan")
     state, batch, key = cases.arguments(case)
     found = cases.arithmetic(case)
-    assert found["flops"] == found["most_flops"] == flops.count(functools.partial(case.family.train_step, case.config), state, batch, key) > 0
+    assert (
+        found["flops"]
+        == found["most_flops"]
+        == flops.count(functools.partial(case.family.train_step, case.config), state, batch, key)
+        > 0
+    )
     assert found["bytes"] > 2 * cases.tree_bytes(state) + cases.tree_bytes(batch)
     assert cases.tree_bytes(batch) == 16 * 8 * 8 * 4
 
@@ -88,7 +110,11 @@ def test_lazy_penalties_come_round():
     assert (every, r1.stabilisers.r1, r1.path_length_weight) == (2, 1.0, 0.0)
     assert (often, lengths.stabilisers.r1, lengths.path_length_weight) == (2, 0.0, 2.0)
     ((often, lengths),) = cases.lazy_penalties(dataclasses.replace(config, r1_interval=1))
-    assert (often, lengths.stabilisers.r1, lengths.path_length_weight) == (2, 1.0, 2.0)  # what is taken in every step stays
+    assert (often, lengths.stabilisers.r1, lengths.path_length_weight) == (
+        2,
+        1.0,
+        2.0,
+    )  # what is taken in every step stays
 
 
 @pytest.mark.slow

@@ -26,21 +26,38 @@ GEOMETRIES = {
 def operations(geometry: Geometry, outputs: int = 8) -> list[Operation]:
     x, g = (2, *geometry.input_size, 3), (2, *geometry.output_size, outputs)
     kernel = (*geometry.kernel_size, *((outputs, 3) if geometry.turned else (3, outputs)))
-    return [Operation("forward", geometry, (x, kernel)), Operation("input gradient", geometry, (g, kernel)), Operation("kernel gradient", geometry, (x, g))]
+    return [
+        Operation("forward", geometry, (x, kernel)),
+        Operation("input gradient", geometry, (g, kernel)),
+        Operation("kernel gradient", geometry, (x, g)),
+    ]
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_all_forms_agree(name):
     for operation in operations(GEOMETRIES[name]):
-        first, second = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(operation.shapes))
+        first, second = (
+            jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(operation.shapes)
+        )
         forms = forms_for(operation)
         wanted = forms["lax"](operation.geometry, first, second)
         for form, function in forms.items():
-            np.testing.assert_allclose(function(operation.geometry, first, second), wanted, rtol=1e-4, atol=1e-4, err_msg=f"{operation.kind}, {form}")
+            np.testing.assert_allclose(
+                function(operation.geometry, first, second),
+                wanted,
+                rtol=1e-4,
+                atol=1e-4,
+                err_msg=f"{operation.kind}, {form}",
+            )
 
 
 def test_each_form_is_met():
-    met = {(operation.kind, form) for geometry in GEOMETRIES.values() for operation in operations(geometry) for form in forms_for(operation)}
+    met = {
+        (operation.kind, form)
+        for geometry in GEOMETRIES.values()
+        for operation in operations(geometry)
+        for form in forms_for(operation)
+    }
     assert met == {(kind, form) for kind, forms in conv_candidates.FORMS.items() for form in forms}
 
 
@@ -51,7 +68,11 @@ def test_operations_of_a_step():
         kinds[operation.kind] += count
     # The generator has 3 layers, the discriminator too. Forward: the generator once, its images judged twice, real ones once. A transposed convolution is an
     # input gradient; its own gradients are a convolution and a kernel gradient. Images of the discriminator's own turn need no gradient.
-    assert kinds == {"forward": 3 * 3 + 2, "input gradient": 3 + 2 * 2 + 3, "kernel gradient": 2 * 3 + 3}
+    assert kinds == {
+        "forward": 3 * 3 + 2,
+        "input gradient": 3 + 2 * 2 + 3,
+        "kernel gradient": 2 * 3 + 3,
+    }
     assert all(operation.shapes[0][0] == 4 for operation in found)
 
 
@@ -64,12 +85,19 @@ def test_a_measurement_is_whole(tmp_path):
     assert line["best_other"] == pytest.approx(min(line["others_ms"].values()) / line["ms"])
     assert line["flops_per_s"] == pytest.approx(1e3 * operation.flops / line["ms"])
     assert "4x4/2 2x12x8x3" in conv_candidates.row(line)
-    record.append("conv_candidates", {"name": "game", **line, "share": 0.5}, record.provenance(batch=2), tmp_path)
+    record.append(
+        "conv_candidates",
+        {"name": "game", **line, "share": 0.5},
+        record.provenance(batch=2),
+        tmp_path,
+    )
     assert "| game | kernel gradient | 4x4/2 2x12x8x3 > 6x4x8 | 3 |" in tables.page(tmp_path)
 
 
 @pytest.mark.parametrize(("outputs", "form"), [(7, "lax"), (8, "columns")])
-def test_on_a_gpu_few_channels_have_a_form_and_the_plain_one_is_jaxgans_otherwise(outputs, form, monkeypatch):
+def test_on_a_gpu_few_channels_have_a_form_and_the_plain_one_is_jaxgans_otherwise(
+    outputs, form, monkeypatch
+):
     (forward, *_) = operations(GEOMETRIES["dense"], outputs)
     on_cpu = forms_for(forward)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

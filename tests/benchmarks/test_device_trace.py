@@ -12,13 +12,25 @@ from benchmarks import device_trace
 
 
 def event(name, begin, milliseconds, **stats):
-    return SimpleNamespace(name=name, start_ns=1e6 * begin, duration_ns=1e6 * milliseconds, stats=list(stats.items()))
+    return SimpleNamespace(
+        name=name, start_ns=1e6 * begin, duration_ns=1e6 * milliseconds, stats=list(stats.items())
+    )
 
 
 def test_kernels_of_streams_are_summed_by_kind():
-    stream = [event("sm90_x", 0, 2, hlo_op="cudnn-conv.12"), event("sm90_y", 2, 1, hlo_op="cudnn-conv.3"), event("MemcpyD2D", 5, 1)]
-    lines = [SimpleNamespace(name="Stream #14(Compute)", events=stream), SimpleNamespace(name="XLA Ops", events=stream)]
-    planes = [SimpleNamespace(name="/device:GPU:0", lines=lines), SimpleNamespace(name="/host:CPU", lines=lines)]
+    stream = [
+        event("sm90_x", 0, 2, hlo_op="cudnn-conv.12"),
+        event("sm90_y", 2, 1, hlo_op="cudnn-conv.3"),
+        event("MemcpyD2D", 5, 1),
+    ]
+    lines = [
+        SimpleNamespace(name="Stream #14(Compute)", events=stream),
+        SimpleNamespace(name="XLA Ops", events=stream),
+    ]
+    planes = [
+        SimpleNamespace(name="/device:GPU:0", lines=lines),
+        SimpleNamespace(name="/host:CPU", lines=lines),
+    ]
     found = list(device_trace.device_intervals(planes))
     assert [one.name for one in found] == ["cudnn-conv", "cudnn-conv", "MemcpyD2D"]
     head, first, second = device_trace.table(found, steps=2).splitlines()

@@ -28,7 +28,11 @@ ENTRY %main.3 (x.1: bf16[2,3], k.1: f32[4]) -> (bf16[2,3], f32[]) {
 
 def test_instructions_of_the_entry_have_the_bytes_of_operands_and_results():
     found = gpu_program.instructions(PROGRAM)
-    assert found == [("cudnn-conv", 12 + 10 + 12 + 16), ("loop_add_fusion", 3 * 12), ("loop_add_fusion", 5 + 16)]
+    assert found == [
+        ("cudnn-conv", 12 + 10 + 12 + 16),
+        ("loop_add_fusion", 3 * 12),
+        ("loop_add_fusion", 5 + 16),
+    ]
     head, first, second = gpu_program.table(found).splitlines()
     assert head == "0.00 GB in 3 instructions"
     assert first.split() == ["0.000", "GB", "2", "loop_add_fusion"]

@@ -40,7 +40,10 @@ def test_gradients_in_a_scan_are_no_slower(convolve):
     """In images and kernel: 20 to 100 times slower in a loop's body if they are left to `lax`."""
     inputs = jnp.ones((16, 16, 16, 64)), jnp.ones((4, 4, 64, 32)) / 64
     forms = {name: jax.jit(form) for name, form in conv.layer_forms(convolve, 2, 1).items()}
-    calls = {name: functools.partial(forms[name], *inputs) for name in ("gradient-in-scan-of-2", "gradient")}
+    calls = {
+        name: functools.partial(forms[name], *inputs)
+        for name in ("gradient-in-scan-of-2", "gradient")
+    }
     assert ratio_within(calls, 2 * 1.5) <= 2 * 1.5
 
 
@@ -48,8 +51,14 @@ def test_gradients_in_a_scan_are_no_slower(convolve):
 def test_channels_beside_each_other_are_no_slower_than_a_concatenation():
     """Twice as fast, measured."""
     parts = jnp.ones((1, 192, 192, 33)), jnp.ones((1, 192, 192, 3))
-    forms = {"beside": jax.jit(lambda *parts: beside(parts)), "concatenate": jax.jit(lambda *parts: jnp.concatenate(parts, -1))}
-    assert ratio_within({name: functools.partial(form, *parts) for name, form in forms.items()}, 1) <= 1
+    forms = {
+        "beside": jax.jit(lambda *parts: beside(parts)),
+        "concatenate": jax.jit(lambda *parts: jnp.concatenate(parts, -1)),
+    }
+    assert (
+        ratio_within({name: functools.partial(form, *parts) for name, form in forms.items()}, 1)
+        <= 1
+    )
 
 
 @pytest.mark.usefixtures("optimised")
@@ -57,14 +66,28 @@ def test_gradients_of_kernels_of_few_channels_are_no_slower_than_lax():
     """Twice as fast, measured."""
     geometry = Geometry((128, 128), (128, 128), (3, 3), (1, 1), ((1, 1), (1, 1)))
     images, slopes = jnp.ones((1, 128, 128, 32)), jnp.ones((1, 128, 128, 32))
-    forms = {form: jax.jit(form, static_argnums=0) for form in (cpu_kernel_gradient, lax_kernel_gradient)}
-    assert ratio_within({form: functools.partial(jitted, geometry, images, slopes) for form, jitted in forms.items()}, 1) <= 1
+    forms = {
+        form: jax.jit(form, static_argnums=0) for form in (cpu_kernel_gradient, lax_kernel_gradient)
+    }
+    assert (
+        ratio_within(
+            {
+                form: functools.partial(jitted, geometry, images, slopes)
+                for form, jitted in forms.items()
+            },
+            1,
+        )
+        <= 1
+    )
 
 
 def test_channels_are_measured_against_lax(monkeypatch):
     monkeypatch.setattr(conv, "CHANNELS", {"channels-tiny": (2, (3, 1))})
     found = list(conv.channel_measurements(2, 1.0, "tiny"))
-    assert [(line["name"], line["what"]) for line in found] == [("channels-tiny", "beside"), ("channels-tiny", "gradient-of-a-split")]
+    assert [(line["name"], line["what"]) for line in found] == [
+        ("channels-tiny", "beside"),
+        ("channels-tiny", "gradient-of-a-split"),
+    ]
     assert all(line[side]["n"] == 2 for line in found for side in ("lax", "jaxgan"))
     assert not list(conv.channel_measurements(2, 1.0, "another"))
 
@@ -73,12 +96,22 @@ def test_channels_are_measured_against_lax(monkeypatch):
 @pytest.mark.usefixtures("optimised")
 def test_a_step_in_a_scan_is_no_slower():
     """A family's whole step, batch norm and Adam included, by `scan_steps`."""
-    config = dcgan.Config((16, 16), 1, latent_size=16, generator_width=16, discriminator_width=16, stabilisers=Stabilisers())
+    config = dcgan.Config(
+        (16, 16),
+        1,
+        latent_size=16,
+        generator_width=16,
+        discriminator_width=16,
+        stabilisers=Stabilisers(),
+    )
     case = cases.Case("dcgan", dcgan, config, 16, 1)
     key, batch = jax.random.key(1), cases.random_batch(case)
     both = {name: jnp.stack([leaf] * 2) for name, leaf in batch.items()}
     step, scanned = cases.mapped(case, "jit"), cases.mapped(case, "scan", steps=2)
-    held = {name: jax.jit(dcgan.init, static_argnums=0)(config, jax.random.key(0)) for name in ("scan", "plain")}
+    held = {
+        name: jax.jit(dcgan.init, static_argnums=0)(config, jax.random.key(0))
+        for name in ("scan", "plain")
+    }
 
     def in_scan():
         held["scan"], _ = scanned(held["scan"], both, key)
@@ -97,14 +130,28 @@ def test_gradient_of_a_transposed_convolution_is_no_slower_than_of_its_mirror():
     small, large = jnp.ones((16, 16, 16, 64)), jnp.ones((16, 32, 32, 32))
     up, down = jnp.ones((4, 4, 64, 32)), jnp.ones((4, 4, 32, 64))
     gradients = {
-        "transposed": jax.jit(jax.grad(lambda x, kernel: jnp.sum(conv_transpose2d(x, kernel, 2, 1) ** 2), (0, 1))),
-        "mirrored": jax.jit(jax.grad(lambda x, kernel: jnp.sum(conv2d(x, kernel, 2, 1) ** 2), (0, 1))),
+        "transposed": jax.jit(
+            jax.grad(lambda x, kernel: jnp.sum(conv_transpose2d(x, kernel, 2, 1) ** 2), (0, 1))
+        ),
+        "mirrored": jax.jit(
+            jax.grad(lambda x, kernel: jnp.sum(conv2d(x, kernel, 2, 1) ** 2), (0, 1))
+        ),
     }
-    calls = {"transposed": lambda: gradients["transposed"](small, up), "mirrored": lambda: gradients["mirrored"](large, down)}
+    calls = {
+        "transposed": lambda: gradients["transposed"](small, up),
+        "mirrored": lambda: gradients["mirrored"](large, down),
+    }
     assert ratio_within(calls, 2.0) <= 2.0
 
 
-@pytest.mark.parametrize("kind", ["mesh", pytest.param("pmap", marks=pytest.mark.slow), pytest.param("scan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "mesh",
+        pytest.param("pmap", marks=pytest.mark.slow),
+        pytest.param("scan", marks=pytest.mark.slow),
+    ],
+)
 def test_no_retrace(kind):
     """A step is traced at the first call only, wherever the state of that call lay."""
     case, traces = tiny("gan"), []
@@ -113,10 +160,18 @@ def test_no_retrace(kind):
         traces.append(None)
         return case.family.train_step(*arguments, **options)
 
-    counting = case._replace(family=SimpleNamespace(init=case.family.init, train_step=counted, batch_spec=case.family.batch_spec))
-    step = cases.mapped(counting, "jit" if kind == "mesh" else kind, 1 if kind == "scan" else 2, steps=2)
+    counting = case._replace(
+        family=SimpleNamespace(
+            init=case.family.init, train_step=counted, batch_spec=case.family.batch_spec
+        )
+    )
+    step = cases.mapped(
+        counting, "jit" if kind == "mesh" else kind, 1 if kind == "scan" else 2, steps=2
+    )
     batch = cases.random_batch(case)
-    batch = {name: jnp.stack([leaf] * 2) for name, leaf in batch.items()} if kind == "scan" else batch
+    batch = (
+        {name: jnp.stack([leaf] * 2) for name, leaf in batch.items()} if kind == "scan" else batch
+    )
     state = jax.jit(case.family.init, static_argnums=0)(case.config, jax.random.key(0))
     state, _ = step(state, batch, jax.random.key(1))
     first = len(traces)

@@ -26,7 +26,11 @@ def test_synthetic_sets_fit(name, tmp_path):
     dataset = input_pipeline.synthetic(case, 3, "mapped", tmp_path)
     spec = case.family.batch_spec(case.config, case.batch_size)
     assert set(dataset.arrays) == set(spec)
-    batch = data.prepare({leaf: np.asarray(array[:8]) for leaf, array in dataset.arrays.items()}, jax.random.key(0), 0)
+    batch = data.prepare(
+        {leaf: np.asarray(array[:8]) for leaf, array in dataset.arrays.items()},
+        jax.random.key(0),
+        0,
+    )
     for leaf, wanted in spec.items():
         margin = 3 if len(wanted.shape) >= 3 else 0
         assert batch[leaf].shape[1:3] == tuple(side + margin for side in wanted.shape[1:3])
@@ -49,11 +53,18 @@ def test_every_source_is_measured_and_shown(tmp_path):
     lines = list(input_pipeline.sources(12, (8, 8), 4, 0.05))
     assert [line["source"] for line in lines] == ["first use", "resident", "mapped", "stream"]
     for line in lines:
-        assert line["shown"] / line["images_per_s"] == pytest.approx(line["seconds"], abs=1e-3)  # both are rounded
+        assert line["shown"] / line["images_per_s"] == pytest.approx(
+            line["seconds"], abs=1e-3
+        )  # both are rounded
         record.append("input_pipeline", line, {"platform": "cpu"}, tmp_path)
     page = tables.page(tmp_path)
     for line, count in zip(lines, (12, 4, 4, 4), strict=True):
-        assert f"| {line['source']} | 8x8 | 12 | {count} | {tables.digits(line['images_per_s'])}".split(".")[0] in shown(page, "Sources of data")
+        assert (
+            f"| {line['source']} | 8x8 | 12 | {count} | {tables.digits(line['images_per_s'])}".split(
+                "."
+            )[0]
+            in shown(page, "Sources of data")
+        )
     assert "| stream |" not in shown(page, "Waiting for data")
 
 
@@ -74,11 +85,25 @@ def test_a_slow_source_shows(monkeypatch):
 
 def test_the_command_appends_whole_lines(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cases, "case", lambda family, *rest: SMALLEST)
-    input_pipeline.main(["waits", "--family", "gan", "--source", "resident", "--seconds", "0.1", "--out", str(tmp_path)])
+    input_pipeline.main(
+        [
+            "waits",
+            "--family",
+            "gan",
+            "--source",
+            "resident",
+            "--seconds",
+            "0.1",
+            "--out",
+            str(tmp_path),
+        ]
+    )
     (line,) = record.read(tmp_path / "input_pipeline.jsonl")
     assert line["name"] == "smallest"
     page = tables.page(tmp_path)
-    assert f"| smallest | resident | 4x4 | 8 | {tables.digits(line['ms_per_step'])} |" in shown(page, "Waiting for data")
+    assert f"| smallest | resident | 4x4 | 8 | {tables.digits(line['ms_per_step'])} |" in shown(
+        page, "Waiting for data"
+    )
     assert "smallest" not in shown(page, "Sources of data")
     assert line["provenance"]["config"] == record.config_hash(SMALLEST.config)
     assert "smallest" in capsys.readouterr().out

@@ -34,13 +34,19 @@ def test_step_time_gives_no_compile_seconds_beside_a_persistent_cache(tmp_path, 
 
 def test_step_time(tmp_path, keep_compiled):
     keep_compiled(None)
-    found = step_time.measure(step_time.Form(tiny("gan")), repetitions=3, peak={"flops": 2e9, "bytes": 1e9})
+    found = step_time.measure(
+        step_time.Form(tiny("gan")), repetitions=3, peak={"flops": 2e9, "bytes": 1e9}
+    )
     assert found["repetitions"] >= 3
     assert 0 < found["min_ms"] <= found["p10_ms"] <= found["median_ms"] <= found["p90_ms"]
     assert found["images_per_s"] == pytest.approx(16e3 / found["median_ms"], rel=1e-3)
-    assert found["flops_per_s"] == pytest.approx(1e3 * found["flops"] / found["median_ms"], rel=1e-3)
+    assert found["flops_per_s"] == pytest.approx(
+        1e3 * found["flops"] / found["median_ms"], rel=1e-3
+    )
     assert found["peak_share"] == pytest.approx(found["flops_per_s"] / 2e9, rel=1e-2)
-    assert found["copy_share"] == pytest.approx(1e3 * found["bytes"] / found["median_ms"] / 1e9, rel=1e-2)
+    assert found["copy_share"] == pytest.approx(
+        1e3 * found["bytes"] / found["median_ms"] / 1e9, rel=1e-2
+    )
     assert found["flops_ratio"] == pytest.approx(found["flops_compiled"] / found["flops"], abs=1e-3)
     assert 0.5 < found["flops_ratio"] < 3
     assert found["bytes_ratio"] > 0.5
@@ -56,15 +62,39 @@ def test_step_time_of_programs_compiled_beside_each_other(tmp_path, keep_compile
     done = []
     measure, compiled = step_time.measure, jax.stages.Lowered.compile
     monkeypatch.setattr(step_time, "measured_peak", lambda dtype: {"flops": 1e9, "bytes": 1e9})
-    monkeypatch.setattr(step_time, "measure", lambda *given: done.append("timed") or measure(*given))
-    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered: (compiled(lowered), done.append("compiled"))[0])
-    step_time.main(["--family", "gan", "--batch", "8", "4", "--together", "2", "--repetitions", "1", "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        step_time, "measure", lambda *given: done.append("timed") or measure(*given)
+    )
+    monkeypatch.setattr(
+        jax.stages.Lowered,
+        "compile",
+        lambda lowered: (compiled(lowered), done.append("compiled"))[0],
+    )
+    step_time.main(
+        [
+            "--family",
+            "gan",
+            "--batch",
+            "8",
+            "4",
+            "--together",
+            "2",
+            "--repetitions",
+            "1",
+            "--out",
+            str(tmp_path),
+        ]
+    )
     lines = record.read(tmp_path / "step_time.jsonl")
-    assert [(line["name"], line["images"], line["compile_s"], line["together"]) for line in lines] == [("gan digits", n, None, 2) for n in (8, 4)]
+    assert [
+        (line["name"], line["images"], line["compile_s"], line["together"]) for line in lines
+    ] == [("gan digits", n, None, 2) for n in (8, 4)]
     assert done == ["compiled", "compiled", "timed", "timed"]
 
 
-@pytest.mark.parametrize(("kind", "devices", "steps"), [("pmap", 2, 1), ("scan", 1, 2), ("jit", 2, 1)])
+@pytest.mark.parametrize(
+    ("kind", "devices", "steps"), [("pmap", 2, 1), ("scan", 1, 2), ("jit", 2, 1)]
+)
 @pytest.mark.slow
 def test_step_time_of_other_forms(kind, devices, steps):
     found = step_time.measure(step_time.Form(tiny("gan"), kind, devices, steps), repetitions=2)
@@ -92,24 +122,38 @@ def test_commands_refuse_in_one_sentence(tmp_path, capsys):
 def test_scaling():
     """The batch of each device stays; losses are those of one device; both forms are there; efficiencies are of the measured times."""
     lines = scaling.measure(tiny("gan", 4), [1, 2], repetitions=2)
-    assert [(line["parallel"], line["devices"], line["images"]) for line in lines] == [("mesh", 1, 4), ("pmap", 1, 4), ("mesh", 2, 8), ("pmap", 2, 8)]
+    assert [(line["parallel"], line["devices"], line["images"]) for line in lines] == [
+        ("mesh", 1, 4),
+        ("pmap", 1, 4),
+        ("mesh", 2, 8),
+        ("pmap", 2, 8),
+    ]
     assert all(line["difference"] < 1e-4 for line in lines)
-    one, two = (next(line for line in lines if (line["parallel"], line["devices"]) == ("mesh", count)) for count in (1, 2))
+    one, two = (
+        next(line for line in lines if (line["parallel"], line["devices"]) == ("mesh", count))
+        for count in (1, 2)
+    )
     assert one["weak_efficiency"] == 1
-    assert two["weak_efficiency"] == pytest.approx(2 * one["median_ms"] / two["median_ms"], abs=0.01)
+    assert two["weak_efficiency"] == pytest.approx(
+        2 * one["median_ms"] / two["median_ms"], abs=0.01
+    )
     assert [line.get("split") for line in lines[:2]] == [1, None]
     assert two["least_split"] < two["split"] <= 2
     assert two["ratio"] == pytest.approx(two["median_ms"] / lines[3]["median_ms"], abs=0.01)
 
 
 def test_difference_of_losses():
-    assert scaling.difference({"a_loss": 2.0, "b_loss": 3.3}, {"a_loss": 2.0, "b_loss": 3.0}) == pytest.approx(0.1)
+    assert scaling.difference(
+        {"a_loss": 2.0, "b_loss": 3.3}, {"a_loss": 2.0, "b_loss": 3.0}
+    ) == pytest.approx(0.1)
 
 
 @pytest.mark.slow
 def test_population():
     found = population.measure(2, 2, 8, repetitions=2)
-    assert found["ratio"] == pytest.approx(found["alone_median_ms"] / found["vmap_median_ms"], rel=0.01)
+    assert found["ratio"] == pytest.approx(
+        found["alone_median_ms"] / found["vmap_median_ms"], rel=0.01
+    )
     assert found["vmap_repetitions"] == 2
 
 
@@ -138,7 +182,15 @@ def test_compile_time_reads_from_the_cache():
 
 def test_presets_that_differ_in_schedules_only_are_compiled_once():
     names = [case.name for case in compile_time.different(["cyclegan", "cgan"], [])]
-    assert names == ["cyclegan digits", "cyclegan outline", "cyclegan maps", "cgan digits", "cgan mnist", "cgan paper", "cgan cifar10"]
+    assert names == [
+        "cyclegan digits",
+        "cyclegan outline",
+        "cyclegan maps",
+        "cgan digits",
+        "cgan mnist",
+        "cgan paper",
+        "cgan cifar10",
+    ]
 
 
 MEASURED = {
@@ -162,8 +214,26 @@ def test_a_second_start_with_the_compilation_cache_reads_from_it(tmp_path):
     hits, kept = [], []
     cache = tmp_path / "cache"
     for name in ("first", "second"):
-        small = ["--images", "256", "--batch-size", "128", "--steps-per-call", "1", "--devices", "1"]
-        command = [sys.executable, "-c", COUNTING, "--run", str(tmp_path / name), "--compilation-cache", str(cache), *small]
+        small = [
+            "--images",
+            "256",
+            "--batch-size",
+            "128",
+            "--steps-per-call",
+            "1",
+            "--devices",
+            "1",
+        ]
+        command = [
+            sys.executable,
+            "-c",
+            COUNTING,
+            "--run",
+            str(tmp_path / name),
+            "--compilation-cache",
+            str(cache),
+            *small,
+        ]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert ended.returncode == 0, ended.stderr
         hits.append(int(ended.stdout.rsplit("hits ", 1)[1]))
@@ -196,10 +266,16 @@ def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, capsys, monke
     monkeypatch.setattr(step_time.jax, "clear_caches", lambda: None)
     step_time.main(["--family", "dcgan", "gan", "--out", str(tmp_path)])
     assert [line["name"] for line in record.read(tmp_path / "step_time.jsonl")] == ["gan digits"]
-    assert "dcgan digits           needs more memory than the device has for a batch of 64" in capsys.readouterr().out
+    assert (
+        "dcgan digits           needs more memory than the device has for a batch of 64"
+        in capsys.readouterr().out
+    )
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("against_pytorch", ["--check"]), ("train_pytorch", ["dcgan", "--out", "nowhere"])])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("against_pytorch", ["--check"]), ("train_pytorch", ["dcgan", "--out", "nowhere"])],
+)
 def test_pytorch_that_is_missing_is_named(name, arguments, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(SystemExit) as left:

@@ -21,11 +21,30 @@ def test_a_line_says_what_it_was_measured_on(tmp_path):
     assert [line["median_ms"] for line in lines] == [1.5, 2.5]
     found = lines[0]["provenance"]
     assert found == json.loads(json.dumps(where))
-    assert (found["jax"], found["device"], found["devices"], found["seed"], found["batch"], found["dtype"]) == (jax.__version__, "cpu", 1, 3, 16, "float32")
+    assert (
+        found["jax"],
+        found["device"],
+        found["devices"],
+        found["seed"],
+        found["batch"],
+        found["dtype"],
+    ) == (jax.__version__, "cpu", 1, 3, 16, "float32")
     assert found["cores"] >= 1
     assert found["cpu"]
     assert set(found) == {
-        *("jax", "jaxlib", "python", "platform", "device", "devices", "cpu", "cores", "load", "matmul_precision", "xla_flags"),
+        *(
+            "jax",
+            "jaxlib",
+            "python",
+            "platform",
+            "device",
+            "devices",
+            "cpu",
+            "cores",
+            "load",
+            "matmul_precision",
+            "xla_flags",
+        ),
         *("commit", "date", "command", "seed", "dtype", "batch", "config"),
     }
 

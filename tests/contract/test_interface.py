@@ -12,7 +12,20 @@ import numpy as np
 import pytest
 
 from jaxgan.state import Player, State
-from tests.contract.helpers import BATCH, EVERY, FAMILIES, KEY, LONG, STEPS, WITH_VARIANTS, default_run, initial_state, make_batch, own_buffers, setting
+from tests.contract.helpers import (
+    BATCH,
+    EVERY,
+    FAMILIES,
+    KEY,
+    LONG,
+    STEPS,
+    WITH_VARIANTS,
+    default_run,
+    initial_state,
+    make_batch,
+    own_buffers,
+    setting,
+)
 
 SIGNATURES = {
     "conditioning": ["config"],
@@ -21,7 +34,10 @@ SIGNATURES = {
     "train_step": ["config", "state", "batch", "key", "*axis_name"],
     "preview": ["config", "state", "batch", "key"],
 }
-FIRST = {"sample": (["config", "state", "key", "n"],), "translate": (["config", "state", "images"], ["config", "state", "layouts"])}
+FIRST = {
+    "sample": (["config", "state", "key", "n"],),
+    "translate": (["config", "state", "images"], ["config", "state", "layouts"]),
+}
 """What families generate by, and its leading parameters: images or layouts are translated."""
 
 
@@ -33,7 +49,9 @@ def parameters(function) -> list[str]:
 @pytest.mark.parametrize("name", EVERY)
 def test_names_and_signatures(name):
     family, config = EVERY[name].family, EVERY[name].config
-    assert {function: parameters(getattr(family, function)) for function in SIGNATURES} == SIGNATURES
+    assert {
+        function: parameters(getattr(family, function)) for function in SIGNATURES
+    } == SIGNATURES
     assert inspect.signature(family.train_step).parameters["axis_name"].default is None
     generating = [function for function in FIRST if hasattr(family, function)]
     assert generating
@@ -80,12 +98,23 @@ def test_state_is_arrays_and_keeps_its_form(name):
     state = jax.eval_shape(functools.partial(family.init, config), KEY)
     assert isinstance(state, State)
     assert all(isinstance(player, Player) for player in state.players.values())
-    assert not any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state))
-    assert (state.step.shape, state.step.dtype, state.images.shape, state.images.dtype) == ((), jnp.int32, (), jnp.int32)
+    assert not any(
+        jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)
+    )
+    assert (state.step.shape, state.step.dtype, state.images.shape, state.images.dtype) == (
+        (),
+        jnp.int32,
+        (),
+        jnp.int32,
+    )
     batch = family.batch_spec(config, 4)
     after, metrics = jax.eval_shape(functools.partial(family.train_step, config), state, batch, KEY)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    same = jax.tree.map(lambda x, y: (x.shape, x.dtype, x.weak_type) == (y.shape, y.dtype, y.weak_type), state, after)
+    same = jax.tree.map(
+        lambda x, y: (x.shape, x.dtype, x.weak_type) == (y.shape, y.dtype, y.weak_type),
+        state,
+        after,
+    )
     assert all(jax.tree.leaves(same)), same
     assert {"d_loss", "g_loss"} <= set(metrics)
     assert {(leaf.shape, leaf.dtype) for leaf in metrics.values()} == {((), jnp.dtype("float32"))}
@@ -158,7 +187,9 @@ def test_sampling_reads_the_average(name):
     run, labels = sampler(name)
     state = default_run(name).played.final
     spoiled = state.replace(players=jax.tree.map(lambda leaf: leaf * 0, state.players))
-    doubled = state.replace(ema={**state.ema, "params": jax.tree.map(lambda leaf: 2 * leaf, state.ema["params"])})
+    doubled = state.replace(
+        ema={**state.ema, "params": jax.tree.map(lambda leaf: 2 * leaf, state.ema["params"])}
+    )
     images = [run(given, KEY, 3, 0, labels[:3]) for given in (state, spoiled, doubled)]
     np.testing.assert_array_equal(images[0], images[1])
     assert np.abs(images[0] - images[2]).max() > 1e-3
@@ -168,9 +199,15 @@ def test_sampling_reads_the_average(name):
 def test_preview(name):
     family, config = EVERY[name].family, EVERY[name].config
     state = initial_state(family, config).replace(players={})
-    grid = jax.jit(functools.partial(family.preview, config))(state, make_batch(family, config), KEY)
+    grid = jax.jit(functools.partial(family.preview, config))(
+        state, make_batch(family, config), KEY
+    )
     assert grid.ndim == 5
-    channels = config.channels if hasattr(config, "channels") else max(config.channels_a, config.channels_b)
+    channels = (
+        config.channels
+        if hasattr(config, "channels")
+        else max(config.channels_a, config.channels_b)
+    )
     assert grid.shape[2:] == (*config.image_size, channels)
     assert np.abs(grid).max() <= 1
     if hasattr(family, "sample"):
@@ -187,15 +224,26 @@ def translator(name):
         layouts = np.random.default_rng(0).integers(0, config.classes, (4, *size), np.int32)
         edges = config.instance_edges
         return jax.jit(
-            lambda state, layouts, first: family.translate(config, state, layouts, instances=layouts if edges else None, key=KEY, first=first)
+            lambda state, layouts, first: family.translate(
+                config, state, layouts, instances=layouts if edges else None, key=KEY, first=first
+            )
         ), layouts
     channels, target = getattr(config, "channels", None), {}
     if channels is None:
-        channels = config.channels_b if getattr(config, "direction", "a2b") == "b2a" else config.channels_a
+        channels = (
+            config.channels_b if getattr(config, "direction", "a2b") == "b2a" else config.channels_a
+        )
     if hasattr(config, "attributes"):
-        target = {"attributes": np.eye(len(config.attributes), dtype=np.float32)[0], "sets": 0 if config.known else None}
+        target = {
+            "attributes": np.eye(len(config.attributes), dtype=np.float32)[0],
+            "sets": 0 if config.known else None,
+        }
     images = np.random.default_rng(0).uniform(-1, 1, (4, 11, 14, channels)).astype(np.float32)
-    return jax.jit(lambda state, images, first: family.translate(config, state, images, **target, key=KEY, first=first)), images
+    return jax.jit(
+        lambda state, images, first: family.translate(
+            config, state, images, **target, key=KEY, first=first
+        )
+    ), images
 
 
 @pytest.mark.parametrize("name", WITH_VARIANTS)
@@ -205,7 +253,12 @@ def test_translating(name):
     state = initial_state(EVERY[name].family, EVERY[name].config).replace(players={})
     whole = run(state, images, 0)
     assert (whole.shape[:3], whole.dtype) == (images.shape[:3], jnp.float32)
-    np.testing.assert_allclose(np.concatenate([run(state, images[:2], 0), run(state, images[2:], 2)]), whole, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([run(state, images[:2], 0), run(state, images[2:], 2)]),
+        whole,
+        rtol=0,
+        atol=1e-5,
+    )
     assert np.abs(whole).max() <= 1
     assert np.abs(whole[:2] - whole[2:]).max() > 1e-4
 
@@ -216,7 +269,9 @@ def test_translating_reads_the_average(name):
     run, images = translator(name)
     state = default_run(name).played.final
     spoiled = state.replace(players=jax.tree.map(lambda leaf: leaf * 0, state.players))
-    doubled = state.replace(ema={**state.ema, "params": jax.tree.map(lambda leaf: 2 * leaf, state.ema["params"])})
+    doubled = state.replace(
+        ema={**state.ema, "params": jax.tree.map(lambda leaf: 2 * leaf, state.ema["params"])}
+    )
     translated = [run(given, images, 0) for given in (state, spoiled, doubled)]
     np.testing.assert_array_equal(translated[0], translated[1])
     assert np.abs(translated[0] - translated[2]).max() > 1e-3

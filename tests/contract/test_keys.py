@@ -27,7 +27,10 @@ def collected_keys():
     original = prng.random_bits
 
     def recording(key, *args, **kwargs):
-        jax.debug.callback(lambda data: keys.extend(map(tuple, np.asarray(data).reshape(-1, 2).tolist())), jax.random.key_data(key))
+        jax.debug.callback(
+            lambda data: keys.extend(map(tuple, np.asarray(data).reshape(-1, 2).tolist())),
+            jax.random.key_data(key),
+        )
         return original(key, *args, **kwargs)
 
     jax.clear_caches()
@@ -59,11 +62,20 @@ def draws_of_two_steps(family, config):
 def test_no_two_draws_share_a_key(name):
     family, config = EVERY[name].family, EVERY[name].config
     init, first, second = draws_of_two_steps(family, config)
-    kernels = sum(leaf.ndim > 1 for leaf in jax.tree.leaves(jax.eval_shape(functools.partial(family.init, config), KEY).ema["params"]))
+    kernels = sum(
+        leaf.ndim > 1
+        for leaf in jax.tree.leaves(
+            jax.eval_shape(functools.partial(family.init, config), KEY).ema["params"]
+        )
+    )
     assert len(init) >= kernels  # one draw for each kernel, or the collection does not work
     assert len(first) >= 4  # one for each example
-    lazy = getattr(config, "r1_interval", 1) > 1 or (getattr(config, "path_length_weight", 0.0) > 0 and config.path_length_interval > 1)
-    assert 4 <= len(second) < len(first) if lazy else len(second) == len(first)  # a lazy penalty is due in the first round alone
+    lazy = getattr(config, "r1_interval", 1) > 1 or (
+        getattr(config, "path_length_weight", 0.0) > 0 and config.path_length_interval > 1
+    )
+    assert (
+        4 <= len(second) < len(first) if lazy else len(second) == len(first)
+    )  # a lazy penalty is due in the first round alone
     every = [*init, *first, *second]
     assert len(set(every)) == len(every)
 

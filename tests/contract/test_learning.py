@@ -11,7 +11,18 @@ import jax
 import numpy as np
 import pytest
 
-from tests.contract.helpers import EVERY, FAMILIES, KEY, LONG, default_run, initial_state, make_batches, players, setting, step_with
+from tests.contract.helpers import (
+    EVERY,
+    FAMILIES,
+    KEY,
+    LONG,
+    default_run,
+    initial_state,
+    make_batches,
+    players,
+    setting,
+    step_with,
+)
 
 PINS = Path(__file__).resolve().parent.parent / "pins.json"
 PIN_COMMAND = "JAXGAN_WRITE_PINS=1 python -m pytest tests/contract/test_learning.py -k pinned"
@@ -27,18 +38,33 @@ def test_a_player_at_rate_zero_stands_still_and_the_others_learn(name, kind):
         before = state = initial_state(family, config)
         for batch in make_batches(family, config, 2):
             state, _ = step(state, batch, KEY)
-        jax.tree.map(np.testing.assert_array_equal, state.players[still].params, before.players[still].params)
+        jax.tree.map(
+            np.testing.assert_array_equal, state.players[still].params, before.players[still].params
+        )
         for other in set(players(config)) - {still}:
             for (path, old), new in zip(
-                jax.tree_util.tree_leaves_with_path(before.players[other]), jax.tree.leaves(state.players[other]), strict=True
+                jax.tree_util.tree_leaves_with_path(before.players[other]),
+                jax.tree.leaves(state.players[other]),
+                strict=True,
             ):
                 assert np.any(old != new), f"{other}{jax.tree_util.keystr(path)} did not move"
 
 
 def averaged(state):
     """The variables that `ema` averages, as it lays them out: the generator's; or, with an encoder, both players' side by side in each collection."""
-    both = {name: {"params": player.params, **player.stats} for name, player in state.players.items() if name in ("encoder", "generator")}
-    return both["generator"] if len(both) == 1 else {part: {name: variables[part] for name, variables in both.items()} for part in both["generator"]}
+    both = {
+        name: {"params": player.params, **player.stats}
+        for name, player in state.players.items()
+        if name in ("encoder", "generator")
+    }
+    return (
+        both["generator"]
+        if len(both) == 1
+        else {
+            part: {name: variables[part] for name, variables in both.items()}
+            for part in both["generator"]
+        }
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -54,7 +80,9 @@ def test_the_average_follows_the_generator(name):
 
         jax.tree.map(between, before.ema["params"], after.ema["params"], generator["params"])
         for collection in set(generator) - {"params"}:
-            jax.tree.map(np.testing.assert_array_equal, after.ema[collection], generator[collection])
+            jax.tree.map(
+                np.testing.assert_array_equal, after.ema[collection], generator[collection]
+            )
 
 
 @pytest.mark.parametrize("name", LONG)
@@ -83,7 +111,9 @@ def test_bfloat16(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_pinned_metrics(name):
     """The metrics of the third step, as they were when this version was checked; one set of numbers for all versions of JAX."""
-    metrics = {metric: float(values[2]) for metric, values in default_run(name).played.metrics.items()}
+    metrics = {
+        metric: float(values[2]) for metric, values in default_run(name).played.metrics.items()
+    }
     pins = json.loads(PINS.read_text()) if PINS.exists() else {}
     if os.environ.get("JAXGAN_WRITE_PINS"):
         rounded = {metric: float(f"{value:.6g}") for metric, value in sorted(metrics.items())}
@@ -98,4 +128,6 @@ def test_pinned_metrics(name):
     for metric, pinned in pins[name].items():
         # An accuracy counts logits above zero. Of a patch critic's 576, one lies so near it that the rounding of another processor moves it across.
         atol = 2.5 / 576 if metric.endswith("accuracy") else 1e-5
-        np.testing.assert_allclose(metrics[metric], pinned, rtol=1e-3, atol=atol, err_msg=f"{metric}: {explanation}")
+        np.testing.assert_allclose(
+            metrics[metric], pinned, rtol=1e-3, atol=atol, err_msg=f"{metric}: {explanation}"
+        )

@@ -42,13 +42,22 @@ from tests.contract.helpers import (
 )
 
 
-@pytest.mark.parametrize("name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY if name != "gan")])
+@pytest.mark.parametrize(
+    "name",
+    ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY if name != "gan")],
+)
 def test_eager_equals_jit(name):
     family, config = EVERY[name].family, setting(name, "sgd")
-    state, metrics = family.train_step(config, initial_state(family, config), make_batch(family, config), KEY)
+    state, metrics = family.train_step(
+        config, initial_state(family, config), make_batch(family, config), KEY
+    )
     expected = sgd_run(name)
     assert_trees_close(jax.device_get(state), expected.states[1], 1e-5)
-    assert_losses_close(jax.device_get(metrics), {name: values[0] for name, values in expected.metrics.items()}, 1e-4)
+    assert_losses_close(
+        jax.device_get(metrics),
+        {name: values[0] for name, values in expected.metrics.items()},
+        1e-4,
+    )
 
 
 def later(kind, name):
@@ -56,14 +65,25 @@ def later(kind, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [pytest.param(kind, name, marks=pytest.mark.slow if later(kind, name) else ()) for kind in ("pmap", "mesh") for name in EVERY]
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, marks=pytest.mark.slow if later(kind, name) else ())
+        for kind in ("pmap", "mesh")
+        for name in EVERY
+    ],
 )
 def test_eight_devices_equal_one(kind, name):
     family, config = EVERY[name].family, setting(name, "sgd")
     assert_same_run(play(family, config, mapped_step(kind, family, config)), sgd_run(name))
 
 
-@pytest.mark.parametrize("name", [name if name in ("gan", "dcgan") else pytest.param(name, marks=pytest.mark.slow) for name in EVERY])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("gan", "dcgan") else pytest.param(name, marks=pytest.mark.slow)
+        for name in EVERY
+    ],
+)
 def test_eight_devices_equal_one_with_the_default_optimizer(name):
     family, config = EVERY[name].family, setting(name, "default")
     eight = play(family, config, mapped_step("pmap", family, config))
@@ -78,7 +98,11 @@ def share(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE and name != "stylegan" else name for name in FAMILIES]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE and name != "stylegan" else name
+        for name in FAMILIES
+    ],
 )
 def test_eight_devices_share_the_work(name):
     assert share(name) > 6.5
@@ -92,14 +116,18 @@ def test_devices_that_repeat_the_work_are_seen(monkeypatch):
 
 PACKAGE = Path(jaxgan.__file__).parent
 MODULES = sorted(
-    ".".join(("jaxgan", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in PACKAGE.rglob("*.py") if " device_mean(" in path.read_text()
+    ".".join(("jaxgan", *path.relative_to(PACKAGE).with_suffix("").parts))
+    for path in PACKAGE.rglob("*.py")
+    if " device_mean(" in path.read_text()
 )
 """The modules that average over devices."""
 
 
 def dropped(monkeypatch, module):
     """Makes `device_mean` do nothing in one module."""
-    monkeypatch.setattr(importlib.import_module(module), "device_mean", lambda tree, axis_name: tree)
+    monkeypatch.setattr(
+        importlib.import_module(module), "device_mean", lambda tree, axis_name: tree
+    )
 
 
 @functools.cache
@@ -119,7 +147,9 @@ def averaging(name):
     with pytest.MonkeyPatch.context() as patch:
         for module in MODULES:
             patch.setattr(importlib.import_module(module), "device_mean", recorded(module))
-        jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
+        jax.eval_shape(
+            checked(family, config), initial_state(family, config), make_batch(family, config), KEY
+        )
     return frozenset(found)
 
 
@@ -135,9 +165,13 @@ def test_a_forgotten_mean_is_seen(name, monkeypatch):
 def proved(family, config):
     """Whether tracing finds the state and metrics of a step the same on every device, and whatever else has to be."""
     try:
-        jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
+        jax.eval_shape(
+            checked(family, config), initial_state(family, config), make_batch(family, config), KEY
+        )
     except (TypeError, ValueError) as error:
-        if "out_specs" in str(error) or f"{{V:{parallel.AXIS}}}" in str(error):  # JAX's sign for "differs along this axis"
+        if "out_specs" in str(error) or f"{{V:{parallel.AXIS}}}" in str(
+            error
+        ):  # JAX's sign for "differs along this axis"
             return False
         raise
     return True
@@ -163,7 +197,13 @@ def test_each_forgotten_mean_is_seen(name, module, monkeypatch):
 def test_keys_that_ignore_the_device_are_seen(name, monkeypatch):
     family, config = EVERY[name].family, setting(name, "sgd")
     for module in (adversarial, stylegan, translation):
-        monkeypatch.setattr(module, "example_keys", lambda key, count, axis_name=None, first=0: update.example_keys(key, count, None, first))
+        monkeypatch.setattr(
+            module,
+            "example_keys",
+            lambda key, count, axis_name=None, first=0: update.example_keys(
+                key, count, None, first
+            ),
+        )
     with pytest.raises(AssertionError):
         assert_same_run(play(family, config, mapped_step("pmap", family, config)), sgd_run(name))
 
@@ -172,7 +212,9 @@ def checked(family, config):
     """The step under `shard_map` with its replication checks, state and metrics declared the same everywhere."""
     step = functools.partial(family.train_step, config, axis_name=parallel.AXIS)
     specs = (P(), P(parallel.AXIS), P())
-    return jax.shard_map(step, mesh=parallel.data_mesh(), in_specs=specs, out_specs=P(), check_vma=True)
+    return jax.shard_map(
+        step, mesh=parallel.data_mesh(), in_specs=specs, out_specs=P(), check_vma=True
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -189,7 +231,9 @@ def test_shard_map_refuses_what_differs_between_devices(module, monkeypatch):
     family, config = EVERY["dcgan"].family, EVERY["dcgan"].config
     dropped(monkeypatch, module)
     with pytest.raises(ValueError, match="out_specs"):
-        jax.eval_shape(checked(family, config), initial_state(family, config), make_batch(family, config), KEY)
+        jax.eval_shape(
+            checked(family, config), initial_state(family, config), make_batch(family, config), KEY
+        )
 
 
 @pytest.mark.parametrize("name", LONG)
@@ -211,10 +255,16 @@ def test_vmap_over_seeds_equals_one_by_one(name):
     batch, step = make_batch(family, config), step_with(family, config)
     states = [initial_state(family, config, seed) for seed in OTHER_SEEDS.get(name, range(3))]
     keys = jax.random.split(KEY, 3)
-    single = [jax.device_get(step(state, batch, key)) for state, key in zip(states, keys, strict=True)]
+    single = [
+        jax.device_get(step(state, batch, key)) for state, key in zip(states, keys, strict=True)
+    ]
     together = jax.jit(jax.vmap(functools.partial(family.train_step, config), in_axes=(0, None, 0)))
-    state, metrics = jax.device_get(together(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), batch, keys))
+    state, metrics = jax.device_get(
+        together(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), batch, keys)
+    )
     for seed, (one_state, one_metrics) in enumerate(single):
-        assert_losses_close({name: value[seed] for name, value in metrics.items()}, one_metrics, 1e-4)
+        assert_losses_close(
+            {name: value[seed] for name, value in metrics.items()}, one_metrics, 1e-4
+        )
         assert_trees_close(jax.tree.map(lambda leaf, seed=seed: leaf[seed], state), one_state, 1e-5)
     assert single[0][1]["d_loss"] != single[1][1]["d_loss"]

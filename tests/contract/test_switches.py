@@ -26,7 +26,16 @@ from jaxgan.families import projection
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.nn.regularise import add_noise, dropout
 from jaxgan.optim import Optimizer
-from tests.contract.helpers import EVERY, FAMILIES, KEY, WITH_VARIANTS, float_fields, make_batch, traced_step, with_optimizers
+from tests.contract.helpers import (
+    EVERY,
+    FAMILIES,
+    KEY,
+    WITH_VARIANTS,
+    float_fields,
+    make_batch,
+    traced_step,
+    with_optimizers,
+)
 from tests.families_under_test import CASES
 
 WIDE = ("float64", "uint64", "complex128")
@@ -42,14 +51,21 @@ def switched() -> Iterator[None]:
 
 def types(tree: Any) -> list[tuple[str, tuple[int, ...], str]]:
     """Every leaf by name, with its shape and its type."""
-    return [(jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [
+        (jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
 
 
 def wide_operations(jaxpr: Any) -> list[str]:
     """The operations of a jaxpr, and of all jaxprs in it, that return a type of `WIDE`."""
     found = []
     for equation in jaxpr.eqns:
-        found += [f"{equation.primitive}: {out.aval}" for out in equation.outvars if str(getattr(out.aval, "dtype", "")) in WIDE]
+        found += [
+            f"{equation.primitive}: {out.aval}"
+            for out in equation.outvars
+            if str(getattr(out.aval, "dtype", "")) in WIDE
+        ]
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             found += wide_operations(inner)
     return found
@@ -59,7 +75,13 @@ def programs(family: Any, config: Any) -> dict[str, tuple[Callable, tuple]]:
     """What a family computes, each with abstract arguments. Its preview samples, translates or encodes."""
     state = jax.eval_shape(functools.partial(family.init, config), KEY)
     given = (state, family.batch_spec(config, 4), KEY)
-    return {name: (functools.partial(getattr(family, name), config), (KEY,) if name == "init" else given) for name in ("init", "train_step", "preview")}
+    return {
+        name: (
+            functools.partial(getattr(family, name), config),
+            (KEY,) if name == "init" else given,
+        )
+        for name in ("init", "train_step", "preview")
+    }
 
 
 def assert_unchanged(function: Callable, arguments: tuple, expected: Any) -> None:
@@ -83,7 +105,10 @@ def test_types_under_the_switches(name):
     assert {str(metric.dtype) for metric in metrics.values()} == {"float32"}
 
 
-@pytest.mark.parametrize("name", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY if name != "gan")])
+@pytest.mark.parametrize(
+    "name",
+    ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in EVERY if name != "gan")],
+)
 def test_previews_under_the_switches(name):
     function, arguments = programs(EVERY[name].family, EVERY[name].config)["preview"]
     assert_unchanged(function, arguments, jax.eval_shape(function, *arguments))
@@ -92,7 +117,9 @@ def test_previews_under_the_switches(name):
 def test_a_wide_type_is_seen():
     """The walk can fail: it looks into loops, and a draw of 64 bits is one of its findings."""
     with jax.enable_x64(True):
-        inner = jax.make_jaxpr(lambda x: jax.lax.map(lambda y: y + jnp.ones(()), x))(jnp.zeros(3, jnp.float32))
+        inner = jax.make_jaxpr(lambda x: jax.lax.map(lambda y: y + jnp.ones(()), x))(
+            jnp.zeros(3, jnp.float32)
+        )
         draw = jax.make_jaxpr(lambda key: jax.random.normal(key, (2,)))(KEY)
     assert any(found.startswith("add: float64") for found in wide_operations(inner.jaxpr))
     assert any("uint64" in found for found in wide_operations(draw.jaxpr))
@@ -101,11 +128,28 @@ def test_a_wide_type_is_seen():
 # -------------------------------------------------------------------------------------------------------------------- options
 
 EVERYTHING = Augmentation("ada", p=0.5, pipe=tuple(GROUPS), speed_images=500, interval=2)
-SCHEDULE = {"constant_images": 10, "decay_images": 100, "half_life": 50.0, "min_learning_rate": 1e-6, "clip_norm": 1.0}
+SCHEDULE = {
+    "constant_images": 10,
+    "decay_images": 100,
+    "half_life": 50.0,
+    "min_learning_rate": 1e-6,
+    "clip_norm": 1.0,
+}
 STABILISERS = {
     "averages": {"ema_half_life": 100.0, "ema_ramp": 0.05},
-    "noise": {"instance_noise": 0.1, "instance_noise_images": 100, "dequantise": 1 / 128, "real_target": 0.9},
-    "penalties": {"r1": 1.0, "r2": 2, "gradient_penalty": 10.0, "critic_steps": 2, "generator_batch": 2},
+    "noise": {
+        "instance_noise": 0.1,
+        "instance_noise_images": 100,
+        "dequantise": 1 / 128,
+        "real_target": 0.9,
+    },
+    "penalties": {
+        "r1": 1.0,
+        "r2": 2,
+        "gradient_penalty": 10.0,
+        "critic_steps": 2,
+        "generator_batch": 2,
+    },
     "limits": {"spectral_norm": True, "weight_clip": 0.01, "pool_size": 3},
     "ada": {"augment": EVERYTHING, "r1": 0.1},
     "ada that keeps p": {"augment": dataclasses.replace(EVERYTHING, speed_images=0)},
@@ -118,10 +162,20 @@ OPTIMIZERS = {
 }
 PLAIN = gan.Config((6, 10), 3, 4, "normal", "mlp", (4,), (4,))
 OPTIONS = {
-    **{name: dataclasses.replace(PLAIN, stabilisers=Stabilisers(**options)) for name, options in STABILISERS.items()},
+    **{
+        name: dataclasses.replace(PLAIN, stabilisers=Stabilisers(**options))
+        for name, options in STABILISERS.items()
+    },
     **{name: with_optimizers(PLAIN, optimizer) for name, optimizer in OPTIMIZERS.items()},
-    **{loss: dataclasses.replace(PLAIN, loss=loss) for loss in ("least-squares", "hinge", "relativistic-average", "relativistic-pairing")},
-    "bfloat16": dataclasses.replace(PLAIN, dtype="bfloat16", stabilisers=Stabilisers(augment=EVERYTHING, instance_noise=0.1, pool_size=3)),
+    **{
+        loss: dataclasses.replace(PLAIN, loss=loss)
+        for loss in ("least-squares", "hinge", "relativistic-average", "relativistic-pairing")
+    },
+    "bfloat16": dataclasses.replace(
+        PLAIN,
+        dtype="bfloat16",
+        stabilisers=Stabilisers(augment=EVERYTHING, instance_noise=0.1, pool_size=3),
+    ),
 }
 
 
@@ -134,7 +188,9 @@ def test_options_under_the_switches(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_bfloat16_under_the_switches(name):
-    function, arguments = programs(EVERY[name].family, dataclasses.replace(EVERY[name].config, dtype="bfloat16"))["train_step"]
+    function, arguments = programs(
+        EVERY[name].family, dataclasses.replace(EVERY[name].config, dtype="bfloat16")
+    )["train_step"]
     assert_unchanged(function, arguments, jax.eval_shape(function, *arguments))
 
 
@@ -142,7 +198,10 @@ def test_bfloat16_under_the_switches(name):
 
 KEYS = jax.random.split(KEY, 4)
 IMAGES = np.linspace(-1, 1, 4 * 8 * 8 * 3, dtype=np.float32).reshape(4, 8, 8, 3)
-LARGER = {"image": np.arange(4 * 10 * 10 * 3, dtype=np.uint8).reshape(4, 10, 10, 3), "layout": np.arange(400, dtype=np.uint8).reshape(4, 10, 10) % 7}
+LARGER = {
+    "image": np.arange(4 * 10 * 10 * 3, dtype=np.uint8).reshape(4, 10, 10, 3),
+    "layout": np.arange(400, dtype=np.uint8).reshape(4, 10, 10) % 7,
+}
 AUGMENT = Augment(crop=2, flip=True, rotation=10.0, scale=0.1, rotate90=True)
 DRAWS = {
     "latents of dcgan": lambda: dcgan.latents(dcgan.Config(image_size=(16, 16)), KEY, 3),
@@ -155,7 +214,9 @@ DRAWS = {
     "noise": lambda: add_noise(jnp.asarray(IMAGES), 0.3, KEYS, "layer"),
     "ada": lambda: augment.ada(jnp.asarray(IMAGES), KEYS, 0.5, tuple(GROUPS)),
     "diffaugment": lambda: augment.diff_augment(jnp.asarray(IMAGES), KEYS),
-    "prepared data": lambda: prepare(LARGER, KEY, 3, AUGMENT, sizes={"image": (8, 8), "layout": (8, 8)}),
+    "prepared data": lambda: prepare(
+        LARGER, KEY, 3, AUGMENT, sizes={"image": (8, 8), "layout": (8, 8)}
+    ),
 }
 
 
@@ -188,7 +249,10 @@ def test_projection_under_the_switches():
     config = CASES["stylegan"].config
     state = jax.eval_shape(functools.partial(stylegan.init, config), KEY)
     settings = projection.Settings(steps=3, latents=4)
-    function, arguments = functools.partial(projection.project, config, settings=settings), (state, jnp.zeros((8, 8, 1), jnp.float32), KEY)
+    function, arguments = (
+        functools.partial(projection.project, config, settings=settings),
+        (state, jnp.zeros((8, 8, 1), jnp.float32), KEY),
+    )
     expected = jax.eval_shape(function, *arguments)
     with switched():
         assert types(jax.eval_shape(function, *arguments)) == types(expected)
@@ -198,7 +262,9 @@ def test_moved_labels_under_the_switches():
     for settings in (EVERYTHING, Augmentation("diffaugment")):
 
         def moved(labels, settings=settings):
-            return augment.move_labels(settings, augment.draw(settings, KEYS, (8, 12, 3), 0.5), labels)
+            return augment.move_labels(
+                settings, augment.draw(settings, KEYS, (8, 12, 3), 0.5), labels
+            )
 
         labels = jax.ShapeDtypeStruct((4, 8, 12), jnp.int32)
         assert_unchanged(moved, (labels,), labels)
@@ -210,14 +276,22 @@ def test_moved_labels_under_the_switches():
 def assert_same_step(actual: Any, expected: Any) -> None:
     """Two results of a step, equal to rounding."""
     assert types(actual) == types(expected)
-    for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4, err_msg=jax.tree_util.keystr(path))
+    for (path, one), other in zip(
+        jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(
+            one, other, rtol=2e-4, atol=2e-4, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def started(family: Any, config: Any) -> tuple[Callable, tuple]:
     """A step, and its arguments."""
     batch = {name: jnp.asarray(array) for name, array in make_batch(family, config, 4).items()}
-    return functools.partial(family.train_step, config), (jax.jit(family.init, static_argnums=0)(config, KEY), batch, KEY)
+    return functools.partial(family.train_step, config), (
+        jax.jit(family.init, static_argnums=0)(config, KEY),
+        batch,
+        KEY,
+    )
 
 
 def test_a_step_under_x64_is_the_same_and_feeds_the_next():
@@ -275,14 +349,19 @@ def test_a_step_of_every_family_under_x64_and_debug_nans(name):
     assert types(actual) == types(expected)
     for metric in expected[1]:
         if metric.endswith("_loss"):
-            np.testing.assert_allclose(actual[1][metric], expected[1][metric], rtol=1e-4, err_msg=metric)
+            np.testing.assert_allclose(
+                actual[1][metric], expected[1][metric], rtol=1e-4, err_msg=metric
+            )
 
 
 KEEPING = ("gan", "vaegan", "stylegan")
 """Of these the state, or a gradient, depends on settings beside those that all families share."""
 
 
-@pytest.mark.parametrize("name", [name if name in KEEPING else pytest.param(name, marks=pytest.mark.slow) for name in EVERY])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in KEEPING else pytest.param(name, marks=pytest.mark.slow) for name in EVERY],
+)
 def test_settings_of_64_bits_leave_the_state_as_it_is(name):
     """Under x64 the arrays that a population or a meta-learner passes as settings are float64 by default."""
     family, config = EVERY[name].family, EVERY[name].config

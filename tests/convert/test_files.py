@@ -54,7 +54,11 @@ def safetensors(path: Path, entries: dict, body: bytes, **header) -> Path:
 def whole_safetensors(path: Path) -> Path:
     kinds, entries, body = {"float32": "F32", "int64": "I64"}, {}, b""
     for name, array in ARRAYS.items():
-        entries[name] = {"dtype": kinds[array.dtype.name], "shape": list(array.shape), "data_offsets": [len(body), len(body) + array.nbytes]}
+        entries[name] = {
+            "dtype": kinds[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [len(body), len(body) + array.nbytes],
+        }
         body += array.tobytes()
     return safetensors(path, entries, body, __metadata__={"format": "pt"})
 
@@ -80,8 +84,14 @@ def test_safetensors(tmp_path):
 def test_types_of_safetensors(tmp_path, kind, stored, value, dtype):
     """Every type by its bytes, -1.5 in IEEE 754 and bfloat16, behind an array of one byte, so that nothing is aligned."""
     content = bytes.fromhex(stored)
-    entries = {"first": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}, "x": {"dtype": kind, "shape": [], "data_offsets": [1, 1 + len(content)]}}
-    assert_read(safetensors(tmp_path / "a.safetensors", entries, b"\x09" + content), {"first": np.array([9], np.uint8), "x": np.array(value, dtype)})
+    entries = {
+        "first": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        "x": {"dtype": kind, "shape": [], "data_offsets": [1, 1 + len(content)]},
+    }
+    assert_read(
+        safetensors(tmp_path / "a.safetensors", entries, b"\x09" + content),
+        {"first": np.array([9], np.uint8), "x": np.array(value, dtype)},
+    )
 
 
 def test_truncated_safetensors(tmp_path):
@@ -90,7 +100,10 @@ def test_truncated_safetensors(tmp_path):
     for length in (0, 5, 8, 100, len(content) - 1):
         path.write_bytes(content[:length])
         assert "truncated" in refused(path)
-    assert f"model.2.num_batches_tracked should end at byte {len(content)} of {len(content) - 1}" in refused(path)
+    assert (
+        f"model.2.num_batches_tracked should end at byte {len(content)} of {len(content) - 1}"
+        in refused(path)
+    )
 
 
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -115,7 +128,11 @@ def test_damaged_headers(tmp_path, entry, reason):
 
 def test_what_is_no_safetensors(tmp_path):
     path = tmp_path / "a.safetensors"
-    for content in (bytes(64), (20).to_bytes(8, "little") + b"[" * 20, (2).to_bytes(8, "little") + b"[]"):
+    for content in (
+        bytes(64),
+        (20).to_bytes(8, "little") + b"[" * 20,
+        (2).to_bytes(8, "little") + b"[]",
+    ):
         path.write_bytes(content)
         assert "not a JSON mapping" in refused(path)
 
@@ -131,7 +148,10 @@ def test_npz(tmp_path, save):
 
 def test_floats_become_float32(tmp_path):
     np.savez(tmp_path / "a.npz", half=np.array([0.5], np.float16), double=np.array([1 / 3]))
-    assert_read(tmp_path / "a.npz", {"half": np.array([0.5], np.float32), "double": np.array([1 / 3], np.float32)})
+    assert_read(
+        tmp_path / "a.npz",
+        {"half": np.array([0.5], np.float32), "double": np.array([1 / 3], np.float32)},
+    )
 
 
 def test_damaged_npz(tmp_path):
@@ -213,9 +233,14 @@ def test_pytorch(tmp_path, suffix, zipped):
 def test_types_of_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     values = [1.0, -0.75]
-    kinds = {name: torch.tensor(values, dtype=getattr(torch, name)) for name in ("float64", "float32", "float16", "bfloat16")}
+    kinds = {
+        name: torch.tensor(values, dtype=getattr(torch, name))
+        for name in ("float64", "float32", "float16", "bfloat16")
+    }
     torch.save({**kinds, "parameter": torch.nn.Parameter(torch.tensor(values))}, tmp_path / "a.pth")
-    assert_read(tmp_path / "a.pth", dict.fromkeys([*kinds, "parameter"], np.array(values, np.float32)))
+    assert_read(
+        tmp_path / "a.pth", dict.fromkeys([*kinds, "parameter"], np.array(values, np.float32))
+    )
 
 
 def test_pytorch_without_pytorch(tmp_path, monkeypatch):
@@ -263,7 +288,10 @@ def test_damaged_pytorch(tmp_path):
 def test_pytorch_does_not_unpickle_objects(tmp_path):
     torch = pytest.importorskip("torch")
     trace, path = tmp_path / "unpickled", tmp_path / "a.pth"
-    for save in (lambda content: torch.save(content, path), lambda content: path.write_bytes(pickle.dumps(content))):
+    for save in (
+        lambda content: torch.save(content, path),
+        lambda content: path.write_bytes(pickle.dumps(content)),
+    ):
         save({"weight": torch.zeros(2), "more": Dangerous(trace)})
         assert "never unpickled as they may run any code" in refused(path)
         assert not trace.exists()

@@ -10,7 +10,11 @@ from jaxgan.convert.pytorch import from_state_dict, to_state_dict
 from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 OPTIONS = {"classes": 3, "channel_base": 32, "channel_max": 4}
-LATENTS, IMAGES, LABELS = np.zeros((1, 5), np.float32), np.zeros((1, 8, 8, 2), np.float32), np.zeros(1, np.int32)
+LATENTS, IMAGES, LABELS = (
+    np.zeros((1, 5), np.float32),
+    np.zeros((1, 8, 8, 2), np.float32),
+    np.zeros(1, np.int32),
+)
 
 
 @pytest.mark.parametrize(("network", "example", "expected"), [

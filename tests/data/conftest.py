@@ -21,7 +21,9 @@ def decoded(monkeypatch):
     """The names of sets that were decoded rather than found in the cache, in order."""
     calls = []
     passed = decoding.passed
-    monkeypatch.setattr(decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest))
+    monkeypatch.setattr(
+        decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest)
+    )
     return calls
 
 

@@ -53,7 +53,11 @@ def mount(tmp_path):
         place.mkdir()
         if not hasattr(os, "geteuid") or os.geteuid() != 0:
             pytest.skip("mounting a small file system needs root")
-        made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True, text=True)
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
+            capture_output=True,
+            text=True,
+        )
         if made.returncode:
             pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
         mounted.append(place)
@@ -121,17 +125,24 @@ def test_outdated_when_the_files_change(tmp_path, decoded, change):
     assert (before.fingerprint == after.fingerprint) == (change == "touch")
     assert after.size == {"add": 5, "remove": 3}.get(change, 4)
     assert entries(after.cache.parent) == [after.cache.name]  # the outdated one is gone,
-    np.testing.assert_array_equal(before.arrays["image"], kept)  # yet whoever has it open may read on
+    np.testing.assert_array_equal(
+        before.arrays["image"], kept
+    )  # yet whoever has it open may read on
 
 
 def test_options_have_caches_of_their_own(tmp_path, decoded):
     make(tmp_path / "set", 3)
-    shapes = [load(tmp_path / "set", **options).arrays["image"].shape for options in ({}, {"image_size": (4, 6)}, {"channels": 1}) * 2]
+    shapes = [
+        load(tmp_path / "set", **options).arrays["image"].shape
+        for options in ({}, {"image_size": (4, 6)}, {"channels": 1}) * 2
+    ]
     assert shapes == [(3, 16, 16, 3), (3, 4, 6, 3), (3, 16, 16, 1)] * 2
     assert len(decoded) == 3
 
 
-@pytest.mark.parametrize("damage", ["short image", "long image", "no image", "no meta", "bad meta", "empty meta"])
+@pytest.mark.parametrize(
+    "damage", ["short image", "long image", "no image", "no meta", "bad meta", "empty meta"]
+)
 def test_a_damaged_entry_is_made_again(tmp_path, decoded, damage):
     pixels = make(tmp_path / "set", 3)
     entry = load(tmp_path / "set").cache
@@ -159,7 +170,9 @@ def test_full_disk_says_so_and_leaves_nothing(tmp_path, mount):
     assert entries(disk) == []
     with pytest.raises(DataError, match="is full"):  # and again: nothing was taken for whole
         load(tmp_path / "set", cache_dir=disk)
-    np.testing.assert_array_equal(load(tmp_path / "set", cache_dir=tmp_path / "roomy").arrays["image"], pixels)
+    np.testing.assert_array_equal(
+        load(tmp_path / "set", cache_dir=tmp_path / "roomy").arrays["image"], pixels
+    )
 
 
 def test_read_only_source_falls_back_to_the_users_cache(tmp_path, mount, decoded):
@@ -198,12 +211,19 @@ def test_no_writable_place_says_so(tmp_path, mount, monkeypatch):
     with pytest.raises(DataError, match=r"set JAXGAN_CACHE .* to a writable folder") as caught:
         load(disk / "set")
     assert str(disk / "user" / "jaxgan") in str(caught.value)
-    with pytest.raises(DataError, match="cannot be written to"):  # a chosen folder is not silently replaced
+    with pytest.raises(
+        DataError, match="cannot be written to"
+    ):  # a chosen folder is not silently replaced
         load(disk / "set", cache_dir=disk / "chosen")
 
 
 def start(folder, place):
-    return subprocess.Popen([sys.executable, "-c", OPEN, f"folder:{folder}", str(place)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN, f"folder:{folder}", str(place)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.multiprocess
@@ -245,7 +265,9 @@ def test_stopped_around_the_renaming(tmp_path, monkeypatch, moment):
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", stop)
-        patched.setattr("shutil.rmtree", lambda *args, **kwargs: None)  # a killed process cleans nothing up
+        patched.setattr(
+            "shutil.rmtree", lambda *args, **kwargs: None
+        )  # a killed process cleans nothing up
         with pytest.raises(Killed):
             load(tmp_path / "set", cache_dir=place)
     assert [name.endswith(".partial") for name in entries(place)] == [moment == "written"]

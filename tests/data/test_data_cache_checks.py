@@ -23,7 +23,12 @@ from jaxgan.data import checked
 from jaxgan.errors import DataError
 from jaxgan.feed import Feed
 
-FUZZ = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +69,9 @@ def rejoined(meta):
     return json.dumps({**meta, "checksum": caches._meta_checksum(json.loads(json.dumps(meta)))})
 
 
-@pytest.mark.parametrize(("name", "position"), [("image", 0), ("image", 150), ("image", -1), ("label", 0), ("label", -1)])
+@pytest.mark.parametrize(
+    ("name", "position"), [("image", 0), ("image", 150), ("image", -1), ("label", 0), ("label", -1)]
+)
 def test_a_flipped_bit_of_an_array_is_found_and_mended(tmp_path, decoded, capsys, name, position):
     pixels = labelled(tmp_path / "set")
     entry = load(tmp_path / "set").cache
@@ -75,7 +82,10 @@ def test_a_flipped_bit_of_an_array_is_found_and_mended(tmp_path, decoded, capsys
     assert data.arrays["label"].tolist() == [0, 0, 0, 1, 1, 1]
     said = capsys.readouterr().err
     reason = f"{name}.raw, block 0 of 64 MB, does not match its checksum"
-    assert said == f"the decoded images of folder:{tmp_path / 'set'} in {entry} are damaged ({reason}): decoding them again\n"
+    assert (
+        said
+        == f"the decoded images of folder:{tmp_path / 'set'} in {entry} are damaged ({reason}): decoding them again\n"
+    )
     assert load(tmp_path / "set").fingerprint == data.fingerprint
     assert len(decoded) == 2
     assert capsys.readouterr().err == ""
@@ -85,15 +95,40 @@ def test_a_flipped_bit_of_an_array_is_found_and_mended(tmp_path, decoded, capsys
     ("edit", "said"),
     [
         (lambda text: text.replace('"a"', '"c"'), "meta.json does not match its checksum"),
-        (lambda text: json.dumps({**json.loads(text), "fingerprint": "0" * 32}), "meta.json does not match its checksum"),
-        (lambda text: json.dumps(json.loads(text) | {"extra": 1}), "meta.json does not match its checksum"),
-        (lambda text: json.dumps({name: value for name, value in json.loads(text).items() if name != "checksum"}), "meta.json cannot be read"),
+        (
+            lambda text: json.dumps({**json.loads(text), "fingerprint": "0" * 32}),
+            "meta.json does not match its checksum",
+        ),
+        (
+            lambda text: json.dumps(json.loads(text) | {"extra": 1}),
+            "meta.json does not match its checksum",
+        ),
+        (
+            lambda text: json.dumps(
+                {name: value for name, value in json.loads(text).items() if name != "checksum"}
+            ),
+            "meta.json cannot be read",
+        ),
         (lambda text: text[: len(text) // 2], "meta.json cannot be read"),
         (lambda text: "[" * 100_000, "meta.json cannot be read"),
-        (lambda text: rejoined({**json.loads(text), "arrays": {}}), "meta.json does not describe such an entry"),
-        (lambda text: rejoined({**json.loads(text), "arrays": {"../image": ["uint8", [6, 4, 4, 3]]}}), "meta.json does not describe such an entry"),
-        (lambda text: rejoined(json.loads(text.replace('"uint8"', '"O"'))), "meta.json does not describe such an entry"),
-        (lambda text: rejoined({**json.loads(text), "checksums": {"image": [], "label": []}}), "meta.json does not describe such an entry"),
+        (
+            lambda text: rejoined({**json.loads(text), "arrays": {}}),
+            "meta.json does not describe such an entry",
+        ),
+        (
+            lambda text: rejoined(
+                {**json.loads(text), "arrays": {"../image": ["uint8", [6, 4, 4, 3]]}}
+            ),
+            "meta.json does not describe such an entry",
+        ),
+        (
+            lambda text: rejoined(json.loads(text.replace('"uint8"', '"O"'))),
+            "meta.json does not describe such an entry",
+        ),
+        (
+            lambda text: rejoined({**json.loads(text), "checksums": {"image": [], "label": []}}),
+            "meta.json does not describe such an entry",
+        ),
     ],
 )
 def test_an_edited_meta_is_found_and_mended(tmp_path, decoded, capsys, edit, said):
@@ -104,7 +139,9 @@ def test_an_edited_meta_is_found_and_mended(tmp_path, decoded, capsys, edit, sai
     assert data.classes == ("a", "b")
     np.testing.assert_array_equal(data.arrays["image"], pixels)
     assert len(decoded) == 2
-    assert capsys.readouterr().err.splitlines() == [f"the decoded images of {data.name} in {entry} are damaged ({said}): decoding them again"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"the decoded images of {data.name} in {entry} are damaged ({said}): decoding them again"
+    ]
 
 
 @pytest.mark.parametrize("spaces", [None, 4])
@@ -131,12 +168,18 @@ def test_any_damage_to_any_file_gives_the_right_data(tmp_path, draw):
     path.write_bytes(content[:start] + draw.draw(st.binary(max_size=8)) + content[stop:])
     data = load(folder)
     np.testing.assert_array_equal(data.arrays["image"], pixels)
-    assert (data.arrays["label"].tolist(), data.classes, data.fingerprint) == ([0, 0, 0, 1, 1, 1], ("a", "b"), whole.fingerprint)
+    assert (data.arrays["label"].tolist(), data.classes, data.fingerprint) == (
+        [0, 0, 0, 1, 1, 1],
+        ("a", "b"),
+        whole.fingerprint,
+    )
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=4,
 )
 
@@ -151,7 +194,11 @@ def test_a_meta_made_up_with_a_right_checksum_is_never_followed_astray(tmp_path,
     pixels = np.array(whole.arrays["image"])
     meta = json.loads((whole.cache / "meta.json").read_text())
     name = draw.draw(st.sampled_from(["arrays", "parts", "checksums"]))
-    value = draw.draw(JSON | st.fixed_dictionaries({"image": JSON, "label": JSON}) | st.fixed_dictionaries({"image": st.tuples(st.just("uint8"), JSON)}))
+    value = draw.draw(
+        JSON
+        | st.fixed_dictionaries({"image": JSON, "label": JSON})
+        | st.fixed_dictionaries({"image": st.tuples(st.just("uint8"), JSON)})
+    )
     (whole.cache / "meta.json").write_text(rejoined({**meta, name: value}))
     np.testing.assert_array_equal(load(folder).arrays["image"], pixels)
 
@@ -186,7 +233,12 @@ def test_a_damaged_entry_in_a_read_only_place_is_made_again_elsewhere(tmp_path, 
     flip(entry / "image.raw", 9)
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", str(tmp_path / "set"), str(disk)], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "--bind", str(tmp_path / "set"), str(disk)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting needs root")
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
@@ -197,14 +249,21 @@ def test_a_damaged_entry_in_a_read_only_place_is_made_again_elsewhere(tmp_path, 
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
     assert len(decoded) == 2
-    assert capsys.readouterr().err.endswith(f": decoding them again into {tmp_path / 'user' / 'jaxgan'}\n")
+    assert capsys.readouterr().err.endswith(
+        f": decoding them again into {tmp_path / 'user' / 'jaxgan'}\n"
+    )
 
 
 def test_a_damaged_entry_opened_by_several_threads_is_made_again_once(tmp_path, decoded, capsys):
     pixels = labelled(tmp_path / "set", 40)
     flip(load(tmp_path / "set").cache / "image.raw", 9)
     found = []
-    threads = [threading.Thread(target=lambda: found.append(np.array(load(tmp_path / "set").arrays["image"]))) for _ in range(4)]
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(np.array(load(tmp_path / "set").arrays["image"]))
+        )
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -226,10 +285,21 @@ def test_blocks_of_a_large_set_are_checked_at_their_first_read(tmp_path, large, 
     data = load(tmp_path / "set")
     image = data.arrays["image"]
     assert isinstance(image, checked.Checked)
-    for rows in (0, -6, slice(0, 4), np.array([3, 1]), [[0], [2]], slice(3, None, -1), (slice(0, 2), 1)):
+    for rows in (
+        0,
+        -6,
+        slice(0, 4),
+        np.array([3, 1]),
+        [[0], [2]],
+        slice(3, None, -1),
+        (slice(0, 2), 1),
+    ):
         np.testing.assert_array_equal(image[rows], pixels[rows])
     for rows in (4, -1, slice(None), np.array([0, 4]), slice(5, 3, -1)):
-        with pytest.raises(DataError, match=r"damaged \(image.raw, block 3 of 64 MB, does not match its checksum\): run the same command again"):
+        with pytest.raises(
+            DataError,
+            match=r"damaged \(image.raw, block 3 of 64 MB, does not match its checksum\): run the same command again",
+        ):
             image[rows]
     assert len(decoded) == 1
     again = load(tmp_path / "set")
@@ -254,7 +324,11 @@ def test_reading_checks_the_blocks_of_just_those_rows(count, width, draw):
         broken.reshape(-1)[at] ^= 1
         lazy = checked.Checked(broken, good, lambda block: DataError(str(block)))
         rows = np.array(draw.draw(st.lists(st.integers(-count, count - 1), min_size=1, max_size=4)))
-        held = {block for row in rows % count for block in range(row * width // 16, ((row + 1) * width - 1) // 16 + 1)}
+        held = {
+            block
+            for row in rows % count
+            for block in range(row * width // 16, ((row + 1) * width - 1) // 16 + 1)
+        }
         if at // 16 in held:
             with pytest.raises(DataError, match=f"^{at // 16}$"):
                 lazy[rows]
@@ -267,22 +341,48 @@ def test_a_checked_array_is_an_array_in_all_else():
     sums = checked.Checksums()
     sums.add(array)
     lazy = checked.Checked(array, sums.finish(), lambda block: DataError("damaged"))
-    assert (lazy.shape, lazy.dtype, lazy.ndim, lazy.nbytes, len(lazy)) == ((5, 12), np.uint8, 2, 60, 5)
+    assert (lazy.shape, lazy.dtype, lazy.ndim, lazy.nbytes, len(lazy)) == (
+        (5, 12),
+        np.uint8,
+        2,
+        60,
+        5,
+    )
     assert [row.tolist() for row in lazy] == array.tolist()
     assert lazy.max() == 59
-    for made in (np.asarray(lazy), np.concatenate([lazy]), lazy[array[:, 0] >= 0], lazy[...], lazy + 0, np.array(lazy), 0 + lazy):
+    for made in (
+        np.asarray(lazy),
+        np.concatenate([lazy]),
+        lazy[array[:, 0] >= 0],
+        lazy[...],
+        lazy + 0,
+        np.array(lazy),
+        0 + lazy,
+    ):
         np.testing.assert_array_equal(made, array)
     with pytest.raises(IndexError):
         lazy[5]
     broken = checked.Checked(array, [0], lambda block: DataError("damaged"))
-    for use in (np.asarray, np.max, lambda x: x.sum(), lambda x: x + 1, lambda x: np.add(1, x), list, lambda x: x[...], lambda x: x[array[:, 0] > 2]):
+    for use in (
+        np.asarray,
+        np.max,
+        lambda x: x.sum(),
+        lambda x: x + 1,
+        lambda x: np.add(1, x),
+        list,
+        lambda x: x[...],
+        lambda x: x[array[:, 0] > 2],
+    ):
         with pytest.raises(DataError):
             use(broken)
 
 
 def test_a_large_set_feeds_the_same_batches(tmp_path, large, monkeypatch):
     labelled(tmp_path / "set", 20)
-    spec = {"image": jax.ShapeDtypeStruct((4, 4, 4, 3), np.float32), "label": jax.ShapeDtypeStruct((4,), np.int32)}
+    spec = {
+        "image": jax.ShapeDtypeStruct((4, 4, 4, 3), np.float32),
+        "label": jax.ShapeDtypeStruct((4,), np.int32),
+    }
 
     def batches():
         calls = Feed(load(tmp_path / "set"), spec, 0, 0, 1, resident=False).calls(0)
@@ -303,7 +403,10 @@ def test_data_check_verifies_everything_and_mends(tmp_path, large, decoded, caps
     data_check.main([f"folder:{tmp_path / 'set'}", "--verify"])
     said = capsys.readouterr()
     reason = "image.raw, block 4 of 64 MB, does not match its checksum"
-    assert said.err == f"the decoded images of folder:{tmp_path / 'set'} in {entry} are damaged ({reason}): decoding them again\n"
+    assert (
+        said.err
+        == f"the decoded images of folder:{tmp_path / 'set'} in {entry} are damaged ({reason}): decoding them again\n"
+    )
     assert said.out.splitlines()[-1] == "verified     all 312 bytes match their checksums"
     data_check.main([f"folder:{tmp_path / 'set'}", "--verify"])
     assert len(decoded) == 2

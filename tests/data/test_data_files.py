@@ -18,7 +18,11 @@ RNG = np.random.default_rng(2)
 def save(path, size=(6, 5), value=None, **options):
     """A grey or RGB picture; returns its pixels."""
     shape = size if len(size) == 3 else (*size, 3)
-    pixels = RNG.integers(0, 256, shape).astype(np.uint8) if value is None else np.full(shape, value, np.uint8)
+    pixels = (
+        RNG.integers(0, 256, shape).astype(np.uint8)
+        if value is None
+        else np.full(shape, value, np.uint8)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels).save(path, **options)
     return pixels
@@ -45,7 +49,9 @@ def spec_of(request, tmp_path):
     def spec(folder):
         if request.param == "folder":
             return f"folder:{folder}"
-        return pack(folder, tmp_path / "packed.zip", "wrapper/" if request.param == "wrapped zip" else "")
+        return pack(
+            folder, tmp_path / "packed.zip", "wrapper/" if request.param == "wrapped zip" else ""
+        )
 
     return spec
 
@@ -77,8 +83,13 @@ def test_sub_folders_train_and_test_are_splits(tmp_path, cache, spec_of, failure
     for file in ("train/a/1.png", "train/b/2.png", "train/b/3.png", "test/a/4.png", "test/b/5.png"):
         save(folder / file)
     spec = spec_of(folder)
-    counts = {split: jaxgan.data.open(spec, split=split, progress=False) for split in ("train", "test", "all")}
-    assert {split: (x.size, x.classes, x.arrays["label"].tolist()) for split, x in counts.items()} == {
+    counts = {
+        split: jaxgan.data.open(spec, split=split, progress=False)
+        for split in ("train", "test", "all")
+    }
+    assert {
+        split: (x.size, x.classes, x.arrays["label"].tolist()) for split, x in counts.items()
+    } == {
         "train": (3, ("a", "b"), [0, 1, 1]),
         "test": (2, ("a", "b"), [0, 1]),
         "all": (5, ("a", "b"), [0, 1, 0, 1, 1]),
@@ -93,9 +104,24 @@ def test_a_plain_folder_has_no_test_split(photos, spec_of, failure):
 @pytest.mark.parametrize(
     ("file", "text", "labels", "classes"),
     [
-        ("labels.csv", "file,label\n2.png,1\n0.png,0\n1.png,3\n3.png,0\n", [0, 3, 1, 0], ("0", "1", "2", "3")),
-        ("labels.csv", "0.png, cat\n1.png,dog\n\n2.png,cat\n./3.png,ape\n", [1, 2, 1, 0], ("ape", "cat", "dog")),
-        ("dataset.json", '{"labels": [["0.png", 1], ["1.png", 0], ["2.png", 1], ["3.png", 1]]}', [1, 0, 1, 1], ("0", "1")),
+        (
+            "labels.csv",
+            "file,label\n2.png,1\n0.png,0\n1.png,3\n3.png,0\n",
+            [0, 3, 1, 0],
+            ("0", "1", "2", "3"),
+        ),
+        (
+            "labels.csv",
+            "0.png, cat\n1.png,dog\n\n2.png,cat\n./3.png,ape\n",
+            [1, 2, 1, 0],
+            ("ape", "cat", "dog"),
+        ),
+        (
+            "dataset.json",
+            '{"labels": [["0.png", 1], ["1.png", 0], ["2.png", 1], ["3.png", 1]]}',
+            [1, 0, 1, 1],
+            ("0", "1"),
+        ),
         ("dataset.json", '{"labels": null}', None, ()),
     ],
 )
@@ -110,7 +136,9 @@ def test_stylegan_folders_of_thousands_are_no_classes_with_dataset_json(tmp_path
     folder = tmp_path / "stylegan"
     for i in range(2):
         save(folder / f"0000{i}" / f"img{i}.png")
-    (folder / "dataset.json").write_text('{"labels": [["00000/img0.png", 5], ["00001/img1.png", 2]]}')
+    (folder / "dataset.json").write_text(
+        '{"labels": [["00000/img0.png", 5], ["00001/img1.png", 2]]}'
+    )
     assert jaxgan.data.open(spec_of(folder), progress=False).arrays["label"].tolist() == [5, 2]
 
 
@@ -126,7 +154,11 @@ def test_stylegan_folders_of_thousands_are_no_classes_with_dataset_json(tmp_path
         ("dataset.json", "[]", 'no "labels"'),
         ("dataset.json", '{"labels": [["0.png", [0.5, 1.0]]]}', "entry 0"),
         ("labels.csv", "0.png,1\n1.png,1\n2.png,1\n", "3.png has no label in labels.csv"),
-        ("labels.csv", "0.png,1\n1.png,1\n2.png,1\n3.png,0\n4.png,1\n", "4.png is listed in labels.csv, but no such image is there"),
+        (
+            "labels.csv",
+            "0.png,1\n1.png,1\n2.png,1\n3.png,0\n4.png,1\n",
+            "4.png is listed in labels.csv, but no such image is there",
+        ),
     ],
 )
 def test_label_file_mistakes_are_named(photos, file, text, told, failure):
@@ -156,7 +188,12 @@ def spoil(folder):
     (folder / "00b.png").write_bytes(b"")
     (folder / "00c.jpg").write_text("words")
     save(folder / "00d.png", (1, 1))
-    return {"00a.jpg": "is damaged", "00b.png": "is empty (0 bytes)", "00c.jpg": "is not an image that Pillow can read", "00d.png": "has 1x1 pixels"}
+    return {
+        "00a.jpg": "is damaged",
+        "00b.png": "is empty (0 bytes)",
+        "00c.jpg": "is not an image that Pillow can read",
+        "00d.png": "has 1x1 pixels",
+    }
 
 
 def test_bad_images_are_all_counted_and_named(photos, spec_of, cache, failure):
@@ -191,7 +228,10 @@ def test_mixed_sizes_need_image_size(photos, failure):
     save(photos[0] / "9.png", (12, 10))
     message = failure(f"folder:{photos[0]}")
     assert "6x5 with 3 channels (0.png and 3 more); 12x10 with 3 channels (9.png)" in message
-    assert "give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training) to scale and cut them to one" in message
+    assert (
+        "give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training) to scale and cut them to one"
+        in message
+    )
     assert "channels 1, 3 or 4" not in message
     data = jaxgan.data.open(f"folder:{photos[0]}", image_size=(6, 5), progress=False)
     assert data.arrays["image"].shape == (5, 6, 5, 3)
@@ -202,7 +242,9 @@ def test_mixed_channels_need_channels(photos, failure):
     grey = save(photos[0] / "9.png", (6, 5, 1))
     message = failure(f"folder:{photos[0]}")
     assert "6x5 with 1 channel (9.png)" in message
-    flags = "--channels in data_check; --config.channels, or --config.channels-a and -b, in training"
+    flags = (
+        "--channels in data_check; --config.channels, or --config.channels-a and -b, in training"
+    )
     assert message.endswith(f": give channels 1, 3 or 4 ({flags}) to convert them to one number")
     data = jaxgan.data.open(f"folder:{photos[0]}", channels=3, progress=False)
     np.testing.assert_array_equal(data.arrays["image"], [*photos[1], np.repeat(grey, 3, 2)])
@@ -236,7 +278,9 @@ def test_palette_and_cmyk_files_in_one_set(tmp_path, cache):
     red.convert("CMYK").save(tmp_path / "mixed" / "b.jpg", quality=100)
     red.save(tmp_path / "mixed" / "c.webp", lossless=True)
     data = jaxgan.data.open(f"folder:{tmp_path / 'mixed'}", progress=False)
-    np.testing.assert_allclose(data.arrays["image"].astype(int), np.broadcast_to([255, 0, 0], (3, 8, 8, 3)), atol=4)
+    np.testing.assert_allclose(
+        data.arrays["image"].astype(int), np.broadcast_to([255, 0, 0], (3, 8, 8, 3)), atol=4
+    )
 
 
 def test_missing_and_empty_sources(tmp_path, cache, failure):
@@ -272,8 +316,14 @@ def test_fingerprint_is_of_the_content(photos, tmp_path):
     folder, pixels = photos
     first = jaxgan.data.open(f"folder:{folder}", progress=False)
     shutil.copytree(folder, tmp_path / "copy")
-    assert jaxgan.data.open(f"folder:{tmp_path / 'copy'}", progress=False).fingerprint == first.fingerprint
-    assert jaxgan.data.open(pack(folder, tmp_path / "x.zip"), progress=False).fingerprint == first.fingerprint
+    assert (
+        jaxgan.data.open(f"folder:{tmp_path / 'copy'}", progress=False).fingerprint
+        == first.fingerprint
+    )
+    assert (
+        jaxgan.data.open(pack(folder, tmp_path / "x.zip"), progress=False).fingerprint
+        == first.fingerprint
+    )
     assert jaxgan.data.from_arrays("x", pixels).fingerprint == first.fingerprint
     changed = pixels.copy()
     changed[3, 0, 0, 0] ^= 1
@@ -306,7 +356,12 @@ def test_from_arrays_checks(arrays):
 def test_real_faces_from_an_archive(real_data, cache):
     data = jaxgan.data.open(f"zip:{real_data / 'utkface.zip'}", image_size=(16, 16), progress=False)
     assert data.arrays["image"].shape == (4800, 16, 16, 3)
-    with zipfile.ZipFile(real_data / "utkface.zip") as archive, archive.open(sorted(archive.namelist())[7]) as file:
-        expected = np.asarray(Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.BICUBIC))
+    with (
+        zipfile.ZipFile(real_data / "utkface.zip") as archive,
+        archive.open(sorted(archive.namelist())[7]) as file,
+    ):
+        expected = np.asarray(
+            Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.BICUBIC)
+        )
     np.testing.assert_array_equal(data.arrays["image"][7], expected)
     assert json.loads((data.cache / "meta.json").read_text())["fingerprint"] == data.fingerprint

@@ -43,7 +43,9 @@ def test_16_bit_grey_is_kept(kind):
 
 def test_one_bit_becomes_grey():
     pixels = RNG.integers(0, 2, (9, 9)).astype(bool)
-    np.testing.assert_array_equal(images.decode(encode(Image.fromarray(pixels)))[:, :, 0], pixels * 255)
+    np.testing.assert_array_equal(
+        images.decode(encode(Image.fromarray(pixels)))[:, :, 0], pixels * 255
+    )
 
 
 def test_palette_becomes_rgb_and_with_transparency_rgba():
@@ -75,12 +77,21 @@ def test_grey_with_alpha_becomes_rgba():
 
 @pytest.mark.parametrize(
     ("orientation", "upright"),
-    [(1, lambda x: x), (2, np.fliplr), (3, lambda x: np.rot90(x, 2)), (4, np.flipud), (6, lambda x: np.rot90(x, -1)), (8, np.rot90)],
+    [
+        (1, lambda x: x),
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (4, np.flipud),
+        (6, lambda x: np.rot90(x, -1)),
+        (8, np.rot90),
+    ],
 )
 def test_exif_orientation(orientation, upright):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(images.decode(encode(Image.fromarray(RGB), exif=exif)), upright(RGB))
+    np.testing.assert_array_equal(
+        images.decode(encode(Image.fromarray(RGB), exif=exif)), upright(RGB)
+    )
 
 
 def test_damaged_exif_is_ignored():
@@ -90,22 +101,36 @@ def test_damaged_exif_is_ignored():
 
 def test_animation_gives_its_first_frame():
     frames = [Image.new("L", (4, 4), value) for value in (0, 255)]
-    assert images.decode(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])).max() == 0
+    assert (
+        images.decode(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])).max() == 0
+    )
 
 
 def bomb_png(width, height):
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
-@pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow itself warns about the first, refuses the second
+@pytest.mark.parametrize(
+    "side", [10_000, 60_000]
+)  # Pillow itself warns about the first, refuses the second
 @pytest.mark.parametrize("quiet", [True, False])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decompression_bomb(side, quiet):
-    with images.quiet() if quiet else contextlib.nullcontext(), pytest.raises(images.BadImage, match="decompression bomb"):
+    with (
+        images.quiet() if quiet else contextlib.nullcontext(),
+        pytest.raises(images.BadImage, match="decompression bomb"),
+    ):
         images.decode(bomb_png(side, side))
 
 
@@ -127,7 +152,15 @@ def test_bad_files_have_reasons(data, reason):
         images.decode(data)
 
 
-PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+PASSES = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)
 """Adam7: first row and column of each pass, and the steps from one to the next."""
 
 
@@ -151,16 +184,31 @@ def filtered(rows, unit, choose):
 def deep_png(pixels, choose, interlaced=False, chunks=()):
     """A PNG file of uint16 [H, W, 2, 3 or 4]: a writer of its own, apart from the library's."""
     height, width, channels = pixels.shape
-    parts = [pixels[top::down, left::right] for top, left, down, right in PASSES] if interlaced else [pixels]
+    parts = (
+        [pixels[top::down, left::right] for top, left, down, right in PASSES]
+        if interlaced
+        else [pixels]
+    )
     parts = [part.astype(">u2").reshape(part.shape[0], -1) for part in parts if part.size]
     data = b"".join(filtered(part.view(np.uint8), 2 * channels, choose) for part in parts)
-    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, int(interlaced))
+    header = struct.pack(
+        ">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, int(interlaced)
+    )
     every = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in every)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in every
+    )
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 3, 4]), st.booleans(), st.integers(0, 2**32 - 1))
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.sampled_from([2, 3, 4]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
 def test_16_bit_colours_are_read_to_the_bit(height, width, channels, interlaced, seed):
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 65536, (height, width, channels)).astype(np.uint16)
@@ -176,14 +224,18 @@ def test_16_bit_colours_are_read_to_the_bit(height, width, channels, interlaced,
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_every_filter_of_16_bit_colours(kind, interlaced):
     pixels = RNG.integers(0, 65536, (11, 13, 3)).astype(np.uint16)
-    np.testing.assert_array_equal(images.decode(deep_png(pixels, lambda row: kind, interlaced)), pixels)
+    np.testing.assert_array_equal(
+        images.decode(deep_png(pixels, lambda row: kind, interlaced)), pixels
+    )
 
 
 def test_16_bit_colours_with_a_transparent_one():
     pixels = RNG.integers(0, 65536, (3, 4, 3)).astype(np.uint16)
     pixels[0, 0] = pixels[1, 2] = (1000, 2000, 3000)
     pixels[2, 2] = (1000, 2000, 3001)  # the same in the higher bytes
-    result = images.decode(deep_png(pixels, lambda row: 0, chunks=[(b"tRNS", struct.pack(">HHH", 1000, 2000, 3000))]))
+    result = images.decode(
+        deep_png(pixels, lambda row: 0, chunks=[(b"tRNS", struct.pack(">HHH", 1000, 2000, 3000))])
+    )
     np.testing.assert_array_equal(result[..., :3], pixels)
     np.testing.assert_array_equal(result[..., 3] == 0, np.isin(np.arange(12).reshape(3, 4), [0, 6]))
 
@@ -192,7 +244,9 @@ def test_16_bit_colours_are_turned_upright():
     pixels = RNG.integers(0, 65536, (3, 5, 3)).astype(np.uint16)
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = deep_png(pixels, lambda row: 1, chunks=[(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))])
+    data = deep_png(
+        pixels, lambda row: 1, chunks=[(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))]
+    )
     np.testing.assert_array_equal(images.decode(data), np.rot90(pixels, -1))
 
 
@@ -201,11 +255,28 @@ def test_16_bit_colours_of_tiff(order):
     """Uncompressed, one strip, the least that the format asks for."""
     pixels = RNG.integers(0, 65536, (4, 3, 3)).astype(f"{order}u2")
     start = 8 + 2 + 9 * 12 + 4
-    entries = [(256, 3, 1, 3, 0), (257, 3, 1, 4, 0), (258, 3, 3, start), (259, 3, 1, 1, 0), (262, 3, 1, 2, 0), (273, 4, 1, start + 6)]
+    entries = [
+        (256, 3, 1, 3, 0),
+        (257, 3, 1, 4, 0),
+        (258, 3, 3, start),
+        (259, 3, 1, 1, 0),
+        (262, 3, 1, 2, 0),
+        (273, 4, 1, start + 6),
+    ]
     entries += [(277, 3, 1, 3, 0), (278, 3, 1, 4, 0), (279, 4, 1, pixels.nbytes)]
-    packed = b"".join(struct.pack(order + ("HHIHH" if kind == 3 and count == 1 else "HHII"), tag, kind, count, *value) for tag, kind, count, *value in entries)
+    packed = b"".join(
+        struct.pack(
+            order + ("HHIHH" if kind == 3 and count == 1 else "HHII"), tag, kind, count, *value
+        )
+        for tag, kind, count, *value in entries
+    )
     marks = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 9)
-    np.testing.assert_array_equal(images.decode(marks + packed + bytes(4) + struct.pack(order + "HHH", 16, 16, 16) + pixels.tobytes()), pixels)
+    np.testing.assert_array_equal(
+        images.decode(
+            marks + packed + bytes(4) + struct.pack(order + "HHH", 16, 16, 16) + pixels.tobytes()
+        ),
+        pixels,
+    )
 
 
 def test_damaged_16_bit_colours_are_named():
@@ -217,9 +288,14 @@ def test_damaged_16_bit_colours_are_named():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_channels(dtype):
     top = np.iinfo(dtype).max
-    grey, rgb = RNG.integers(0, top, (3, 4, 1)).astype(dtype), RNG.integers(0, top, (3, 4, 3)).astype(dtype)
+    grey, rgb = (
+        RNG.integers(0, top, (3, 4, 1)).astype(dtype),
+        RNG.integers(0, top, (3, 4, 3)).astype(dtype),
+    )
     np.testing.assert_array_equal(images.convert_channels(grey, 3), np.dstack([grey] * 3))
-    np.testing.assert_array_equal(images.convert_channels(rgb, 4), np.dstack([rgb, np.full((3, 4), top, dtype)]))
+    np.testing.assert_array_equal(
+        images.convert_channels(rgb, 4), np.dstack([rgb, np.full((3, 4), top, dtype)])
+    )
     np.testing.assert_array_equal(images.convert_channels(grey, 4)[..., :3], np.dstack([grey] * 3))
     luma = np.round(rgb[..., 0] * 0.299 + rgb[..., 1] * 0.587 + rgb[..., 2] * 0.114)
     np.testing.assert_allclose(images.convert_channels(rgb, 1)[..., 0], luma, atol=1)
@@ -227,8 +303,12 @@ def test_channels(dtype):
     np.testing.assert_array_equal(images.convert_channels(see_through, 3), np.full_like(rgb, top))
     solid = np.dstack([rgb, np.full((3, 4), top, dtype)])
     np.testing.assert_array_equal(images.convert_channels(solid, 3), rgb)
-    half = np.dstack([np.zeros_like(rgb), np.full((3, 4), 51 * (top // 255), dtype)])  # a fifth black over white
-    np.testing.assert_array_equal(images.convert_channels(half, 1), np.full((3, 4, 1), 204 * (top // 255), dtype))
+    half = np.dstack(
+        [np.zeros_like(rgb), np.full((3, 4), 51 * (top // 255), dtype)]
+    )  # a fifth black over white
+    np.testing.assert_array_equal(
+        images.convert_channels(half, 1), np.full((3, 4, 1), 204 * (top // 255), dtype)
+    )
     assert images.convert_channels(rgb, 3) is rgb
 
 
@@ -246,8 +326,12 @@ def test_resize_keeps_aspect_and_cuts_the_centre():
     wide = np.zeros((8, 24, 1), np.uint8)
     wide[:, 8:16] = 255  # the middle third is all that a square shows
     np.testing.assert_array_equal(images.resize(wide, (8, 8)), np.full((8, 8, 1), 255, np.uint8))
-    np.testing.assert_array_equal(images.resize(wide.transpose(1, 0, 2), (8, 8)), np.full((8, 8, 1), 255, np.uint8))
-    rows = np.repeat(np.arange(0, 240, 10, dtype=np.uint8)[:, None], 8, 1)[..., None]  # cutting without scaling is exact
+    np.testing.assert_array_equal(
+        images.resize(wide.transpose(1, 0, 2), (8, 8)), np.full((8, 8, 1), 255, np.uint8)
+    )
+    rows = np.repeat(np.arange(0, 240, 10, dtype=np.uint8)[:, None], 8, 1)[
+        ..., None
+    ]  # cutting without scaling is exact
     np.testing.assert_array_equal(images.resize(rows, (8, 8)), rows[8:16])
 
 
@@ -270,5 +354,8 @@ def test_one_pixel_is_a_placeholder_unless_asked_for():
 
 
 def test_width_refuses_what_would_explode():
-    with pytest.raises(images.BadImage, match="is 20000x1, which would be 5120000 pixels high when scaled to a width of 256"):
+    with pytest.raises(
+        images.BadImage,
+        match="is 20000x1, which would be 5120000 pixels high when scaled to a width of 256",
+    ):
         images.resize(np.zeros((20000, 1, 1), np.uint8), (1, 256), "width")

@@ -66,7 +66,9 @@ def decoded(monkeypatch):
     """Which sets were decoded rather than found."""
     calls = []
     passed = decoding.passed
-    monkeypatch.setattr(decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest))
+    monkeypatch.setattr(
+        decoding, "passed", lambda source, *rest: calls.append(source.name) or passed(source, *rest)
+    )
     return calls
 
 
@@ -98,12 +100,18 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("form", LAYOUTS.values(), ids=LAYOUTS)
 def test_every_way_to_lay_folders_out(tmp_path, form):
-    pictures, maps = make(tmp_path, *[tuple(path.format(name) for path in form) for name in ("1", "2")])
+    pictures, maps = make(
+        tmp_path, *[tuple(path.format(name) for path in form) for name in ("1", "2")]
+    )
     holds(load(tmp_path), pictures, maps, ("0", "1", "2"))
 
 
 def test_splits(tmp_path):
-    names = [("val/1.png", "valannot/1.png"), ("train/1.png", "trainannot/1.png"), ("train/2.png", "trainannot/2.png")]
+    names = [
+        ("val/1.png", "valannot/1.png"),
+        ("train/1.png", "trainannot/1.png"),
+        ("train/2.png", "trainannot/2.png"),
+    ]
     pictures, maps = make(tmp_path, *names)
     save(tmp_path / "valannot" / "1.png", maps[0] + 1)
     classes = ("0", "1", "2", "3")  # of all splits, in each
@@ -122,16 +130,27 @@ def test_folders_named_one_by_one(tmp_path):
     with_things = load(f"{tmp_path}/x,{tmp_path}/y,{tmp_path}/z?classes=4")
     holds(with_things, pictures, maps, ("0", "1", "2", "3"))
     np.testing.assert_array_equal(with_things.arrays["instance"], [things])
-    for rest in (f"{tmp_path}/x,{tmp_path}/x", f"{tmp_path}/x,{tmp_path}/y,{tmp_path}/z,{tmp_path}"):
-        with pytest.raises(DataError, match="must name two or three folders, of images, of label maps"):
+    for rest in (
+        f"{tmp_path}/x,{tmp_path}/x",
+        f"{tmp_path}/x,{tmp_path}/y,{tmp_path}/z,{tmp_path}",
+    ):
+        with pytest.raises(
+            DataError, match="must name two or three folders, of images, of label maps"
+        ):
             load(rest)
-    with pytest.raises(DataError, match=r"gone does not exist: name the folder that holds the images of the label maps of layout:"):
+    with pytest.raises(
+        DataError,
+        match=r"gone does not exist: name the folder that holds the images of the label maps of layout:",
+    ):
         load(f"{tmp_path}/x,{tmp_path}/gone")
 
 
 def test_instances(tmp_path):
     make(tmp_path, ("images/1.png", "labels/1.png"), ("images/2.png", "labels/2.png"))
-    things = [save(tmp_path / "instances" / f"{i}.png", ids(9, dtype=np.uint16) + np.uint16(26_000)) for i in (1, 2)]
+    things = [
+        save(tmp_path / "instances" / f"{i}.png", ids(9, dtype=np.uint16) + np.uint16(26_000))
+        for i in (1, 2)
+    ]
     data = load(tmp_path)
     assert list(data.arrays) == ["image", "layout", "instance"]
     np.testing.assert_array_equal(data.arrays["instance"], things)
@@ -144,14 +163,19 @@ def test_only_one_side(tmp_path, failure, folder, missing):
     if folder == "labels":
         save(tmp_path / "instances" / "1.png", ids())
     told = failure(f"layout:{tmp_path}")
-    assert f"holds no {missing} in split 'train': put images into a folder images and label maps, with equal names, into a folder labels beside it" in told
+    assert (
+        f"holds no {missing} in split 'train': put images into a folder images and label maps, with equal names, into a folder labels beside it"
+        in told
+    )
 
 
 def test_empty_and_missing_folders(tmp_path, failure):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     assert "holds no images (looked for .png" in failure(f"layout:{tmp_path}")
-    assert "does not exist: name the folder that holds the images" in failure(f"layout:{tmp_path}/gone")
+    assert "does not exist: name the folder that holds the images" in failure(
+        f"layout:{tmp_path}/gone"
+    )
     assert "is incomplete: write layout:DIR" in failure("layout:")
 
 
@@ -182,11 +206,19 @@ def test_grey_of_few_bits_is_not_spread(bits):
     import zlib
 
     array = ids(2**bits, (4, 8))
-    packed = sum(array[:, i :: 8 // bits].astype(int) << (8 - bits * (i + 1)) for i in range(8 // bits)).astype(np.uint8)
+    packed = sum(
+        array[:, i :: 8 // bits].astype(int) << (8 - bits * (i + 1)) for i in range(8 // bits)
+    ).astype(np.uint8)
     rows = b"".join(b"\0" + row.tobytes() for row in packed)
     data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", struct.pack(">IIBBBBB", 8, 4, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    for kind, body in (
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 4, bits, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ):
+        data += (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
     np.testing.assert_array_equal(images.decode_ids(data), array)
 
 
@@ -197,10 +229,17 @@ def test_unknown(tmp_path):
     data = load(tmp_path)
     holds(data, pictures, np.where(maps[0] == 255, 3, maps[0])[None], ("0", "1", "2"))
     assert data.unknown
-    holds(load(f"{tmp_path}?unknown=2,255"), pictures, np.where(maps[0] >= 2, 2, maps[0])[None], ("0", "1"))
+    holds(
+        load(f"{tmp_path}?unknown=2,255"),
+        pictures,
+        np.where(maps[0] >= 2, 2, maps[0])[None],
+        ("0", "1"),
+    )
     table = np.full(256, 2)
     table[[1, 2]] = 0, 1
-    holds(load(f"{tmp_path}?unknown=0,255"), pictures, table[maps[0]][None], ("0", "1"))  # as in ADE20K
+    holds(
+        load(f"{tmp_path}?unknown=0,255"), pictures, table[maps[0]][None], ("0", "1")
+    )  # as in ADE20K
     every = load(f"{tmp_path}?unknown=65535")
     assert every.class_count == 256
     assert every.arrays["layout"].dtype == np.uint16  # 256 would be the id of unknown
@@ -215,15 +254,37 @@ def test_classes_by_number_names_and_file(tmp_path):
     (tmp_path / "names.txt").write_text("sky\ntree\n\nroad\n")
     holds(load(f"{tmp_path}?classes=names.txt"), pictures, maps, names)
     holds(load(f"{tmp_path}?classes={tmp_path / 'names.txt'}"), pictures, maps, names)
-    assert len({load(f"{tmp_path}?classes={text}").fingerprint for text in ("7", "names.txt", "sky,tree,road")}) == 2
+    assert (
+        len(
+            {
+                load(f"{tmp_path}?classes={text}").fingerprint
+                for text in ("7", "names.txt", "sky,tree,road")
+            }
+        )
+        == 2
+    )
 
 
-@pytest.mark.parametrize("option", ["classes=0", "classes=sky", "classes=sky,sky", "classes=", "classes=a,,b", "unknown=-1", "unknown=70000", "unknown=sky"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "classes=0",
+        "classes=sky",
+        "classes=sky,sky",
+        "classes=",
+        "classes=a,,b",
+        "unknown=-1",
+        "unknown=70000",
+        "unknown=sky",
+    ],
+)
 def test_options_that_cannot_be_read(tmp_path, failure, option):
     make(tmp_path, ("images/1.png", "labels/1.png"))
     name, value = option.split("=")
     assert f"has {name}={value}: give" in failure(f"layout:{tmp_path}?{option}")
-    assert "unknown option 'ignore': known here: classes, unknown" in failure(f"layout:{tmp_path}?ignore=255")
+    assert "unknown option 'ignore': known here: classes, unknown" in failure(
+        f"layout:{tmp_path}?ignore=255"
+    )
 
 
 def test_nothing_but_unknown(tmp_path, failure):
@@ -233,14 +294,18 @@ def test_nothing_but_unknown(tmp_path, failure):
 
 
 def test_out_of_range(tmp_path, failure):
-    _, maps = make(tmp_path, ("images/1.png", "labels/1.png"), ("images/2.png", "labels/2.png"), top=1)
+    _, maps = make(
+        tmp_path, ("images/1.png", "labels/1.png"), ("images/2.png", "labels/2.png"), top=1
+    )
     maps[1][4, 5] = 9
     save(tmp_path / "labels" / "2.png", maps[1])
     told = failure(f"layout:{tmp_path}?classes=9")
     assert "1 of 2 images" in told
     expected = "images/2.png has the label map labels/2.png, which has the id 9 in row 4, column 5, but ids are 0 to 8, and 255 where unknown: repair it, or"
     assert expected in told
-    assert "ids are 1 to 8, and 0 where unknown" in failure(f"layout:{tmp_path}?classes=8&unknown=0")
+    assert "ids are 1 to 8, and 0 where unknown" in failure(
+        f"layout:{tmp_path}?classes=8&unknown=0"
+    )
     assert load(f"{tmp_path}?classes=9&unknown=0").arrays["layout"].tolist()[1][4][5] == 8
     skipping = load(f"{tmp_path}?classes=9", skip_bad=True)
     assert skipping.size == 1
@@ -251,7 +316,13 @@ def test_out_of_range(tmp_path, failure):
 
 
 def test_bad_partners_are_all_named(tmp_path, failure):
-    make(tmp_path, *[(f"images/{name}.png", f"labels/{name}.png") for name in ("colours", "good", "jpeg", "size", "twice")])
+    make(
+        tmp_path,
+        *[
+            (f"images/{name}.png", f"labels/{name}.png")
+            for name in ("colours", "good", "jpeg", "size", "twice")
+        ],
+    )
     save(tmp_path / "labels" / "colours.png", photo())
     save(tmp_path / "labels" / "size.png", ids(size=(8, 6)))
     (tmp_path / "labels" / "jpeg.png").unlink()
@@ -278,19 +349,30 @@ def test_bad_partners_are_all_named(tmp_path, failure):
 
 
 def test_missing_instances_and_damage(tmp_path):
-    make(tmp_path, ("images/1.png", "labels/1.png"), ("images/2.png", "labels/2.png"), ("images/3.png", "labels/3.png"))
+    make(
+        tmp_path,
+        ("images/1.png", "labels/1.png"),
+        ("images/2.png", "labels/2.png"),
+        ("images/3.png", "labels/3.png"),
+    )
     for name in "13":
         save(tmp_path / "instances" / f"{name}.png", ids())
     (tmp_path / "labels" / "1.png").write_bytes(b"")
     told = load(tmp_path, skip_bad=True).skipped
-    assert told == ("images/1.png has the label map labels/1.png, which is empty (0 bytes)", "images/2.png has no instance map of the same name")
+    assert told == (
+        "images/1.png has the label map labels/1.png, which is empty (0 bytes)",
+        "images/2.png has no instance map of the same name",
+    )
 
 
 def test_sizes_that_differ_ask_for_one(tmp_path, failure):
     make(tmp_path, ("images/1.png", "labels/1.png"))
     save(tmp_path / "images" / "2.png", photo((4, 4)))
     save(tmp_path / "labels" / "2.png", ids(size=(4, 4)))
-    assert "6x8 with 3 channels beside 6x8 of ids (images/1.png); 4x4 with 3 channels beside 4x4 of ids (images/2.png): give" in failure(f"layout:{tmp_path}")
+    assert (
+        "6x8 with 3 channels beside 6x8 of ids (images/1.png); 4x4 with 3 channels beside 4x4 of ids (images/2.png): give"
+        in failure(f"layout:{tmp_path}")
+    )
     assert load(tmp_path, image_size=(4, 4)).arrays["layout"].shape == (2, 4, 4)
 
 
@@ -305,7 +387,9 @@ def test_ids_are_resized_by_nearest_as_pillow_does(size, how):
     assert np.isin(found, array).all()
     target = images.resize(np.zeros((13, 10, 1), np.uint8), size, how).shape[:2]
     box = images._cover(13, 10, size) if how == "cover" else (0, 0, 10, 13)
-    expected = Image.fromarray(array.astype(np.int32)).resize((target[1], target[0]), Image.Resampling.NEAREST, box=box)
+    expected = Image.fromarray(array.astype(np.int32)).resize(
+        (target[1], target[0]), Image.Resampling.NEAREST, box=box
+    )
     np.testing.assert_array_equal(found, np.asarray(expected))
 
 
@@ -317,11 +401,18 @@ def test_the_cache_is_found_again_and_follows_files_and_options(tmp_path, decode
     assert again.fingerprint == one.fingerprint
     assert isinstance(again.arrays["layout"], np.memmap)
     layout = np.asarray(one.arrays["layout"])
-    assert from_layouts("x", np.asarray(one.arrays["image"]), layout.astype(np.int64), one.classes).fingerprint == one.fingerprint
+    assert (
+        from_layouts(
+            "x", np.asarray(one.arrays["image"]), layout.astype(np.int64), one.classes
+        ).fingerprint
+        == one.fingerprint
+    )
     load(f"{tmp_path / 'set'}?unknown=2")
     load(f"{tmp_path / 'set'}?classes=3")
     assert len(decoded) == 3
-    target = tmp_path / "set" / "valannot" / "1.png"  # of another split, but the classes are counted over all
+    target = (
+        tmp_path / "set" / "valannot" / "1.png"
+    )  # of another split, but the classes are counted over all
     save(target, ids(6))
     os.utime(target, ns=(1, 1))
     assert load(tmp_path / "set").class_count == 6
@@ -339,7 +430,9 @@ def test_from_layouts_refuses_what_does_not_fit():
     assert data.unknown
     assert data.arrays["instance"].dtype == np.uint16
     for wrong in (layout + 1, layout - 4, layout[:1], layout.astype(float)):
-        with pytest.raises(DataError, match=r"x: layout must be integers \[2, 4, 4\] from 0 to 3, got"):
+        with pytest.raises(
+            DataError, match=r"x: layout must be integers \[2, 4, 4\] from 0 to 3, got"
+        ):
             from_layouts("x", image, wrong, ("a", "b", "c"))
     with pytest.raises(DataError, match="x: instance must be integers"):
         from_layouts("x", image, layout, ("a", "b", "c"), layout * 30_000)
@@ -359,16 +452,29 @@ def test_digits_show_what_their_maps_say():
         colours = {tuple(colour) for colour in pixels[(maps == own) & (left == other)].tolist()}
         assert len(colours) == 1
         seen[own, bool(other)] = colours.pop()
-    assert seen == {(0, False): (255, 236, 200), (0, True): (191, 177, 150), (1, True): (128, 150, 180), (2, False): (0, 64, 160)}
+    assert seen == {
+        (0, False): (255, 236, 200),
+        (0, True): (191, 177, 150),
+        (1, True): (128, 150, 180),
+        (2, False): (0, 64, 160),
+    }
     assert not data.unknown
 
 
 def test_digits_in_inks_have_the_same_maps():
     blue, inks = load("digits", split="test"), load("digits?style=inks", split="test")
     np.testing.assert_array_equal(blue.arrays["layout"], inks.arrays["layout"])
-    rims = [{tuple(colour) for colour in image[rim == 2].tolist()} for image, rim in zip(inks.arrays["image"][:3], inks.arrays["layout"])]
+    rims = [
+        {tuple(colour) for colour in image[rim == 2].tolist()}
+        for image, rim in zip(inks.arrays["image"][:3], inks.arrays["layout"])
+    ]
     assert rims == [{(255, 64, 48)}, {(48, 255, 96)}, {(64, 112, 255)}]
-    assert load("digits", split="test", image_size=(8, 8), channels=1).arrays["image"].shape == (297, 8, 8, 1)
+    assert load("digits", split="test", image_size=(8, 8), channels=1).arrays["image"].shape == (
+        297,
+        8,
+        8,
+        1,
+    )
 
 
 def test_strokes_have_closed_rims():
@@ -415,15 +521,24 @@ def test_every_augmentation_moves_image_and_map_alike(augment, seed):
     """Images of two halves of the plane, whose maps say which half: a pixel or more away from the edge between them, both must agree."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:16, :16] - 7.5
-    angles, shifts = rng.uniform(0, 2 * np.pi, 4)[:, None, None], rng.uniform(-3, 3, 4)[:, None, None]
+    angles, shifts = (
+        rng.uniform(0, 2 * np.pi, 4)[:, None, None],
+        rng.uniform(-3, 3, 4)[:, None, None],
+    )
     half = rows * np.cos(angles) + columns * np.sin(angles) > shifts
-    batch = {"image": np.repeat(255 * half[..., None], 3, -1).astype(np.uint8), "layout": half.astype(np.uint8), "instance": half.astype(np.uint16) * 40_000}
+    batch = {
+        "image": np.repeat(255 * half[..., None], 3, -1).astype(np.uint8),
+        "layout": half.astype(np.uint8),
+        "instance": half.astype(np.uint16) * 40_000,
+    }
     found = prepared(augment)(batch, jax.random.key(seed), 3)
     image, layout = np.asarray(found["image"])[..., 0], np.asarray(found["layout"])
     assert found["layout"].dtype == found["instance"].dtype == jnp.int32
     assert set(np.unique(layout)) <= {0, 1}
     np.testing.assert_array_equal(found["instance"], 40_000 * layout)
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(image, ((0, 0), (1, 1), (1, 1)), "edge"), (3, 3), (1, 2))
+    around = np.lib.stride_tricks.sliding_window_view(
+        np.pad(image, ((0, 0), (1, 1), (1, 1)), "edge"), (3, 3), (1, 2)
+    )
     sure = (around.min((3, 4)) > 0.5) | (around.max((3, 4)) < -0.5)
     assert sure.mean() > 0.6
     np.testing.assert_array_equal(layout[sure], image[sure] > 0)
@@ -433,9 +548,13 @@ def test_what_only_moves_pixels_moves_ids_exactly():
     grey = RNG.integers(0, 256, (16, 9, 9)).astype(np.uint8)
     batch = {"image": grey[..., None], "layout": grey}
     augment = Augment(flip=True, crop=3, rotate90=True)
-    found = jax.jit(partial(prepare, augment=augment, sizes={"image": (6, 6), "layout": (6, 6)}))(batch, jax.random.key(1), 0)
+    found = jax.jit(partial(prepare, augment=augment, sizes={"image": (6, 6), "layout": (6, 6)}))(
+        batch, jax.random.key(1), 0
+    )
     assert found["layout"].shape == (16, 6, 6)
-    np.testing.assert_array_equal(normalise(found["layout"].astype(jnp.uint8)), found["image"][..., 0])
+    np.testing.assert_array_equal(
+        normalise(found["layout"].astype(jnp.uint8)), found["image"][..., 0]
+    )
     with pytest.raises(ValueError, match="layout must be 8x8 or, with crop=3, 11x11, got 9x9"):
         prepare({"layout": grey}, jax.random.key(1), 0, augment, sizes={"layout": (8, 8)})
 
@@ -444,7 +563,9 @@ def test_ids_are_not_changed_without_augmentation():
     layout = RNG.integers(0, 2**16, (2, 5, 4)).astype(np.uint16)
     found = prepare({"layout": layout}, jax.random.key(0), 0)["layout"]
     np.testing.assert_array_equal(found, layout)
-    larger = prepare({"layout": layout}, jax.random.key(0), 0, Augment(crop=4), sizes={"layout": (5, 4)})["layout"]
+    larger = prepare(
+        {"layout": layout}, jax.random.key(0), 0, Augment(crop=4), sizes={"layout": (5, 4)}
+    )["layout"]
     assert larger.shape == (2, 5, 4)
     assert np.isin(larger, layout).all()
 
@@ -453,8 +574,13 @@ def test_ids_are_not_changed_without_augmentation():
 
 
 def spec(size=(16, 16), **more):
-    wanted = {"image": jax.ShapeDtypeStruct((4, *size, 3), jnp.float32), "layout": jax.ShapeDtypeStruct((4, *size), jnp.int32)}
-    return wanted | {name: jax.ShapeDtypeStruct((4, *shape), jnp.int32) for name, shape in more.items()}
+    wanted = {
+        "image": jax.ShapeDtypeStruct((4, *size, 3), jnp.float32),
+        "layout": jax.ShapeDtypeStruct((4, *size), jnp.int32),
+    }
+    return wanted | {
+        name: jax.ShapeDtypeStruct((4, *shape), jnp.int32) for name, shape in more.items()
+    }
 
 
 def test_feed_cuts_maps_with_their_images():
@@ -476,18 +602,36 @@ def test_checks_against_a_family():
     data = load("digits")
     jaxgan.data.check(data, spec(), MAPS)
     jaxgan.data.check(data, spec((14, 14)), MAPS, crop=2)
-    with pytest.raises(DataError, match=r"label maps of 16x16, but the family is configured for 8x8") as caught:
-        jaxgan.data.check(data, spec((16, 16)) | {"layout": jax.ShapeDtypeStruct((4, 8, 8), jnp.int32)}, MAPS)
+    with pytest.raises(
+        DataError, match=r"label maps of 16x16, but the family is configured for 8x8"
+    ) as caught:
+        jaxgan.data.check(
+            data, spec((16, 16)) | {"layout": jax.ShapeDtypeStruct((4, 8, 8), jnp.int32)}, MAPS
+        )
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="label maps of 3 classes, but the family is configured for 5: configure it with classes=3, or open the data with"):
+    with pytest.raises(
+        DataError,
+        match="label maps of 3 classes, but the family is configured for 5: configure it with classes=3, or open the data with",
+    ):
         jaxgan.data.check(data, spec(), Conditioning("layout", 5))
-    with pytest.raises(DataError, match="has no instance maps, which this family needs: add them in a folder instances"):
+    with pytest.raises(
+        DataError,
+        match="has no instance maps, which this family needs: add them in a folder instances",
+    ):
         jaxgan.data.check(data, spec(instance=(16, 16)), MAPS)
-    with pytest.raises(DataError, match="digits has no label maps, which this family needs: use data of images and label maps, such as layout:DIR"):
+    with pytest.raises(
+        DataError,
+        match="digits has no label maps, which this family needs: use data of images and label maps, such as layout:DIR",
+    ):
         jaxgan.data.check(jaxgan.data.open("digits"), {"layout": spec()["layout"]})
-    unknown = from_layouts("x", data.arrays["image"], np.where(data.arrays["layout"] == 2, 3, 0), data.classes)
+    unknown = from_layouts(
+        "x", data.arrays["image"], np.where(data.arrays["layout"] == 2, 3, 0), data.classes
+    )
     jaxgan.data.check(unknown, spec(), Conditioning("layout", 3, unknown=True))
-    with pytest.raises(DataError, match="x has pixels of unknown class, but the family is configured without: configure it with unknown=True"):
+    with pytest.raises(
+        DataError,
+        match="x has pixels of unknown class, but the family is configured without: configure it with unknown=True",
+    ):
         jaxgan.data.check(unknown, spec(), MAPS)
 
 
@@ -500,9 +644,22 @@ def test_the_report_gives_shares(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "label maps   4 classes, 2 of them in no pixel; unknown in 12.5% of the pixels" in lines
     assert "instances    1.5 in an image on average" in lines
-    assert "  warning: no pixel is of the class tree, sea: look whether the ids are those of the classes" in lines
-    shares = {line.split()[1]: line.split()[2:] for line in lines if line.startswith("  ") and "warning" not in line}
-    assert {name: words[0] for name, words in shares.items()} == {"sky": "37.5%", "tree": "0.0%", "road": "50.0%", "sea": "0.0%", "unknown": "12.5%"}
+    assert (
+        "  warning: no pixel is of the class tree, sea: look whether the ids are those of the classes"
+        in lines
+    )
+    shares = {
+        line.split()[1]: line.split()[2:]
+        for line in lines
+        if line.startswith("  ") and "warning" not in line
+    }
+    assert {name: words[0] for name, words in shares.items()} == {
+        "sky": "37.5%",
+        "tree": "0.0%",
+        "road": "50.0%",
+        "sea": "0.0%",
+        "unknown": "12.5%",
+    }
     assert shares["road"][-4:] == ["1", "of", "2", "images"]
 
 
@@ -510,5 +667,7 @@ def test_camvid(real_data, tmp_path):
     where = real_data / "camvid"
     data = load(f"{where}?unknown=11", split="val", image_size=(48, 64))
     assert (data.size, data.class_count, data.image_size, data.unknown) == (101, 11, (48, 64), True)
-    maps = np.stack([np.asarray(Image.open(path)) for path in sorted((where / "valannot").iterdir())])
+    maps = np.stack(
+        [np.asarray(Image.open(path)) for path in sorted((where / "valannot").iterdir())]
+    )
     np.testing.assert_array_equal(data.arrays["layout"], maps[:, 2::4, 2::4])

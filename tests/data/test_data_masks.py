@@ -32,7 +32,10 @@ def two_levels(high=255, low=0):
 
 def make(folder, *masks, split=""):
     for i, mask in enumerate(masks):
-        save(folder / split / "images" / f"{i}.png", RNG.integers(0, 256, (*SIZE, 3)).astype(np.uint8))
+        save(
+            folder / split / "images" / f"{i}.png",
+            RNG.integers(0, 256, (*SIZE, 3)).astype(np.uint8),
+        )
         save(folder / split / "labels" / f"{i}.png", mask)
 
 
@@ -42,11 +45,23 @@ def load(rest, **options):
 
 @pytest.mark.parametrize("high", [255, 65_535])
 def test_masks_of_two_levels_are_two_classes(tmp_path, high):
-    masks = [two_levels(high), np.zeros_like(two_levels(high)), np.full_like(two_levels(high), high)]
+    masks = [
+        two_levels(high),
+        np.zeros_like(two_levels(high)),
+        np.full_like(two_levels(high), high),
+    ]
     make(tmp_path, *masks)
-    for spec, names in ((tmp_path, ("0", str(high))), (f"{tmp_path}?classes=2", ("0", "1")), (f"{tmp_path}?classes=ground,thing", ("ground", "thing"))):
+    for spec, names in (
+        (tmp_path, ("0", str(high))),
+        (f"{tmp_path}?classes=2", ("0", "1")),
+        (f"{tmp_path}?classes=ground,thing", ("ground", "thing")),
+    ):
         found = load(spec)
-        assert (found.classes, found.unknown, found.arrays["layout"].dtype) == (names, False, np.uint8)
+        assert (found.classes, found.unknown, found.arrays["layout"].dtype) == (
+            names,
+            False,
+            np.uint8,
+        )
         np.testing.assert_array_equal(found.arrays["layout"], np.stack(masks) // high)
 
 
@@ -78,13 +93,22 @@ def test_what_is_unknown_is_what_the_options_say(tmp_path):
 def test_more_classes_than_a_mask_has_are_refused(tmp_path, failure):
     make(tmp_path, two_levels())
     told = failure(f"layout:{tmp_path}?classes=sky,tree,road")
-    assert "are masks of 0 and 255, which are two classes, but ?classes= has 3: give two names, or ?unknown=255" in told
+    assert (
+        "are masks of 0 and 255, which are two classes, but ?classes= has 3: give two names, or ?unknown=255"
+        in told
+    )
     assert load(f"{tmp_path}?classes=3&unknown=255").class_count == 3
 
 
 @pytest.mark.parametrize(
     ("levels", "classes", "unknown"),
-    [((0, 1, 255), 2, True), ((0, 1), 2, False), ((1, 255), 2, True), ((0, 128, 255), 129, True), ((0, 254), 255, False)],
+    [
+        ((0, 1, 255), 2, True),
+        ((0, 1), 2, False),
+        ((1, 255), 2, True),
+        ((0, 128, 255), 129, True),
+        ((0, 254), 255, False),
+    ],
 )
 def test_other_levels_stay_ids(tmp_path, levels, classes, unknown):
     mask = np.array(levels, np.uint8)[RNG.integers(0, len(levels), SIZE)]
@@ -109,7 +133,12 @@ def test_all_splits_say_together_whether_there_are_two_levels_only(tmp_path):
 
 @pytest.mark.parametrize("options", ["", "?classes=3", "?classes=3&unknown=255"])
 @pytest.mark.parametrize(
-    ("kind", "told"), [("png", "colours (RGB) in place of ids"), ("jpg", "is a JPEG, and compression changes ids"), ("webp", "colours (RGB)")]
+    ("kind", "told"),
+    [
+        ("png", "colours (RGB) in place of ids"),
+        ("jpg", "is a JPEG, and compression changes ids"),
+        ("webp", "colours (RGB)"),
+    ],
 )
 def test_coloured_and_jpeg_maps_are_named(tmp_path, failure, kind, told, options):
     """It said that no pixel had a class."""
@@ -126,7 +155,9 @@ def test_coloured_and_jpeg_maps_are_named(tmp_path, failure, kind, told, options
 def test_instance_maps_of_colours_are_named(tmp_path, failure):
     make(tmp_path, two_levels())
     save(tmp_path / "instances" / "0.png", RNG.integers(0, 256, (*SIZE, 3)).astype(np.uint8))
-    assert "has the instance map instances/0.png, which has colours (RGB)" in failure(f"layout:{tmp_path}")
+    assert "has the instance map instances/0.png, which has colours (RGB)" in failure(
+        f"layout:{tmp_path}"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------- data_check
@@ -154,5 +185,9 @@ def test_classes_that_occur_nowhere_are_warned_of(tmp_path):
     assert warnings(load(f"{tmp_path}?classes=a,b,c,d,e,f,g,h")) == [
         "warning: no pixel is of the class a, b, c, e, f and 2 more: look whether the ids are those of the classes"
     ]
-    labelled = jaxgan.data.from_arrays("x", np.zeros((3, 4, 4, 3), np.uint8), np.array([0, 2, 2]), ("cat", "dog", "cow"))
-    assert warnings(labelled) == ["warning: no example is of the class dog, so nothing can be learnt of it"]
+    labelled = jaxgan.data.from_arrays(
+        "x", np.zeros((3, 4, 4, 3), np.uint8), np.array([0, 2, 2]), ("cat", "dog", "cow")
+    )
+    assert warnings(labelled) == [
+        "warning: no example is of the class dog, so nothing can be learnt of it"
+    ]

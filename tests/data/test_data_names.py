@@ -18,7 +18,14 @@ def nowhere_else(cache):
 
 # ------------------------------------------------------------------------------------------- splits
 
-MEANINGS = [("train", "train"), ("Training", "train"), ("VAL", "val"), ("valid", "val"), ("Validation", "val"), ("dev", "val")]
+MEANINGS = [
+    ("train", "train"),
+    ("Training", "train"),
+    ("VAL", "val"),
+    ("valid", "val"),
+    ("Validation", "val"),
+    ("dev", "val"),
+]
 MEANINGS += [("TEST", "test"), ("testing", "test"), ("Eval", "test")]
 
 
@@ -37,7 +44,9 @@ def test_folders_of_splits(tmp_path, folder, split):
     for side in ("A", "B"):
         for i in range(2):
             for part in (folder, other):
-                save(tmp_path / "joined" / f"{part}{side}" / f"{i}.png", 10 if part == folder else 20)
+                save(
+                    tmp_path / "joined" / f"{part}{side}" / f"{i}.png", 10 if part == folder else 20
+                )
                 save(tmp_path / "nested" / side / part / f"{i}.png", 10 if part == folder else 20)
     for kind in ("joined", "nested"):
         for scheme in ("paired", "unpaired"):
@@ -52,10 +61,19 @@ def test_folders_of_splits(tmp_path, folder, split):
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        (("train/a.png", "valid/b.png", "cat/c.png"), "has folders of splits (train, valid) beside the folder cat"),
-        (("Test/a.png", "x/b.png", "y/b.png", "z/c.png", "w/d.png"), "(Test) beside the folder w, the folder x, the folder y and 1 more"),
+        (
+            ("train/a.png", "valid/b.png", "cat/c.png"),
+            "has folders of splits (train, valid) beside the folder cat",
+        ),
+        (
+            ("Test/a.png", "x/b.png", "y/b.png", "z/c.png", "w/d.png"),
+            "(Test) beside the folder w, the folder x, the folder y and 1 more",
+        ),
         (("train/a.png", "b.png"), "has folders of splits (train) beside images"),
-        (("val/a.png", "dev/b.png", "train/c.png"), "has the folders dev and val, which both mean the split val"),
+        (
+            ("val/a.png", "dev/b.png", "train/c.png"),
+            "has the folders dev and val, which both mean the split val",
+        ),
         (("test/a.png", "val/b.png"), "has no split 'train': its splits are test, val"),
     ],
 )
@@ -77,11 +95,15 @@ def test_mixtures_of_pairs_are_refused_by_name(tmp_path, failure):
             save(tmp_path / "set" / split / side / "0.png")
     for scheme in ("paired", "unpaired"):
         message = failure(f"{scheme}:{tmp_path / 'set'}")
-        assert "folders of splits (train, val) and images in others, such as extra/A/0.png" in message
+        assert (
+            "folders of splits (train, val) and images in others, such as extra/A/0.png" in message
+        )
     for side in "AB":
         save(tmp_path / "both" / "val" / side / "0.png")
         save(tmp_path / "both" / "dev" / side / "0.png")
-    assert "the folders dev and val, side by side, both mean the split val" in failure(f"paired:{tmp_path / 'both'}", split="val")
+    assert "the folders dev and val, side by side, both mean the split val" in failure(
+        f"paired:{tmp_path / 'both'}", split="val"
+    )
 
 
 def test_images_in_neither_domain_are_named(tmp_path, failure):
@@ -123,7 +145,9 @@ def test_composed_and_decomposed_names_are_the_same(tmp_path, stored, listed):
 def test_two_forms_of_one_name_are_refused_by_name(tmp_path, failure):
     for name in (COMPOSED, DECOMPOSED):
         save(tmp_path / "set" / f"{name}.png")
-    assert "has the same name as né.png, in another form of Unicode" in failure(f"folder:{tmp_path / 'set'}")
+    assert "has the same name as né.png, in another form of Unicode" in failure(
+        f"folder:{tmp_path / 'set'}"
+    )
     assert load(f"folder:{tmp_path / 'set'}", skip_bad=True).size == 1
 
 
@@ -135,7 +159,10 @@ def test_names_that_are_no_utf_8_can_be_printed(tmp_path):
         save(tmp_path / "x.png", 1).rename(tmp_path / "set" / os.fsdecode(name) / "0.png")
     (tmp_path / "set" / os.fsdecode(b"caf\xe9") / "1.png").write_bytes(b"")
     data = load(f"folder:{tmp_path / 'set'}", skip_bad=True)
-    assert (data.classes, data.skipped) == (("caf\\xe9", "tea"), ("caf\\xe9/1.png is empty (0 bytes)",))
+    assert (data.classes, data.skipped) == (
+        ("caf\\xe9", "tea"),
+        ("caf\\xe9/1.png is empty (0 bytes)",),
+    )
 
 
 @pytest.mark.parametrize("ending", [".PNG", ".JPE", ".jfif", ".Jpg"])
@@ -145,7 +172,18 @@ def test_extensions_in_any_case(tmp_path, ending):
     assert load(f"zip:{pack(tmp_path / 'set', tmp_path / 'x.zip')}").size == 3
 
 
-@pytest.mark.parametrize("left", ["__MACOSX/._00.png", "._00.png", ".DS_Store", "Thumbs.db", "sub/Thumbs.db", ".git/x.png", "@eaDir/00.png"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        "__MACOSX/._00.png",
+        "._00.png",
+        ".DS_Store",
+        "Thumbs.db",
+        "sub/Thumbs.db",
+        ".git/x.png",
+        "@eaDir/00.png",
+    ],
+)
 def test_what_file_managers_leave_is_ignored(tmp_path, left):
     numbered(tmp_path / "set", 2)
     (tmp_path / "set" / left).parent.mkdir(parents=True, exist_ok=True)
@@ -163,13 +201,19 @@ UNREADABLE = [
     ("9.avif", b"x", "format AVIF"),
     ("9.psd", b"x", "format Photoshop"),
     ("9.jp2", b"x", "format JPEG 2000"),
-    ("9", b"\x89PNG\r\n\x1a\n" + b"x" * 20, "is an image, but its name does not say so: rename it to 9.png"),
+    (
+        "9",
+        b"\x89PNG\r\n\x1a\n" + b"x" * 20,
+        "is an image, but its name does not say so: rename it to 9.png",
+    ),
     ("9.jpg_large", b"\xff\xd8\xff\xe0", "rename it to 9.jpg_large.jpg"),
     ("9.bak", b"\0\0\0\x18ftypheic", "rename it to 9.bak.heic"),
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "told"), UNREADABLE, ids=[name for name, *_ in UNREADABLE])
+@pytest.mark.parametrize(
+    ("name", "content", "told"), UNREADABLE, ids=[name for name, *_ in UNREADABLE]
+)
 def test_images_that_are_not_read_are_named_or_counted(tmp_path, failure, name, content, told):
     root = numbered(tmp_path / "set", 2)
     (root / name).write_bytes(content)
@@ -198,7 +242,10 @@ def test_what_is_not_read_is_neither_class_nor_split(tmp_path):
     data = load(f"folder:{tmp_path / 'set'}", skip_bad=True)
     assert (data.size, data.classes, data.arrays["label"].tolist()) == (2, ("cat", "dog"), [0, 1])
     assert [reason.split()[0] for reason in data.skipped] == ["cover.heic", "train/notes.heic"]
-    assert [reason.split()[0] for reason in load(f"folder:{tmp_path / 'set'}", split="test", skip_bad=True).skipped] == ["cover.heic", "test/dog/1.heic"]
+    assert [
+        reason.split()[0]
+        for reason in load(f"folder:{tmp_path / 'set'}", split="test", skip_bad=True).skipped
+    ] == ["cover.heic", "test/dog/1.heic"]
 
 
 # -------------------------------------------------------------------------------------------- links
@@ -237,7 +284,10 @@ def test_links_to_nothing_are_listed(tmp_path, failure):
     (root / "me.png").symlink_to(root / "me.png")
     os.mkfifo(root / "pipe.png")
     spec = f"folder:{root}"
-    assert f"4 of 6 images of {spec} cannot be used: 5.png is a link to {root / 'gone.png'}, which does not exist" in failure(spec)
+    assert (
+        f"4 of 6 images of {spec} cannot be used: 5.png is a link to {root / 'gone.png'}, which does not exist"
+        in failure(spec)
+    )
     data = load(spec, skip_bad=True)
     assert grey(data) == [0, 20]
     assert [reason.split(",")[0] for reason in data.skipped] == [
@@ -265,25 +315,55 @@ def picture(tmp_path):
 
 
 def test_backslashes_separate_folders_in_zip_files(tmp_path, picture):
-    members = [("set\\", b""), ("set\\cat\\0.png", picture(1)), ("set\\dog\\1.png", picture(2)), ("set/dog\\2.png", picture(3))]
+    members = [
+        ("set\\", b""),
+        ("set\\cat\\0.png", picture(1)),
+        ("set\\dog\\1.png", picture(2)),
+        ("set/dog\\2.png", picture(3)),
+    ]
     data = load(archive(tmp_path / "x.zip", members))
-    assert (data.classes, grey(data), data.arrays["label"].tolist()) == (("cat", "dog"), [1, 2, 3], [0, 1, 1])
+    assert (data.classes, grey(data), data.arrays["label"].tolist()) == (
+        ("cat", "dog"),
+        [1, 2, 3],
+        [0, 1, 1],
+    )
 
 
 def test_odd_members_of_zip_files(tmp_path, picture, failure):
-    spec = archive(tmp_path / "x.zip", [("./0.png", picture(1)), ("/1.png", picture(2)), ("a//2.png", picture(3)), ("3.png", picture(4))])
+    spec = archive(
+        tmp_path / "x.zip",
+        [
+            ("./0.png", picture(1)),
+            ("/1.png", picture(2)),
+            ("a//2.png", picture(3)),
+            ("3.png", picture(4)),
+        ],
+    )
     assert "images beside them (such as 0.png)" in failure(spec)
-    spec = archive(tmp_path / "y.zip", [("./0.png", picture(1)), ("/1.png", picture(2)), ("../2.png", picture(3)), ("a\\..\\3.png", picture(3))])
+    spec = archive(
+        tmp_path / "y.zip",
+        [
+            ("./0.png", picture(1)),
+            ("/1.png", picture(2)),
+            ("../2.png", picture(3)),
+            ("a\\..\\3.png", picture(3)),
+        ],
+    )
     assert "../2.png has a path that leads out of the zip file" in failure(spec)
     data = load(spec, skip_bad=True)
     assert (grey(data), len(data.skipped), set(data.arrays)) == ([1, 2], 2, {"image"})
 
 
 def test_members_of_one_name(tmp_path, picture, failure):
-    spec = archive(tmp_path / "x.zip", [("0.png", picture(1)), ("a.png", picture(2)), ("./0.png", picture(1))])
+    spec = archive(
+        tmp_path / "x.zip", [("0.png", picture(1)), ("a.png", picture(2)), ("./0.png", picture(1))]
+    )
     assert grey(load(spec)) == [1, 2]
     with pytest.warns(UserWarning, match="Duplicate name"):
-        spec = archive(tmp_path / "y.zip", [("0.png", picture(1)), ("a.png", picture(2)), ("0.png", picture(3))])
+        spec = archive(
+            tmp_path / "y.zip",
+            [("0.png", picture(1)), ("a.png", picture(2)), ("0.png", picture(3))],
+        )
     assert "0.png is twice in the zip file, with different content" in failure(spec)
     assert grey(load(spec, skip_bad=True)) == [2]
 
@@ -295,14 +375,18 @@ def test_links_in_zip_files_are_named(tmp_path, picture, failure):
             info = zipfile.ZipInfo(name)
             info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
             made.writestr(info, "../elsewhere")
-    assert f"2 of 3 images of zip:{tmp_path / 'x.zip'} cannot be used: 1.png is a link" in failure(f"zip:{tmp_path / 'x.zip'}")
+    assert f"2 of 3 images of zip:{tmp_path / 'x.zip'} cannot be used: 1.png is a link" in failure(
+        f"zip:{tmp_path / 'x.zip'}"
+    )
     assert grey(load(f"zip:{tmp_path / 'x.zip'}", skip_bad=True)) == [1]
 
 
 def test_names_that_macs_write_into_zip_files(tmp_path, picture):
     """UTF-8, decomposed, without the flag that says so."""
     name = f"{DECOMPOSED}.png"
-    spec = archive(tmp_path / "x.zip", [(name, picture(1)), ("labels.csv", f"{COMPOSED}.png,cat\n")])
+    spec = archive(
+        tmp_path / "x.zip", [(name, picture(1)), ("labels.csv", f"{COMPOSED}.png,cat\n")]
+    )
     content = (tmp_path / "x.zip").read_bytes()
     for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         at = content.index(signature) + place

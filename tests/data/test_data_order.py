@@ -23,7 +23,9 @@ def test_every_epoch_is_a_permutation(size, batch_size, seed):
     indices = stream(size, batch_size, seed, steps)
     assert indices.dtype == np.int64
     for epoch in range(3):
-        np.testing.assert_array_equal(np.sort(indices[epoch * size : (epoch + 1) * size]), np.arange(size))
+        np.testing.assert_array_equal(
+            np.sort(indices[epoch * size : (epoch + 1) * size]), np.arange(size)
+        )
 
 
 @given(sizes, batches, seeds, st.lists(st.integers(0, 50), min_size=1, max_size=6))
@@ -41,22 +43,31 @@ def test_pure_and_independent_of_call_order(size, batch_size, seed, steps):
 @settings(max_examples=50)
 def test_processes_share_the_global_batch(size, share, processes, seed, step):
     whole = order(size, share * processes, seed, step)
-    parts = [order(size, share * processes, seed, step, process=p, processes=processes) for p in range(processes)]
+    parts = [
+        order(size, share * processes, seed, step, process=p, processes=processes)
+        for p in range(processes)
+    ]
     assert {len(part) for part in parts} == {share}
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 @given(sizes, st.integers(1, 10), st.integers(1, 5), seeds)
 def test_batch_size_only_cuts_the_stream(size, small, times, seed):
-    np.testing.assert_array_equal(stream(size, small, seed, 4 * times), stream(size, small * times, seed, 4))
+    np.testing.assert_array_equal(
+        stream(size, small, seed, 4 * times), stream(size, small * times, seed, 4)
+    )
 
 
 def test_epochs_seeds_and_attempts_differ():
-    runs = [order(1000, 1000, seed, step) for seed in (0, 5, 6, (5, 1), (5, 2)) for step in range(4)]
+    runs = [
+        order(1000, 1000, seed, step) for seed in (0, 5, 6, (5, 1), (5, 2)) for step in range(4)
+    ]
     for i, a in enumerate(runs):
         for b in runs[:i]:
             assert np.mean(a == b) < 0.02  # two random permutations agree in one place on average
-    np.testing.assert_array_equal(order(1000, 10, 5, 3), order(1000, 10, (5, 0), 3))  # attempt 0 is the run itself
+    np.testing.assert_array_equal(
+        order(1000, 10, 5, 3), order(1000, 10, (5, 0), 3)
+    )  # attempt 0 is the run itself
 
 
 def test_domains_differ_from_each_other_in_every_attempt():
@@ -69,7 +80,10 @@ def test_domains_differ_from_each_other_in_every_attempt():
 
 
 def test_later_epochs_are_read_across_the_border():
-    np.testing.assert_array_equal(order(10, 4, 3, 2), np.concatenate([_permutation(10, (3,), 0)[8:], _permutation(10, (3,), 1)[:2]]))
+    np.testing.assert_array_equal(
+        order(10, 4, 3, 2),
+        np.concatenate([_permutation(10, (3,), 0)[8:], _permutation(10, (3,), 1)[:2]]),
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,13 @@ def test_side_by_side(tmp_path):
     side_by_side(tmp_path / "set", a, b)
     data = load(tmp_path / "set")
     same(data, a, b)
-    assert (data.size, data.image_size, data.channels, data.class_count, data.skipped) == (3, (6, 8), 3, 0, ())
+    assert (data.size, data.image_size, data.channels, data.class_count, data.skipped) == (
+        3,
+        (6, 8),
+        3,
+        0,
+        (),
+    )
     assert data.fingerprint == from_domains("x", a, b, independent=False).fingerprint
     assert data.fingerprint != from_domains("x", b, a, independent=False).fingerprint
     assert data.fingerprint != from_domains("x", a, b, independent=True).fingerprint
@@ -72,19 +78,37 @@ def test_two_folders_of_other_channels(tmp_path):
     same(load(tmp_path / "set"), a, b)
 
 
-@pytest.mark.parametrize("layout", ["{split}", "{split}/{domain}", "{domain}/{split}", "{split}{domain}", "wrapped/{split}/{domain}"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "{split}",
+        "{split}/{domain}",
+        "{domain}/{split}",
+        "{split}{domain}",
+        "wrapped/{split}/{domain}",
+    ],
+)
 @pytest.mark.parametrize("names", ["AB", "ab"])
 def test_splits(tmp_path, layout, names, failure):
     whole = {split: (noise(2 + i), noise(2 + i)) for i, split in enumerate(("train", "val"))}
     for split, (a, b) in whole.items():
         if "{domain}" in layout:
-            two_folders(*(tmp_path / "set" / layout.format(split=split, domain=domain) for domain in names), a, b)
+            two_folders(
+                *(tmp_path / "set" / layout.format(split=split, domain=domain) for domain in names),
+                a,
+                b,
+            )
         else:
             side_by_side(tmp_path / "set" / split, a, b)
     for split, (a, b) in whole.items():
         same(load(tmp_path / "set", split=split), a, b)
-    same(load(tmp_path / "set", split="all"), *(np.concatenate([whole["train"][i], whole["val"][i]]) for i in range(2)))
-    assert "has no split 'test': its splits are train, val" in failure(f"paired:{tmp_path / 'set'}", split="test")
+    same(
+        load(tmp_path / "set", split="all"),
+        *(np.concatenate([whole["train"][i], whole["val"][i]]) for i in range(2)),
+    )
+    assert "has no split 'test': its splits are train, val" in failure(
+        f"paired:{tmp_path / 'set'}", split="test"
+    )
 
 
 def test_each_split_has_a_layout_of_its_own(tmp_path):
@@ -93,7 +117,11 @@ def test_each_split_has_a_layout_of_its_own(tmp_path):
     side_by_side(tmp_path / "set" / "test", test_a, test_b)
     same(load(tmp_path / "set"), a, b)
     same(load(tmp_path / "set", split="test"), test_a, test_b)
-    same(load(tmp_path / "set", split="all"), np.concatenate([test_a, a]), np.concatenate([test_b, b]))
+    same(
+        load(tmp_path / "set", split="all"),
+        np.concatenate([test_a, a]),
+        np.concatenate([test_b, b]),
+    )
 
 
 def test_two_folders_of_any_name(tmp_path, decoded, failure):
@@ -109,11 +137,19 @@ def test_two_folders_of_any_name(tmp_path, decoded, failure):
     same(load(f"{tmp_path / 'x'},{maps}", split="test"), test_a, test_b)
     (maps / "train" / "1.bmp").unlink()
     spec = f"paired:{photos},{maps}"
-    assert f"1 of 3 images of {spec} cannot be used: {photos}/1.png has no image of the same name in B" in failure(spec)
+    assert (
+        f"1 of 3 images of {spec} cannot be used: {photos}/1.png has no image of the same name in B"
+        in failure(spec)
+    )
     assert f"domain A of {spec} has no split 'test': put its images" in failure(spec, split="test")
     assert f"data 'paired:{maps},{maps}' names one folder twice" in failure(f"paired:{maps},{maps}")
-    assert f"{tmp_path / 'y'} does not exist: name the folder that holds the images of domain B" in failure(f"paired:{maps},{tmp_path / 'y'}")
-    message = f"data 'paired:{maps},' names no folder on one side of its comma: write paired:DIR_A,DIR_B"
+    assert (
+        f"{tmp_path / 'y'} does not exist: name the folder that holds the images of domain B"
+        in failure(f"paired:{maps},{tmp_path / 'y'}")
+    )
+    message = (
+        f"data 'paired:{maps},' names no folder on one side of its comma: write paired:DIR_A,DIR_B"
+    )
     assert failure(f"paired:{maps},") == message
 
 
@@ -121,12 +157,17 @@ def test_the_stamp_tells_files_of_domains_from_images_side_by_side(tmp_path):
     """Else what a/ and b/ gave before they were known as domains, halves, would be found in the cache."""
     side_by_side(tmp_path / "whole", noise(2), noise(2))
     two_folders(tmp_path / "named" / "a", tmp_path / "named" / "b", noise(2), noise(2))
-    stamps = {name: jaxgan.data.sources.find(f"paired:{tmp_path / name}", "train").stamp for name in ("whole", "named")}
+    stamps = {
+        name: jaxgan.data.sources.find(f"paired:{tmp_path / name}", "train").stamp
+        for name in ("whole", "named")
+    }
     assert [row[-1] for row in stamps["whole"]] == [None, None]
     assert [row[-1] for row in stamps["named"]] == ["A", "A", "B", "B"]
 
 
-@pytest.mark.parametrize("layout", ["{domain}", "train/{domain}", "{domain}/train", "wrapped/{domain}/deep"])
+@pytest.mark.parametrize(
+    "layout", ["{domain}", "train/{domain}", "{domain}/train", "wrapped/{domain}/deep"]
+)
 def test_domains_of_other_names_are_not_halved(tmp_path, layout, failure):
     folders = [tmp_path / "set" / layout.format(domain=domain) for domain in ("photos", "maps")]
     two_folders(*folders, noise(10), noise(10))
@@ -134,7 +175,9 @@ def test_domains_of_other_names_are_not_halved(tmp_path, layout, failure):
     assert told in failure(f"paired:{tmp_path / 'set'}")
     save(tmp_path / "set" / layout.partition("{")[0] / "overview.png", noise(1)[0])
     (folders[0] / "3.png").unlink()  # nine of ten
-    assert f"{told} to A and B, or name both, paired:DIR_A,DIR_B" in failure(f"paired:{tmp_path / 'set'}")
+    assert f"{told} to A and B, or name both, paired:DIR_A,DIR_B" in failure(
+        f"paired:{tmp_path / 'set'}"
+    )
     (folders[0] / "4.png").unlink()
     assert load(tmp_path / "set").arrays["a"].shape[2] == 4  # two sets of images side by side
 
@@ -142,7 +185,9 @@ def test_domains_of_other_names_are_not_halved(tmp_path, layout, failure):
 def test_without_splits_train_is_everything(tmp_path, failure):
     side_by_side(tmp_path / "set" / "some" / "where", *noise(2)[None].repeat(2, 0))
     assert load(tmp_path / "set").size == load(tmp_path / "set", split="all").size == 2
-    assert "has no split 'test': put its images into sub-folders train and test" in failure(f"paired:{tmp_path / 'set'}", split="test")
+    assert "has no split 'test': put its images into sub-folders train and test" in failure(
+        f"paired:{tmp_path / 'set'}", split="test"
+    )
 
 
 def test_sixteen_bits_beside_eight(tmp_path):
@@ -180,13 +225,22 @@ def test_width_keeps_the_shape(tmp_path, failure):
     assert data.arrays["b"].shape == (2, 3, 6, 3)  # 6 * 7 / 12, rounded down
     save(tmp_path / "set" / "tall.png", noise(1, 14, 24)[0])
     message = failure(f"paired:{tmp_path / 'set'}", image_size=(99, 6), resize="width")
-    assert "3x6 with 3 channels beside 3x6 with 3 channels (0.png and 1 more); 7x6 with 3 channels beside 7x6 with 3 channels (tall.png)" in message
-    assert 'choose resize="cover" or "stretch" (--resize), since scaled to one width they keep heights of their own' in message
+    assert (
+        "3x6 with 3 channels beside 3x6 with 3 channels (0.png and 1 more); 7x6 with 3 channels beside 7x6 with 3 channels (tall.png)"
+        in message
+    )
+    assert (
+        'choose resize="cover" or "stretch" (--resize), since scaled to one width they keep heights of their own'
+        in message
+    )
 
 
 def test_ways_to_resize_have_caches_of_their_own(tmp_path, decoded):
     side_by_side(tmp_path / "set", noise(2), noise(2))
-    shapes = [load(tmp_path / "set", image_size=(4, 4), resize=how).arrays["a"].shape for how in ("cover", "stretch", "width") * 2]
+    shapes = [
+        load(tmp_path / "set", image_size=(4, 4), resize=how).arrays["a"].shape
+        for how in ("cover", "stretch", "width") * 2
+    ]
     assert shapes == [(2, 4, 4, 3), (2, 4, 4, 3), (2, 3, 4, 3)] * 2
     assert len(decoded) == 3
 
@@ -194,8 +248,16 @@ def test_ways_to_resize_have_caches_of_their_own(tmp_path, decoded):
 def test_channels_of_each_domain(tmp_path):
     a, b = noise(2), noise(2)
     side_by_side(tmp_path / "set", a, b)
-    same(load(tmp_path / "set", channels=(1, 4)), images.convert_channels(a, 1), images.convert_channels(b, 4))
-    same(load(tmp_path / "set", channels=1), images.convert_channels(a, 1), images.convert_channels(b, 1))
+    same(
+        load(tmp_path / "set", channels=(1, 4)),
+        images.convert_channels(a, 1),
+        images.convert_channels(b, 4),
+    )
+    same(
+        load(tmp_path / "set", channels=1),
+        images.convert_channels(a, 1),
+        images.convert_channels(b, 1),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- damage
@@ -208,10 +270,16 @@ def test_what_has_no_partner_is_named_and_skipped(tmp_path, failure):
     (tmp_path / "set" / "B" / "3.bmp").unlink()
     message = failure(f"paired:{tmp_path / 'set'}")
     assert f"2 of 5 images of paired:{tmp_path / 'set'} cannot be used" in message
-    assert "B/1.bmp has no image of the same name in A; A/3.png has no image of the same name in B: repair or remove" in message
+    assert (
+        "B/1.bmp has no image of the same name in A; A/3.png has no image of the same name in B: repair or remove"
+        in message
+    )
     data = load(tmp_path / "set", skip_bad=True)
     same(data, a[[0, 2, 4]], b[[0, 2, 4]])
-    assert data.skipped == ("B/1.bmp has no image of the same name in A", "A/3.png has no image of the same name in B")
+    assert data.skipped == (
+        "B/1.bmp has no image of the same name in A",
+        "A/3.png has no image of the same name in B",
+    )
 
 
 def test_pairs_stay_aligned_when_either_half_is_damaged(tmp_path, failure):
@@ -228,7 +296,10 @@ def test_pairs_stay_aligned_when_either_half_is_damaged(tmp_path, failure):
         "A/4.png is 6x8, but its partner B/4.bmp is 6x9: both images of a pair must be of one size",
         "A/5.tif has the same name as A/5.png, up to the extension",
     )
-    assert f"4 of 7 images of paired:{root} cannot be used: {'; '.join(reasons)}: repair or remove them" in failure(f"paired:{root}")
+    assert (
+        f"4 of 7 images of paired:{root} cannot be used: {'; '.join(reasons)}: repair or remove them"
+        in failure(f"paired:{root}")
+    )
     data = load(root, skip_bad=True)
     same(data, a[[1, 3, 5]], b[[1, 3, 5]])
     assert data.skipped == reasons
@@ -239,10 +310,15 @@ def test_what_lies_beside_the_domains_is_named_and_skipped(tmp_path, failure):
     two_folders(tmp_path / "set" / "train" / "A", tmp_path / "set" / "train" / "B", a, b)
     save(tmp_path / "set" / "train" / "x" / "stray.png", a[0])
     save(tmp_path / "set" / "overview.png", a[0])
-    spec, stray = f"paired:{tmp_path / 'set'}", "train/x/stray.png lies in neither of the folders A and B"
+    spec, stray = (
+        f"paired:{tmp_path / 'set'}",
+        "train/x/stray.png lies in neither of the folders A and B",
+    )
     overview = "overview.png lies in no folder of a split"
     for split in ("train", "all"):
-        assert f"2 of 5 images of {spec} cannot be used: {overview}; {stray}: repair" in failure(spec, split=split)
+        assert f"2 of 5 images of {spec} cannot be used: {overview}; {stray}: repair" in failure(
+            spec, split=split
+        )
         data = load(tmp_path / "set", split=split, skip_bad=True)
         same(data, a, b)
         assert data.skipped == (overview, stray)
@@ -253,7 +329,9 @@ def test_an_odd_width_cannot_be_halved(tmp_path, failure):
     side_by_side(tmp_path / "set", a, b)
     save(tmp_path / "set" / "1.png", noise(1, 6, 15)[0])
     assert "1 of 3 images" in failure(f"paired:{tmp_path / 'set'}")
-    assert "1.png is 15 pixels wide: A and B side by side need an even width" in failure(f"paired:{tmp_path / 'set'}")
+    assert "1.png is 15 pixels wide: A and B side by side need an even width" in failure(
+        f"paired:{tmp_path / 'set'}"
+    )
     same(load(tmp_path / "set", skip_bad=True), a[[0, 2]], b[[0, 2]])
 
 
@@ -261,7 +339,10 @@ def test_a_missing_domain(tmp_path, failure):
     for domain, other in ("AB", "BA"):
         save(tmp_path / domain / "set" / domain / "1.png", noise(1)[0])
         message = failure(f"paired:{tmp_path / domain / 'set'}")
-        assert f"holds no images of domain {other} in split 'train': put them, with equal names, into a folder {other} beside the other" in message
+        assert (
+            f"holds no images of domain {other} in split 'train': put them, with equal names, into a folder {other} beside the other"
+            in message
+        )
 
 
 def test_unlike_pairs_tell_the_remedy(tmp_path, failure):
@@ -270,8 +351,14 @@ def test_unlike_pairs_tell_the_remedy(tmp_path, failure):
     save(tmp_path / "set" / "y.png", noise(1, 4, 16, 3)[0])
     message = failure(f"paired:{tmp_path / 'set'}")
     assert "6x8 with 1 channel beside 6x8 with 1 channel (x.png)" in message
-    assert "give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training)" in message
-    assert "give channels 1, 3 or 4 (--channels in data_check; --config.channels, or --config.channels-a and -b, in training)" in message
+    assert (
+        "give image_size HEIGHT WIDTH (--image-size in data_check; --config.image-size in training)"
+        in message
+    )
+    assert (
+        "give channels 1, 3 or 4 (--channels in data_check; --config.channels, or --config.channels-a and -b, in training)"
+        in message
+    )
     assert load(tmp_path / "set", image_size=(4, 4), channels=3).size == 4
 
 
@@ -319,7 +406,9 @@ def test_a_damaged_part_of_the_cache_is_made_again(tmp_path, decoded):
 
 
 def test_arrays_at_hand_must_fit():
-    with pytest.raises(DataError, match="x: there must be as many images of A as of B to make pairs, got 2 and 3"):
+    with pytest.raises(
+        DataError, match="x: there must be as many images of A as of B to make pairs, got 2 and 3"
+    ):
         from_domains("x", noise(2), noise(3), independent=False)
     with pytest.raises(DataError, match="x, domain B: images must be uint8 or uint16"):
         from_domains("x", noise(2), noise(2).astype(np.float32), independent=False)

@@ -17,7 +17,11 @@ KEY = jax.random.key(3)
 
 
 def images(count=8, height=6, width=6, channels=2, dtype=np.uint8, seed=0):
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, (count, height, width, channels)).astype(dtype)
+    return (
+        np.random.default_rng(seed)
+        .integers(0, np.iinfo(dtype).max + 1, (count, height, width, channels))
+        .astype(dtype)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -38,7 +42,11 @@ def test_normalise_refuses_floats():
 
 
 def test_identity_by_default_and_other_arrays_untouched():
-    batch = {"image": images(), "label": np.arange(8, dtype=np.int32), "map": np.ones((8, 6, 6, 1), np.float32)}
+    batch = {
+        "image": images(),
+        "label": np.arange(8, dtype=np.int32),
+        "map": np.ones((8, 6, 6, 1), np.float32),
+    }
     result = prepare(batch, KEY, 0)
     np.testing.assert_array_equal(result["image"], normalise(batch["image"]))
     assert result["label"] is batch["label"]
@@ -48,7 +56,9 @@ def test_identity_by_default_and_other_arrays_untouched():
 def test_flip_mirrors_about_half():
     batch = {"image": images(256)}
     plain = np.asarray(normalise(batch["image"]))
-    result = np.asarray(jax.jit(partial(prepare, augment=Augment(flip=True)))(batch, KEY, 0)["image"])
+    result = np.asarray(
+        jax.jit(partial(prepare, augment=Augment(flip=True)))(batch, KEY, 0)["image"]
+    )
     mirrored = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(result, plain)])
     same = np.array([np.array_equal(a, b) for a, b in zip(result, plain)])
     np.testing.assert_array_equal(mirrored, ~same)
@@ -59,7 +69,9 @@ def test_quarter_turns_are_all_four():
     batch = {"image": images(64)}
     plain = np.asarray(normalise(batch["image"]))
     result = np.asarray(prepare(batch, KEY, 0, Augment(rotate90=True))["image"])
-    turns = [[k for k in range(4) if np.array_equal(a, np.rot90(b, k))] for a, b in zip(result, plain)]
+    turns = [
+        [k for k in range(4) if np.array_equal(a, np.rot90(b, k))] for a, b in zip(result, plain)
+    ]
     assert {len(found) for found in turns} == {1}
     assert {found[0] for found in turns} == {0, 1, 2, 3}
 
@@ -71,7 +83,12 @@ def test_crop_is_a_window_of_the_larger_image(given):
     enlarged = np.asarray(enlarge(normalise(batch["image"]), 8, 8))
     found = set()
     for cut, whole in zip(result, enlarged):
-        places = [(t, x) for t in range(3) for x in range(3) if np.allclose(cut, whole[t : t + 6, x : x + 6], atol=1e-6)]
+        places = [
+            (t, x)
+            for t in range(3)
+            for x in range(3)
+            if np.allclose(cut, whole[t : t + 6, x : x + 6], atol=1e-6)
+        ]
         assert len(places) == 1
         found.add(places[0])
     assert len(found) >= 7  # of 9 places, 32 draws
@@ -80,9 +97,13 @@ def test_crop_is_a_window_of_the_larger_image(given):
 def test_affine_against_closed_forms():
     image = jnp.asarray(images(1, 7, 7, 2)[0], jnp.float32)
     np.testing.assert_allclose(affine(image, jnp.float32(0), jnp.float32(1)), image, atol=1e-3)
-    np.testing.assert_allclose(affine(image, jnp.float32(np.pi / 2), jnp.float32(1)), np.rot90(image), atol=1e-2)
+    np.testing.assert_allclose(
+        affine(image, jnp.float32(np.pi / 2), jnp.float32(1)), np.rot90(image), atol=1e-2
+    )
     ramp = jnp.broadcast_to(jnp.arange(9.0)[:, None, None], (9, 5, 1))
-    np.testing.assert_allclose(affine(ramp, jnp.float32(0), jnp.float32(2)), 4 + (np.asarray(ramp) - 4) / 2, atol=1e-5)
+    np.testing.assert_allclose(
+        affine(ramp, jnp.float32(0), jnp.float32(2)), 4 + (np.asarray(ramp) - 4) / 2, atol=1e-5
+    )
 
 
 def test_turn_and_zoom_stay_within_the_settings():
@@ -90,7 +111,9 @@ def test_turn_and_zoom_stay_within_the_settings():
     plain = np.asarray(normalise(ramp))
     result = np.asarray(prepare({"image": ramp}, KEY, 0, Augment(scale=1.0))["image"])
     step = 40 / 255
-    factors = step / (result[:, 5, 4, 0] - result[:, 4, 4, 0])  # the slope at the centre shrinks by the zoom
+    factors = step / (
+        result[:, 5, 4, 0] - result[:, 4, 4, 0]
+    )  # the slope at the centre shrinks by the zoom
     assert 0.5 - 1e-4 <= factors.min() < 0.65
     assert 1.6 < factors.max() <= 2 + 1e-3
     turned = np.asarray(prepare({"image": ramp}, KEY, 0, Augment(rotation=30.0))["image"])
@@ -138,7 +161,10 @@ def test_independent_arrays_draw_on_their_own():
     together = prepare({"a": pair, "b": pair}, KEY, 0, Augment(flip=True))
     apart = prepare({"a": pair, "b": pair}, KEY, 0, Augment(flip=True), aligned=False)
     np.testing.assert_array_equal(together["a"], together["b"])
-    same = [sum(np.array_equal(x, y) for x, y in zip(one, other)) for one, other in [apart.values(), (apart["a"], together["a"])]]
+    same = [
+        sum(np.array_equal(x, y) for x, y in zip(one, other))
+        for one, other in [apart.values(), (apart["a"], together["a"])]
+    ]
     assert all(16 < count < 48 for count in same)  # of 64 mirrored or not, four standard deviations
     alone = prepare({"b": pair}, KEY, 0, Augment(flip=True), aligned=False)
     np.testing.assert_array_equal(alone["b"], apart["b"])
@@ -149,16 +175,33 @@ def test_draws_come_from_these_streams(aligned, domain):
     """Runs that exist can be resumed only as long as the names, and how they are drawn from, stay."""
     batch = {"a": images(8, 9, 9)}
     whole, keys = np.asarray(normalise(batch["a"])), example_keys(stream_key(KEY, "augment", 7), 8)
-    result = prepare(batch, KEY, 7, Augment(flip=True, crop=3, rotate90=True), sizes={"a": (6, 6)}, aligned=aligned)["a"]
-    places = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 4))(example_streams(keys, f"crop{domain}"))
-    turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(example_streams(keys, f"quarter turns{domain}"))
+    result = prepare(
+        batch,
+        KEY,
+        7,
+        Augment(flip=True, crop=3, rotate90=True),
+        sizes={"a": (6, 6)},
+        aligned=aligned,
+    )["a"]
+    places = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 4))(
+        example_streams(keys, f"crop{domain}")
+    )
+    turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(
+        example_streams(keys, f"quarter turns{domain}")
+    )
     mirrored = jax.vmap(jax.random.bernoulli)(example_streams(keys, f"flip{domain}"))
     for i, (top, left) in enumerate(np.asarray(places)):
         expected = np.rot90(whole[i, top : top + 6, left : left + 6], int(turns[i]))
         np.testing.assert_array_equal(result[i], expected[:, ::-1] if mirrored[i] else expected)
-    turn, zoom = jax.vmap(lambda key: jax.random.uniform(key, (2,), minval=-1.0))(example_streams(keys, f"turn and zoom{domain}")).T
+    turn, zoom = jax.vmap(lambda key: jax.random.uniform(key, (2,), minval=-1.0))(
+        example_streams(keys, f"turn and zoom{domain}")
+    ).T
     expected = jax.vmap(affine)(whole, jnp.deg2rad(10.0) * turn, 1.5**zoom)
-    np.testing.assert_allclose(prepare(batch, KEY, 7, Augment(rotation=10.0, scale=0.5), aligned=aligned)["a"], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        prepare(batch, KEY, 7, Augment(rotation=10.0, scale=0.5), aligned=aligned)["a"],
+        expected,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("size", [(9, 13), (12, 8), (14, 16)])
@@ -166,12 +209,22 @@ def test_enlarging_is_pillows(size):
     """To the last digit where nothing is rounded (mode F), within its two roundings where it works on bytes, overshoot at sharp edges included."""
     smooth = np.random.default_rng(1).uniform(-0.5, 0.5, (9, 8)).astype(np.float32)
     result = np.asarray(enlarge(jnp.asarray(smooth)[None, :, :, None], *size))[0, :, :, 0]
-    np.testing.assert_allclose(result, Image.fromarray(smooth).resize(size[::-1], Image.Resampling.BICUBIC), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        result,
+        Image.fromarray(smooth).resize(size[::-1], Image.Resampling.BICUBIC),
+        rtol=0,
+        atol=1e-6,
+    )
     sharp = np.random.default_rng(2).choice(np.array([0, 10, 245, 255], np.uint8), (9, 8, 3))
     result = (np.asarray(enlarge(normalise(sharp)[None], *size))[0] + 1) * 127.5
     assert result.min() >= 0
     assert result.max() <= 255
-    np.testing.assert_allclose(result, np.asarray(Image.fromarray(sharp).resize(size[::-1], Image.Resampling.BICUBIC)), rtol=0, atol=1.25)
+    np.testing.assert_allclose(
+        result,
+        np.asarray(Image.fromarray(sharp).resize(size[::-1], Image.Resampling.BICUBIC)),
+        rtol=0,
+        atol=1.25,
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,16 +30,23 @@ def test_digits_against_scikit_learn():
 
 
 def test_digits_splits_are_disjoint_and_whole(failure):
-    train, test, every = (jaxgan.data.open("digits", split=split) for split in ("train", "test", "all"))
+    train, test, every = (
+        jaxgan.data.open("digits", split=split) for split in ("train", "test", "all")
+    )
     assert (train.size, test.size) == (1500, 297)
     for name in ("image", "label"):
-        np.testing.assert_array_equal(np.concatenate([train.arrays[name], test.arrays[name]]), every.arrays[name])
+        np.testing.assert_array_equal(
+            np.concatenate([train.arrays[name], test.arrays[name]]), every.arrays[name]
+        )
     assert len({train.fingerprint, test.fingerprint, every.fingerprint}) == 3
     assert "train, test, all" in failure("digits", split="val")
 
 
 def test_digits_enlarged_and_coloured():
-    small, data = jaxgan.data.open("digits"), jaxgan.data.open("digits", image_size=(16, 16), channels=3)
+    small, data = (
+        jaxgan.data.open("digits"),
+        jaxgan.data.open("digits", image_size=(16, 16), channels=3),
+    )
     image = data.arrays["image"]
     assert image.shape == (1500, 16, 16, 3)
     np.testing.assert_array_equal(image[..., 0], image[..., 2])
@@ -78,7 +85,10 @@ def test_settings_out_of_range(settings):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"channels": (3, 2)}, r"channels must be 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\), or two of these for A and B, got \(3, 2\)"),
+        (
+            {"channels": (3, 2)},
+            r"channels must be 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\), or two of these for A and B, got \(3, 2\)",
+        ),
         ({"channels": (3,)}, "or two of these"),
         ({"resize": "fill"}, "resize must be one of 'cover', 'stretch', 'width', got 'fill'"),
     ],
@@ -89,7 +99,10 @@ def test_settings_of_two_domains_out_of_range(options, told):
 
 
 def test_two_numbers_of_channels_need_two_domains():
-    with pytest.raises(ValueError, match=r"channels \(1, 3\) are for images of two domains, A and B, which digits does not hold"):
+    with pytest.raises(
+        ValueError,
+        match=r"channels \(1, 3\) are for images of two domains, A and B, which digits does not hold",
+    ):
         jaxgan.data.open("digits", channels=(1, 3))
 
 
@@ -100,7 +113,9 @@ def test_two_numbers_of_channels_need_two_domains():
 @given(st.data(), st.booleans())
 def test_idx_round_trip(tmp_path_factory, draw, packed):
     shape = tuple(draw.draw(st.lists(st.integers(0, 5), min_size=1, max_size=4)))
-    array = np.frombuffer(draw.draw(st.binary(min_size=(n := int(np.prod(shape))), max_size=n)), np.uint8).reshape(shape)
+    array = np.frombuffer(
+        draw.draw(st.binary(min_size=(n := int(np.prod(shape))), max_size=n)), np.uint8
+    ).reshape(shape)
     path = tmp_path_factory.mktemp("idx") / ("file.gz" if packed else "file")
     idx.write(path, array)
     result = idx.read(path)
@@ -118,14 +133,21 @@ def mnist(tmp_path):
     folder = tmp_path / "mnist"
     folder.mkdir()
     for part, count in (("train", 7), ("t10k", 3)):
-        idx.write(folder / f"{part}-images-idx3-ubyte.gz", RNG.integers(0, 256, (count, 4, 5)).astype(np.uint8))
+        idx.write(
+            folder / f"{part}-images-idx3-ubyte.gz",
+            RNG.integers(0, 256, (count, 4, 5)).astype(np.uint8),
+        )
         idx.write(folder / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8))
     return folder
 
 
 def test_idx_folder(mnist):
-    train, test, every = (jaxgan.data.open(f"idx:{mnist}", split=split) for split in ("train", "test", "all"))
-    np.testing.assert_array_equal(train.arrays["image"][..., 0], idx.read(mnist / "train-images-idx3-ubyte.gz"))
+    train, test, every = (
+        jaxgan.data.open(f"idx:{mnist}", split=split) for split in ("train", "test", "all")
+    )
+    np.testing.assert_array_equal(
+        train.arrays["image"][..., 0], idx.read(mnist / "train-images-idx3-ubyte.gz")
+    )
     np.testing.assert_array_equal(train.arrays["label"], np.arange(7))
     assert (test.size, every.size, test.class_count, every.class_count) == (3, 10, 7, 7)
     assert train.arrays["image"].shape == (7, 4, 5, 1)
@@ -156,19 +178,43 @@ LABELS = "train-labels-idx1-ubyte"
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        (LABELS, b"\x01\x02\x08\x01\0\0\0\x07" + bytes(7), "is not an IDX file: it begins with bytes 01 02 08 01"),
+        (
+            LABELS,
+            b"\x01\x02\x08\x01\0\0\0\x07" + bytes(7),
+            "is not an IDX file: it begins with bytes 01 02 08 01",
+        ),
         (LABELS, b"", "is not an IDX file"),
         (LABELS, b"\0\0\x08\x01\0\0", "truncated within its IDX header"),
-        (LABELS, b"\0\0\x08\x01\0\0\0\x07" + bytes(6), "promises 7 bytes of values, but it holds only 6"),
-        (LABELS, b"\0\0\x08\x01\0\0\0\x07" + bytes(8), "promises 7 bytes of values, but it holds more"),
-        (LABELS, b"\0\0\x08\x01\0\0\0\x06" + bytes(6), "holds 6 labels, but train-images-idx3-ubyte.gz holds 7 images"),
+        (
+            LABELS,
+            b"\0\0\x08\x01\0\0\0\x07" + bytes(6),
+            "promises 7 bytes of values, but it holds only 6",
+        ),
+        (
+            LABELS,
+            b"\0\0\x08\x01\0\0\0\x07" + bytes(8),
+            "promises 7 bytes of values, but it holds more",
+        ),
+        (
+            LABELS,
+            b"\0\0\x08\x01\0\0\0\x06" + bytes(6),
+            "holds 6 labels, but train-images-idx3-ubyte.gz holds 7 images",
+        ),
         (LABELS, b"\0\0\x09\x01\0\0\0\x07" + b"\xff" * 7, "label -1"),
         (LABELS, b"\0\0\x08\x02\0\0\0\x07\0\0\0\x01" + bytes(7), "not labels"),
         (IMAGES, b"not gzip at all", "damaged or truncated gzip"),
-        (IMAGES, packed(b"\0\0\x08\x03\xff\xff\xff\xff\0\0\0\x04\0\0\0\x05" + bytes(100)), "promises 85899345900 bytes"),
+        (
+            IMAGES,
+            packed(b"\0\0\x08\x03\xff\xff\xff\xff\0\0\0\x04\0\0\0\x05" + bytes(100)),
+            "promises 85899345900 bytes",
+        ),
         (IMAGES, packed(b"\0\0\x08\x01\0\0\0\x07" + bytes(7)), "not images"),
         (IMAGES, packed(b"\0\0\x08\x03\0\0\0\0\0\0\0\x04\0\0\0\x05"), "holds no images"),
-        (IMAGES, packed(b"\0\0\x0d\x03\0\0\0\x01\0\0\0\x01\0\0\0\x01" + bytes(4)), "float32 values"),
+        (
+            IMAGES,
+            packed(b"\0\0\x0d\x03\0\0\0\x01\0\0\0\x01\0\0\0\x01" + bytes(4)),
+            "float32 values",
+        ),
         (IMAGES, None, "holds neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz"),
     ],
 )
@@ -195,5 +241,18 @@ def test_idx_missing_folder(tmp_path, failure):
 def test_real_mnist(real_data):
     data = jaxgan.data.open(f"idx:{real_data / 'mnist'}")
     assert data.arrays["image"].shape == (60000, 28, 28, 1)
-    assert np.bincount(data.arrays["label"]).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert abs(data.arrays["image"].mean() / 255 - 0.1307) < 1e-4  # the mean everyone normalises MNIST by
+    assert np.bincount(data.arrays["label"]).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert (
+        abs(data.arrays["image"].mean() / 255 - 0.1307) < 1e-4
+    )  # the mean everyone normalises MNIST by

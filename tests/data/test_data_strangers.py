@@ -18,7 +18,12 @@ from jaxgan.errors import DataError
 
 bounded = settings(max_examples=60, derandomize=True, deadline=None)
 KNOWN = ("00.png", "01.png", "a,b.png", "né.png")
-CELLS = st.one_of(st.sampled_from([*KNOWN, "0", "1.0", "-1", "NaN", "", "cat", "file", '"', "é", "1e9", "9" * 400]), st.text(max_size=6))
+CELLS = st.one_of(
+    st.sampled_from(
+        [*KNOWN, "0", "1.0", "-1", "NaN", "", "cat", "file", '"', "é", "1e9", "9" * 400]
+    ),
+    st.text(max_size=6),
+)
 TABLES = st.builds(
     lambda rows, mark, end: end.join(mark.join(row) for row in rows),
     st.lists(st.lists(CELLS, max_size=4), max_size=6),
@@ -54,8 +59,12 @@ def is_sound(found, message, path):
     if found is None:
         return path.endswith("json")
     listed, numbers, classes = found
-    disjoint = not listed.values.keys() & listed.bad.keys() and numbers.keys() == listed.values.keys()
-    return disjoint and all(means(listed.values[file], classes[number]) for file, number in numbers.items())
+    disjoint = (
+        not listed.values.keys() & listed.bad.keys() and numbers.keys() == listed.values.keys()
+    )
+    return disjoint and all(
+        means(listed.values[file], classes[number]) for file, number in numbers.items()
+    )
 
 
 def means(text, name):
@@ -81,14 +90,23 @@ def test_any_json_gives_labels_or_a_named_error(text):
 
 
 @bounded
-@given(st.dictionaries(st.sampled_from(KNOWN), st.integers(0, 2000), min_size=1), st.sampled_from(",;\t"), st.booleans(), st.booleans())
+@given(
+    st.dictionaries(st.sampled_from(KNOWN), st.integers(0, 2000), min_size=1),
+    st.sampled_from(",;\t"),
+    st.booleans(),
+    st.booleans(),
+)
 def test_a_table_that_was_written_is_read(values, mark, header, points):
     """By Python's own writer of CSV, with any separator."""
     text = io.StringIO()
     rows = [(file, f"{value}.0" if points else value) for file, value in values.items()]
     csv.writer(text, delimiter=mark).writerows([("what", "ever")] * header + rows)
     (_, numbers, classes), message = outcome(lambda: read("labels.csv", text.getvalue().encode()))
-    assert (numbers, classes, message) == (values, tuple(map(str, range(max(values.values()) + 1))), "")
+    assert (numbers, classes, message) == (
+        values,
+        tuple(map(str, range(max(values.values()) + 1))),
+        "",
+    )
 
 
 @bounded
@@ -104,16 +122,25 @@ def test_any_attribute_table_gives_rows_or_a_named_error(text, name):
     assert all(len(values) == len(columns) and file for _, file, values in entries)
 
 
-PARTS = [("..", ".", "", "a", "train", "Valid", "é", "é", "0.png", "1.PNG"), ("x.heic", "labels.csv", "__MACOSX", "._0.png", "C:", " ")]
+PARTS = [
+    ("..", ".", "", "a", "train", "Valid", "é", "é", "0.png", "1.PNG"),
+    ("x.heic", "labels.csv", "__MACOSX", "._0.png", "C:", " "),
+]
 NAMES = st.text(min_size=1, max_size=8) | st.builds(
-    lambda parts, mark: mark.join(parts), st.lists(st.sampled_from(sum(PARTS, ())), min_size=1, max_size=4), st.sampled_from("/\\")
+    lambda parts, mark: mark.join(parts),
+    st.lists(st.sampled_from(sum(PARTS, ())), min_size=1, max_size=4),
+    st.sampled_from("/\\"),
 )
 MEMBERS = st.lists(st.tuples(NAMES, st.sampled_from([0, 1, 2])), max_size=6)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @bounded
-@given(members=MEMBERS, cut=st.just(0) | st.integers(0, 400), split=st.sampled_from(["train", "all", "val"]))
+@given(
+    members=MEMBERS,
+    cut=st.just(0) | st.integers(0, 400),
+    split=st.sampled_from(["train", "all", "val"]),
+)
 def test_any_zip_file_gives_images_or_a_named_error(tmp_path_factory, members, cut, split):
     folder = tmp_path_factory.mktemp("zip")
     contents = [save(folder / "picture.png", 9).read_bytes(), b"", b"0.png,1\n"]

@@ -34,21 +34,38 @@ def write(folder, names, shape=(6, 5, 3), kind=np.uint8):
 @pytest.fixture
 def places(tmp_path, cache):
     """By spec, sets of several kinds."""
-    write(tmp_path / "classes", [f"{kind}/{i}.png" for kind in "ab" for i in range(5)], kind=np.uint16)
+    write(
+        tmp_path / "classes", [f"{kind}/{i}.png" for kind in "ab" for i in range(5)], kind=np.uint16
+    )
     write(tmp_path / "pairs", [f"{side}/{i}.png" for side in "AB" for i in range(5)])
-    write(tmp_path / "domains", [f"train{side}/{i}.png" for side, count in (("A", 7), ("B", 5)) for i in range(count)])
+    write(
+        tmp_path / "domains",
+        [f"train{side}/{i}.png" for side, count in (("A", 7), ("B", 5)) for i in range(count)],
+    )
     write(tmp_path / "maps" / "images", [f"{i}.png" for i in range(5)])
     for i in range(5):
-        save_png(tmp_path / "maps" / "labels" / f"{i}.png", RNG.integers(0, 3, (6, 5)).astype(np.uint8))
+        save_png(
+            tmp_path / "maps" / "labels" / f"{i}.png", RNG.integers(0, 3, (6, 5)).astype(np.uint8)
+        )
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
         for path in sorted((tmp_path / "classes").rglob("*.png")):
             packed.write(path, path.relative_to(tmp_path / "classes"))
-    specs = {"folder": "classes", "zip": "packed.zip", "attributes": "classes", "paired": "pairs", "unpaired": "domains", "layout": "maps"}
+    specs = {
+        "folder": "classes",
+        "zip": "packed.zip",
+        "attributes": "classes",
+        "paired": "pairs",
+        "unpaired": "domains",
+        "layout": "maps",
+    }
     return {kind: f"{kind}:{tmp_path / name}" for kind, name in specs.items()}
 
 
 def spec_of(dataset):
-    return {name: jax.ShapeDtypeStruct((BATCH, *array.shape[1:]), jnp.float32) for name, array in dataset.arrays.items()}
+    return {
+        name: jax.ShapeDtypeStruct((BATCH, *array.shape[1:]), jnp.float32)
+        for name, array in dataset.arrays.items()
+    }
 
 
 def taken(feed, step, count):
@@ -62,11 +79,23 @@ def taken(feed, step, count):
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "attributes", "paired", "unpaired", "layout"])
 def test_batches_are_those_of_the_kept_set(places, kind):
-    kept, stream = (jaxgan.data.open(places[kind], image_size=(4, 4), progress=False, stream=stream) for stream in (False, True))
+    kept, stream = (
+        jaxgan.data.open(places[kind], image_size=(4, 4), progress=False, stream=stream)
+        for stream in (False, True)
+    )
     assert stream.fingerprint == kept.fingerprint
-    assert (stream.classes, stream.attributes, stream.size, stream.image_size) == (kept.classes, kept.attributes, kept.size, kept.image_size)
-    assert {name: (array.shape, array.dtype) for name, array in stream.arrays.items()} == {name: (a.shape, a.dtype) for name, a in kept.arrays.items()}
-    assert {name for name, array in stream.arrays.items() if isinstance(array, streaming.Streamed)} >= set(kept.images)
+    assert (stream.classes, stream.attributes, stream.size, stream.image_size) == (
+        kept.classes,
+        kept.attributes,
+        kept.size,
+        kept.image_size,
+    )
+    assert {name: (array.shape, array.dtype) for name, array in stream.arrays.items()} == {
+        name: (a.shape, a.dtype) for name, a in kept.arrays.items()
+    }
+    assert {
+        name for name, array in stream.arrays.items() if isinstance(array, streaming.Streamed)
+    } >= set(kept.images)
     feeds = [Feed(dataset, spec_of(dataset), 3, 0, 2, resident=False) for dataset in (kept, stream)]
     assert not feeds[1].resident
     for ours, theirs in zip(*(taken(feed, 4, 5) for feed in feeds), strict=True):
@@ -99,7 +128,9 @@ def test_unusable_images_are_found_before_training(places, tmp_path, failure):
 def test_an_image_that_vanishes_during_training_is_named(places, tmp_path):
     dataset = jaxgan.data.open(places["folder"], progress=False, stream=True)
     (tmp_path / "classes" / "b" / "2.png").unlink()
-    with pytest.raises(DataError, match=r"b/2\.png of folder.* cannot be read .*: it was usable before"):
+    with pytest.raises(
+        DataError, match=r"b/2\.png of folder.* cannot be read .*: it was usable before"
+    ):
         taken(Feed(dataset, spec_of(dataset), 0, 0, 1), 0, 3)
     write(tmp_path / "classes", ["b/2.png"], (9, 9, 3))
     with pytest.raises(DataError, match="another size or type than before"):
@@ -116,7 +147,10 @@ def test_closing_stops_the_threads(places):
 
 
 def test_rows_are_read_as_those_of_an_array(places):
-    kept, stream = (jaxgan.data.open(places["folder"], progress=False, stream=stream).arrays["image"] for stream in (False, True))
+    kept, stream = (
+        jaxgan.data.open(places["folder"], progress=False, stream=stream).arrays["image"]
+        for stream in (False, True)
+    )
     assert (len(stream), stream.ndim, stream.nbytes) == (10, 4, kept.nbytes)
     np.testing.assert_array_equal(stream[-1], kept[-1])
     np.testing.assert_array_equal(stream[7:20], kept[7:20])
@@ -126,17 +160,27 @@ def test_rows_are_read_as_those_of_an_array(places):
 
 
 def test_what_cannot_be_streamed_says_so(places, failure, monkeypatch):
-    assert "joins several sets" in failure(f"{places['attributes']}+{places['attributes']}", stream=True)
+    assert "joins several sets" in failure(
+        f"{places['attributes']}+{places['attributes']}", stream=True
+    )
     assert jaxgan.data.open("digits", stream=True).arrays["image"].shape == (1500, 8, 8, 1)
     monkeypatch.setitem(sys.modules, "grain", None)
-    assert "pip install 'jaxgan[grain]', or leave out stream (--stream)" in failure(places["folder"], stream=True)
+    assert "pip install 'jaxgan[grain]', or leave out stream (--stream)" in failure(
+        places["folder"], stream=True
+    )
 
 
 @pytest.mark.parametrize("ids", [(0, 1), (0, 255)])
 def test_whether_pixels_are_unknown_is_known_without_decoding(places, tmp_path, monkeypatch, ids):
     for i in range(5):
-        save_png(tmp_path / "maps" / "labels" / f"{i}.png", np.array(ids, np.uint8)[RNG.integers(0, 2, (6, 5))])
-    kept, stream = (jaxgan.data.open(f"{places['layout']}?unknown=255&classes=3", progress=False, stream=stream) for stream in (False, True))
+        save_png(
+            tmp_path / "maps" / "labels" / f"{i}.png",
+            np.array(ids, np.uint8)[RNG.integers(0, 2, (6, 5))],
+        )
+    kept, stream = (
+        jaxgan.data.open(f"{places['layout']}?unknown=255&classes=3", progress=False, stream=stream)
+        for stream in (False, True)
+    )
     expected = 255 in ids
     assert bool((kept.arrays["layout"] == kept.class_count).any()) is expected
     monkeypatch.setattr(streaming.decoding, "one", None)
@@ -147,22 +191,48 @@ def test_whether_pixels_are_unknown_is_known_without_decoding(places, tmp_path, 
 def test_a_run_may_change_to_streaming_and_ends_in_the_same_state(tmp_path, cache, monkeypatch):
     monkeypatch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
     write(tmp_path / "grey", [f"{i}.png" for i in range(10)], (4, 4, 1))
-    kept, stream = (jaxgan.data.open(f"folder:{tmp_path / 'grey'}", progress=False, stream=stream) for stream in (False, True))
+    kept, stream = (
+        jaxgan.data.open(f"folder:{tmp_path / 'grey'}", progress=False, stream=stream)
+        for stream in (False, True)
+    )
 
     def run(name, dataset, images):
-        options = {"batch_size": 8, "devices": 1, "progress": False, "log_every": 16, "sample_every": 80, "checkpoint_every": 80, "resident": False}
-        return jax.device_get(train.run(tiny_family, tiny_family.Config(), dataset, tmp_path / name, images=images, **options))
+        options = {
+            "batch_size": 8,
+            "devices": 1,
+            "progress": False,
+            "log_every": 16,
+            "sample_every": 80,
+            "checkpoint_every": 80,
+            "resident": False,
+        }
+        return jax.device_get(
+            train.run(
+                tiny_family,
+                tiny_family.Config(),
+                dataset,
+                tmp_path / name,
+                images=images,
+                **options,
+            )
+        )
 
     straight = run("straight", kept, 160)
     run("changed", kept, 80)
     changed = run("changed", stream, 160)
-    for (path, ours), theirs in zip(jax.tree_util.tree_leaves_with_path(changed), jax.tree.leaves(straight), strict=True):
+    for (path, ours), theirs in zip(
+        jax.tree_util.tree_leaves_with_path(changed), jax.tree.leaves(straight), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs, err_msg=str(path))
 
 
 @pytest.mark.parametrize(
     ("shape", "rows", "most"),
-    [((8, 8, 1), 12_800, streaming.BUFFERED), ((8, 8, 1), 20, 80), ((4096, 4096, 3), 64, max(16, streaming.BUFFER_BYTES // (4096 * 4096 * 3)))],
+    [
+        ((8, 8, 1), 12_800, streaming.BUFFERED),
+        ((8, 8, 1), 20, 80),
+        ((4096, 4096, 3), 64, max(16, streaming.BUFFER_BYTES // (4096 * 4096 * 3))),
+    ],
 )
 def test_few_images_wait_for_their_batch(shape, rows, most, monkeypatch):
     """With tens of thousands, as four calls of many small images would be, Grain's look at each of them took longer the more there were."""
@@ -170,7 +240,9 @@ def test_few_images_wait_for_their_batch(shape, rows, most, monkeypatch):
 
     asked = []
     options = grain.ReadOptions
-    monkeypatch.setattr(grain, "ReadOptions", lambda **given: asked.append(given) or options(**given))
+    monkeypatch.setattr(
+        grain, "ReadOptions", lambda **given: asked.append(given) or options(**given)
+    )
     image = np.zeros(shape, np.uint8)
     array = streaming.Streamed(lambda row: (image,), 0, (100, *shape), np.dtype(np.uint8))
     made = streaming.calls({"image": array}, lambda call: {"image": np.arange(rows) % 100})

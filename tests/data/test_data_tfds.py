@@ -55,28 +55,54 @@ def test_splits_by_the_names_of_tfds(asked, known, found):
 
 
 def test_mocked_config_and_size(mocked):
-    data = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split="trainA", image_size=(16, 16), progress=False)
+    data = jaxgan.data.open(
+        "tfds:cycle_gan/horse2zebra", split="trainA", image_size=(16, 16), progress=False
+    )
     assert data.arrays["image"].shape == (6, 16, 16, 3)
     assert data.classes == ("A", "B")
 
 
-@pytest.mark.parametrize(("split", "parts"), [("train", ["trainA", "trainB"]), ("test", ["testA", "testB"]), ("all", ["trainA+testA", "trainB+testB"])])
+@pytest.mark.parametrize(
+    ("split", "parts"),
+    [
+        ("train", ["trainA", "trainB"]),
+        ("test", ["testA", "testB"]),
+        ("all", ["trainA+testA", "trainB+testB"]),
+    ],
+)
 def test_cycle_gan_sets_are_unpaired(mocked, monkeypatch, split, parts):
     records, read = tfds._records, []
 
-    def recorded(builder, spec, part, command):  # what is mocked is alike in all splits, so they are told apart by name and length
+    def recorded(
+        builder, spec, part, command
+    ):  # what is mocked is alike in all splits, so they are told apart by name and length
         found, name = records(builder, spec, part, command)
         read.append(part)
         return [found[i] for i in range(len(found) - (part == parts[1]))], name
 
     monkeypatch.setattr(tfds, "_records", recorded)
-    data = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split=split, image_size=(16, 16), channels=(1, 3), progress=False)
+    data = jaxgan.data.open(
+        "tfds:cycle_gan/horse2zebra",
+        split=split,
+        image_size=(16, 16),
+        channels=(1, 3),
+        progress=False,
+    )
     assert read == parts
     assert data.independent
     assert data.classes == ()
-    assert {name: array.shape for name, array in data.arrays.items()} == {"a": (6, 16, 16, 1), "b": (5, 16, 16, 3)}
+    assert {name: array.shape for name, array in data.arrays.items()} == {
+        "a": (6, 16, 16, 1),
+        "b": (5, 16, 16, 3),
+    }
     for name, part, channels in zip("ab", parts, (1, 3)):
-        alone = jaxgan.data.open("tfds:cycle_gan/horse2zebra", split=part, image_size=(16, 16), channels=channels, progress=False)
+        alone = jaxgan.data.open(
+            "tfds:cycle_gan/horse2zebra",
+            split=part,
+            image_size=(16, 16),
+            channels=channels,
+            progress=False,
+        )
         assert not alone.independent
         np.testing.assert_array_equal(data.arrays[name], alone.arrays["image"])
 
@@ -85,12 +111,19 @@ def test_other_sets_keep_their_splits():
     assert tfds.domain_splits("mnist", "train") is None
     assert tfds.domain_splits("cycle_gan/maps", "trainA") is None
     assert tfds.domain_splits("cycle_gan/maps", "train[:50%]") is None
-    assert tfds.domain_splits("cycle_gan:3.0.0", "train") == tfds.domain_splits("cycle_gan/maps:3.0.0", "train") == ("trainA", "trainB")
+    assert (
+        tfds.domain_splits("cycle_gan:3.0.0", "train")
+        == tfds.domain_splits("cycle_gan/maps:3.0.0", "train")
+        == ("trainA", "trainB")
+    )
 
 
 def test_not_prepared_tells_the_command(tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    with pytest.raises(DataError, match=r"is not prepared in .*: run `python -m experiments.prepare_tfds mnist --data-dir") as caught:
+    with pytest.raises(
+        DataError,
+        match=r"is not prepared in .*: run `python -m experiments.prepare_tfds mnist --data-dir",
+    ) as caught:
         jaxgan.data.open(f"tfds:mnist?data_dir={tmp_path}")
     assert "\n" not in str(caught.value)
 
@@ -116,10 +149,19 @@ def tensorflow_python(folder):
         return named
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = str(folder / "bin" / "python")
-    wanted = ["tensorflow-cpu>=2.21,<2.22", "tensorflow-datasets>=4.9.10", "importlib_resources", "array_record"]
-    installed = subprocess.run([python, "-m", "pip", "install", "-q", *wanted], capture_output=True, text=True)
+    wanted = [
+        "tensorflow-cpu>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources",
+        "array_record",
+    ]
+    installed = subprocess.run(
+        [python, "-m", "pip", "install", "-q", *wanted], capture_output=True, text=True
+    )
     if installed.returncode:
-        pytest.skip(f"TensorFlow cannot be installed here: {installed.stderr.strip().splitlines()[-1:]}; set JAXGAN_TF_PYTHON to a Python that has it")
+        pytest.skip(
+            f"TensorFlow cannot be installed here: {installed.stderr.strip().splitlines()[-1:]}; set JAXGAN_TF_PYTHON to a Python that has it"
+        )
     return python
 
 
@@ -141,12 +183,23 @@ assert "tensorflow" not in sys.modules
 def test_prepared_for_real_then_read_without_tensorflow(real_data, tmp_path):
     python = tensorflow_python(tmp_path / "venv")
     command = [python, "-m", "experiments.prepare_tfds", "fashion_mnist"]
-    command += ["--data-dir", str(tmp_path / "tfds"), "--manual-dir", str(real_data / "fashion-mnist")]
+    command += [
+        "--data-dir",
+        str(tmp_path / "tfds"),
+        "--manual-dir",
+        str(real_data / "fashion-mnist"),
+    ]
     prepared = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert prepared.returncode == 0, prepared.stderr[-2000:]
     assert Path(prepared.stdout.splitlines()[-1]).is_dir()
     # TFDS shuffles what it prepares: the same examples, in another order.
-    command = [sys.executable, "-c", READ, f"tfds:fashion_mnist?data_dir={tmp_path / 'tfds'}", f"idx:{real_data / 'fashion-mnist'}"]
+    command = [
+        sys.executable,
+        "-c",
+        READ,
+        f"tfds:fashion_mnist?data_dir={tmp_path / 'tfds'}",
+        f"idx:{real_data / 'fashion-mnist'}",
+    ]
     read = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert read.returncode == 0, read.stderr[-2000:]
     assert read.stdout.splitlines() == ["train 60000 Ankle boot", "test 10000 Ankle boot"]

@@ -41,25 +41,42 @@ def same(data, a, b):
 # ------------------------------------------------------------------------------------------------------------------- layouts
 
 
-@pytest.mark.parametrize("layout", ["{split}{domain}", "{domain}/{split}", "{split}/{domain}", "wrapped/{split}{domain}"])
+@pytest.mark.parametrize(
+    "layout", ["{split}{domain}", "{domain}/{split}", "{split}/{domain}", "wrapped/{split}{domain}"]
+)
 def test_splits_of_one_folder(tmp_path, layout, failure):
     counts = {("train", "A"): 3, ("train", "B"): 5, ("test", "A"): 2, ("test", "B"): 4}
-    made = {(s, d): make(tmp_path / "set" / layout.format(split=s, domain=d), count) for (s, d), count in counts.items()}
+    made = {
+        (s, d): make(tmp_path / "set" / layout.format(split=s, domain=d), count)
+        for (s, d), count in counts.items()
+    }
     for split, largest in (("train", 5), ("test", 4)):
         data = load(tmp_path / "set", split=split)
         same(data, made[split, "A"], made[split, "B"])
-        assert (data.size, data.image_size, data.channels, data.class_count) == (largest, (6, 8), 3, 0)
+        assert (data.size, data.image_size, data.channels, data.class_count) == (
+            largest,
+            (6, 8),
+            3,
+            0,
+        )
         expected = from_domains("x", made[split, "A"], made[split, "B"], independent=True)
         assert data.fingerprint == expected.fingerprint
-    same(load(tmp_path / "set", split="all"), *(np.concatenate([made["test", d], made["train", d]]) for d in "AB"))
-    assert "has no split 'val': its splits are test, train" in failure(f"unpaired:{tmp_path / 'set'}", split="val")
+    same(
+        load(tmp_path / "set", split="all"),
+        *(np.concatenate([made["test", d], made["train", d]]) for d in "AB"),
+    )
+    assert "has no split 'val': its splits are test, train" in failure(
+        f"unpaired:{tmp_path / 'set'}", split="val"
+    )
 
 
 def test_a_and_b_without_splits(tmp_path, failure):
     a, b = make(tmp_path / "A", 3), make(tmp_path / "B", 2)
     for split in ("train", "all"):
         same(load(tmp_path, split=split), a, b)
-    assert "has no split 'test': put its images into sub-folders train and test" in failure(f"unpaired:{tmp_path}", split="test")
+    assert "has no split 'test': put its images into sub-folders train and test" in failure(
+        f"unpaired:{tmp_path}", split="test"
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "train"])
@@ -73,8 +90,14 @@ def test_two_folders(tmp_path, failure):
     test = make(tmp_path / "zebras" / "test", 4)
     spec = f"{tmp_path / 'horses'},{tmp_path / 'zebras'}"
     same(load(spec), a, b)
-    same(load(f"{tmp_path / 'horses'}, {tmp_path / 'zebras'}", split="all"), a, np.concatenate([test, b]))
-    assert f"domain A of unpaired:{spec} has no split 'test': put its images" in failure(f"unpaired:{spec}", split="test")
+    same(
+        load(f"{tmp_path / 'horses'}, {tmp_path / 'zebras'}", split="all"),
+        a,
+        np.concatenate([test, b]),
+    )
+    assert f"domain A of unpaired:{spec} has no split 'test': put its images" in failure(
+        f"unpaired:{spec}", split="test"
+    )
 
 
 def test_commas_in_names(tmp_path):
@@ -97,7 +120,11 @@ def test_classes_are_ignored(tmp_path):
 def test_domains_may_differ_in_size_and_channels(tmp_path):
     a, b = make(tmp_path / "A", 2, 4, 6, 1), make(tmp_path / "B", 3, 8, 10, 3)
     same(load(tmp_path), a, b)
-    same(load(tmp_path, channels=(3, 1)), images.convert_channels(a, 3), images.convert_channels(b, 1))
+    same(
+        load(tmp_path, channels=(3, 1)),
+        images.convert_channels(a, 3),
+        images.convert_channels(b, 1),
+    )
     data = load(tmp_path, image_size=(5, 3), channels=3, resize="stretch")
     assert (data.arrays["a"].shape, data.arrays["b"].shape) == ((2, 5, 3, 3), (3, 5, 3, 3))
     expected = np.asarray(Image.fromarray(b[2]).resize((3, 5), Image.Resampling.BICUBIC))
@@ -112,20 +139,29 @@ def test_a_domain_without_images(tmp_path, present, absent, failure):
     make(tmp_path / f"train{present}", 2)
     (tmp_path / f"train{absent}").mkdir()
     message = failure(f"unpaired:{tmp_path}")
-    assert f"unpaired:{tmp_path} holds no images of domain {absent}: put them into {tmp_path}/train{absent}, or name two folders" in message
+    assert (
+        f"unpaired:{tmp_path} holds no images of domain {absent}: put them into {tmp_path}/train{absent}, or name two folders"
+        in message
+    )
 
 
 @pytest.mark.parametrize(("several", "single"), ["AB", "BA"])
 def test_a_domain_of_one_image(tmp_path, several, single, failure):
     make(tmp_path / f"train{several}", 2)
     make(tmp_path / f"train{single}", 1)
-    assert f"domain {single} of unpaired:{tmp_path} holds a single usable image: unpaired training needs at least two" in failure(f"unpaired:{tmp_path}")
+    assert (
+        f"domain {single} of unpaired:{tmp_path} holds a single usable image: unpaired training needs at least two"
+        in failure(f"unpaired:{tmp_path}")
+    )
 
 
 def test_a_folder_that_is_missing_or_empty(tmp_path, failure):
     make(tmp_path / "a", 2)
     (tmp_path / "empty").mkdir()
-    assert f"{tmp_path / 'b'} does not exist: name the folder that holds the images of domain B" in failure(f"unpaired:{tmp_path / 'a'},{tmp_path / 'b'}")
+    assert (
+        f"{tmp_path / 'b'} does not exist: name the folder that holds the images of domain B"
+        in failure(f"unpaired:{tmp_path / 'a'},{tmp_path / 'b'}")
+    )
     assert "domain A of unpaired:" in failure(f"unpaired:{tmp_path / 'empty'},{tmp_path / 'a'}")
     assert "does not exist" in failure(f"unpaired:{tmp_path / 'nowhere'}")
     assert "write unpaired:DIR" in failure("unpaired:")
@@ -143,7 +179,10 @@ def test_damage_in_either_domain_is_named_or_skipped(tmp_path, failure):
     a, b = make(tmp_path / "trainA", 4), make(tmp_path / "trainB", 3)
     (tmp_path / "trainA" / "1.png").write_bytes(b"")
     (tmp_path / "trainB" / "2.png").write_bytes(b"")
-    assert f"1 of 4 images of domain A of unpaired:{tmp_path} cannot be used: trainA/1.png is empty (0 bytes)" in failure(f"unpaired:{tmp_path}")
+    assert (
+        f"1 of 4 images of domain A of unpaired:{tmp_path} cannot be used: trainA/1.png is empty (0 bytes)"
+        in failure(f"unpaired:{tmp_path}")
+    )
     data = load(tmp_path, skip_bad=True)
     same(data, a[[0, 2, 3]], b[:2])
     assert data.skipped == ("trainA/1.png is empty (0 bytes)", "trainB/2.png is empty (0 bytes)")

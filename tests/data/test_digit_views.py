@@ -24,14 +24,18 @@ def test_strokes_are_enlarged_bilinearly():
     assert views.shape == (20, 16, 16, 3)
     assert views.dtype == np.uint8
     for digit, view in zip(DIGITS, views):
-        expected = np.asarray(Image.fromarray(digit.astype(np.float32)).resize((16, 16), Image.Resampling.BILINEAR))
+        expected = np.asarray(
+            Image.fromarray(digit.astype(np.float32)).resize((16, 16), Image.Resampling.BILINEAR)
+        )
         np.testing.assert_allclose(view, np.repeat(255 * expected[..., None], 3, -1), atol=0.51)
 
 
 def test_a_ramp_by_hand():
     ramp = np.array([[[0.0, 1.0]]])  # coverage 0, 1/4, 3/4, 1
     row = np.array([0, 64, 191, 255])
-    np.testing.assert_array_equal(render(ramp, "recolour", "a"), np.tile(row[None, None, :, None], (1, 2, 1, 3)))
+    np.testing.assert_array_equal(
+        render(ramp, "recolour", "a"), np.tile(row[None, None, :, None], (1, 2, 1, 3))
+    )
     expected = [[255, 236, 200], [191, 193, 190], [64, 107, 170], [0, 64, 160]]
     np.testing.assert_array_equal(render(ramp, "recolour", "b")[0, 1], expected)
 
@@ -56,7 +60,9 @@ def test_outline_fills_in_a_and_draws_the_rim_in_b():
         for y in range(16):
             for x in range(16):
                 around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-                open_side = any(not (0 <= v < 16 and 0 <= u < 16) or not filled[n, v, u] for v, u in around)
+                open_side = any(
+                    not (0 <= v < 16 and 0 <= u < 16) or not filled[n, v, u] for v, u in around
+                )
                 assert drawn[n, y, x] == (filled[n, y, x] and open_side)
     assert not (drawn & ~filled).any()
 
@@ -75,7 +81,10 @@ def test_no_map_of_single_pixels_solves_outline_but_images_determine_each_other(
     filled, drawn = is_colour(a, WHITE), is_colour(b, BLUE)
     # The best such map paints white by majority, and still errs on two fifths of the stroke.
     assert 0.35 < (filled & ~drawn).sum() / filled.sum() < 0.45
-    strokes, both = (len(np.unique(x.reshape(len(a), -1), axis=0)) for x in (filled, np.stack([filled, drawn], 1)))
+    strokes, both = (
+        len(np.unique(x.reshape(len(a), -1), axis=0))
+        for x in (filled, np.stack([filled, drawn], 1))
+    )
     assert strokes == both == len(np.unique(drawn.reshape(len(a), -1), axis=0)) == 1793
 
 
@@ -109,18 +118,30 @@ def test_unpaired_digits_are_disjoint():
     for split, first, last in (("train", 0, 1500), ("test", 1500, 1797)):
         data = jaxgan.data.open("unpaired:digits", split=split, progress=False)
         assert data.independent
-        np.testing.assert_array_equal(data.arrays["a"], render(DIGITS[first:last:2], "recolour", "a"))
-        np.testing.assert_array_equal(data.arrays["b"], render(DIGITS[first + 1 : last : 2], "recolour", "b"))
+        np.testing.assert_array_equal(
+            data.arrays["a"], render(DIGITS[first:last:2], "recolour", "a")
+        )
+        np.testing.assert_array_equal(
+            data.arrays["b"], render(DIGITS[first + 1 : last : 2], "recolour", "b")
+        )
         assert len(data.arrays["a"]) + len(data.arrays["b"]) == last - first
         assert data.size == len(data.arrays["a"]) == (last - first + 1) // 2
 
 
 def test_default_task_size_and_channels():
-    default, named = (jaxgan.data.open(spec, progress=False) for spec in ("paired:digits", "paired:digits?task=recolour"))
+    default, named = (
+        jaxgan.data.open(spec, progress=False)
+        for spec in ("paired:digits", "paired:digits?task=recolour")
+    )
     assert default.fingerprint == named.fingerprint
-    assert default.fingerprint != jaxgan.data.open("paired:digits?task=outline", progress=False).fingerprint
+    assert (
+        default.fingerprint
+        != jaxgan.data.open("paired:digits?task=outline", progress=False).fingerprint
+    )
     for kind in ("paired", "unpaired"):
-        data = jaxgan.data.open(f"{kind}:digits", split="test", image_size=(8, 12), channels=(1, 3), progress=False)
+        data = jaxgan.data.open(
+            f"{kind}:digits", split="test", image_size=(8, 12), channels=(1, 3), progress=False
+        )
         assert (data.arrays["a"].shape[1:], data.arrays["b"].shape[1:]) == ((8, 12, 1), (8, 12, 3))
         with pytest.raises(ValueError, match="read-only"):
             data.arrays["b"][0] = 0
@@ -129,7 +150,11 @@ def test_default_task_size_and_channels():
 @pytest.mark.parametrize(
     ("spec", "split", "told"),
     [
-        ("paired:digits?task=paint", "train", "has the unknown task 'paint': the tasks are recolour, outline"),
+        (
+            "paired:digits?task=paint",
+            "train",
+            "has the unknown task 'paint': the tasks are recolour, outline",
+        ),
         ("unpaired:digits?job=outline", "train", "has the unknown option 'job': known here: task"),
         ("unpaired:digits", "val", "digits has no split 'val': its splits are train, test, all"),
     ],
@@ -147,8 +172,12 @@ def test_inks_are_the_grey_of_the_strokes_in_colour():
     grey = render(digits, "recolour", "a")[..., :1].astype(int)
     np.testing.assert_array_equal(number, np.arange(30) % 3)
     for i, colour in enumerate(INKS.values()):
-        np.testing.assert_array_equal(drawn[number == i], np.round(grey[number == i] * np.array(colour) / 255))
-    np.testing.assert_array_equal(drawn.max(-1, keepdims=True), grey)  # nothing of the stroke is lost
+        np.testing.assert_array_equal(
+            drawn[number == i], np.round(grey[number == i] * np.array(colour) / 255)
+        )
+    np.testing.assert_array_equal(
+        drawn.max(-1, keepdims=True), grey
+    )  # nothing of the stroke is lost
     # At full coverage an ink is itself; at half, half of it.
     ramp = np.array([[[[0] * 3, [255] * 3, [51] * 3]]], np.uint8)
     np.testing.assert_array_equal(ink(ramp, "red")[0, 0], [[0, 0, 0], [255, 64, 48], [51, 13, 10]])
@@ -160,17 +189,26 @@ def test_the_true_translation_between_inks_is_exact():
     for image in drawn.values():
         for colour in INKS:
             np.testing.assert_array_equal(ink(image, colour), drawn[colour])
-    assert not any((drawn[a] == drawn[b]).all((1, 2, 3)).any() for a, b in (("red", "green"), ("red", "blue"), ("green", "blue")))
+    assert not any(
+        (drawn[a] == drawn[b]).all((1, 2, 3)).any()
+        for a, b in (("red", "green"), ("red", "blue"), ("green", "blue"))
+    )
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", DIGITS[:1500]), ("test", DIGITS[1500:])])
 def test_digits_with_an_attribute(split, part):
     data = jaxgan.data.open("attributes:digits", split=split, progress=False)
-    assert (data.attributes, data.groups, data.cache) == (("red", "green", "blue"), (("ink", 3),), None)
+    assert (data.attributes, data.groups, data.cache) == (
+        ("red", "green", "blue"),
+        (("ink", 3),),
+        None,
+    )
     number = np.arange(len(part)) % 3
     np.testing.assert_array_equal(data.arrays["attributes"], np.eye(3)[number])
     np.testing.assert_array_equal(data.arrays["image"], in_inks(part)[0])
-    larger = jaxgan.data.open("attributes:digits", split=split, image_size=(8, 12), channels=4, progress=False)
+    larger = jaxgan.data.open(
+        "attributes:digits", split=split, image_size=(8, 12), channels=4, progress=False
+    )
     assert larger.arrays["image"].shape == (len(part), 8, 12, 4)
     np.testing.assert_array_equal(larger.arrays["attributes"], data.arrays["attributes"])
 
@@ -184,9 +222,21 @@ def test_inks_tell_nothing_of_the_class():
 @pytest.mark.parametrize(
     ("images", "colour", "told"),
     [
-        (np.zeros((1, 2, 2, 3), np.uint8), "pink", "colour must be one of 'red', 'green', 'blue', got 'pink'"),
-        (np.zeros((1, 2, 2, 3)), "red", r"images must be uint8 \[N, H, W, 3\], got float64 \[1, 2, 2, 3\]"),
-        (np.zeros((2, 2, 3), np.uint8), "red", r"images must be uint8 \[N, H, W, 3\], got uint8 \[2, 2, 3\]"),
+        (
+            np.zeros((1, 2, 2, 3), np.uint8),
+            "pink",
+            "colour must be one of 'red', 'green', 'blue', got 'pink'",
+        ),
+        (
+            np.zeros((1, 2, 2, 3)),
+            "red",
+            r"images must be uint8 \[N, H, W, 3\], got float64 \[1, 2, 2, 3\]",
+        ),
+        (
+            np.zeros((2, 2, 3), np.uint8),
+            "red",
+            r"images must be uint8 \[N, H, W, 3\], got uint8 \[2, 2, 3\]",
+        ),
     ],
 )
 def test_inks_of_what_does_not_fit(images, colour, told):

@@ -19,7 +19,10 @@ from jaxgan.data import images
 from jaxgan.images import encode_png
 
 RNG = np.random.default_rng(8)
-RGB, DEEP = RNG.integers(0, 256, (9, 11, 3)).astype(np.uint8), RNG.integers(0, 65536, (9, 11, 4)).astype(np.uint16)
+RGB, DEEP = (
+    RNG.integers(0, 256, (9, 11, 3)).astype(np.uint8),
+    RNG.integers(0, 65536, (9, 11, 4)).astype(np.uint16),
+)
 FEW = settings(max_examples=150, deadline=None, derandomize=True)
 
 
@@ -37,7 +40,9 @@ def animation(kind):
 INDEXED = Image.fromarray(RGB).quantize(7)
 FILES = {
     "png": encode(Image.fromarray(RGB), "PNG"),
-    "png smooth": encode(Image.fromarray(np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8)), "PNG"),  # without its checksums, it reads as another
+    "png smooth": encode(
+        Image.fromarray(np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8)), "PNG"
+    ),  # without its checksums, it reads as another
     "png 16": encode_png(DEEP),
     "png grey": encode(Image.fromarray(RGB[..., 0]), "PNG", transparency=3),
     "png palette": encode(INDEXED, "PNG", transparency=b"\0\x80\xff"),
@@ -60,7 +65,9 @@ FILES = {
     "tiff lzw": encode(Image.fromarray(RGB), "TIFF", compression="tiff_lzw"),
     "tiff jpeg": encode(Image.fromarray(RGB), "TIFF", compression="jpeg"),
     "tiff fax": encode(Image.fromarray(RGB).convert("1"), "TIFF", compression="group4"),
-    "tiff pages": encode(Image.fromarray(RGB), "TIFF", save_all=True, append_images=[Image.fromarray(RGB)]),
+    "tiff pages": encode(
+        Image.fromarray(RGB), "TIFF", save_all=True, append_images=[Image.fromarray(RGB)]
+    ),
 }
 
 
@@ -75,7 +82,10 @@ def damaged(draw, content):
         if kind == "flip" and data:
             data[place] ^= 1 << draw(st.integers(0, 7))
         elif kind == "number":
-            order, value = draw(st.sampled_from("<>")), draw(st.sampled_from((0, 1, 255, 32_768, 65_535, 2**31 - 1, 2**32 - 1)))
+            order, value = (
+                draw(st.sampled_from("<>")),
+                draw(st.sampled_from((0, 1, 255, 32_768, 65_535, 2**31 - 1, 2**32 - 1))),
+            )
             data[place : place + 4] = struct.pack(order + "I", value)
         elif kind == "cut":
             del data[place:]
@@ -119,7 +129,9 @@ def test_damaged_files_end_in_an_error_or_an_image(name):
             assert result.shape[2] in images.CHANNELS
             assert 0 < result.size <= 4 * 10**6
             if name.startswith("png") and data.startswith(b"\x89PNG"):
-                np.testing.assert_array_equal(result, whole, err_msg="a PNG file has checksums: what is read is right")
+                np.testing.assert_array_equal(
+                    result, whole, err_msg="a PNG file has checksums: what is read is right"
+                )
         ids = outcome(images.decode_ids, data)
         assert ids is None or (ids.ndim == 2 and ids.dtype in (np.uint8, np.uint16))
 
@@ -127,13 +139,20 @@ def test_damaged_files_end_in_an_error_or_an_image(name):
 
 
 @FEW
-@given(st.binary(max_size=200), st.sampled_from((b"", *(content[:length] for content in FILES.values() for length in (4, 16, 30)))))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(
+        (b"", *(content[:length] for content in FILES.values() for length in (4, 16, 30)))
+    ),
+)
 def test_noise_ends_in_an_error_or_an_image(noise, start):
     result = outcome(images.decode, start + noise)
     assert result is None or result.ndim == 3
 
 
-@pytest.mark.parametrize("name", ["png", "jpeg", "gif", "webp lossless", "bmp", "tiff", "tiff lzw", "ppm"])
+@pytest.mark.parametrize(
+    "name", ["png", "jpeg", "gif", "webp lossless", "bmp", "tiff", "tiff lzw", "ppm"]
+)
 def test_files_cut_off_anywhere_end_in_an_error_or_the_image(name):
     """A cut in the end of a format's last chunk may leave all pixels; where some are gone, nothing is made up."""
     whole = outcome(images.decode, FILES[name])
@@ -156,7 +175,11 @@ def header(width, height, depth=8, colours=2):
         b"P6 100000 100000 255 ",
         b"P5 99999999999 1 255 ",
         b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 2**30, 2**30, 1, 24, 0, 0, 0, 0, 0, 0),
-        b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\2\1\0\0;",
+        b"GIF89a"
+        + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
+        + b","
+        + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
+        + b"\2\1\0\0;",
         tiff_files.tiff(RGB, 2, tags=[(256, 4, (2**31,)), (257, 4, (2**31,))]),
         tiff_files.tiff(RGB, 2, tags=[(256, 4, (60_000,)), (257, 4, (60_000,))]),
         tiff_files.tiff(RGB[..., 0], 1, tags=[(256, 4, (0,))]),

@@ -11,7 +11,9 @@ SIZES = {1: 1, 3: 2, 4: 4, 16: 8}
 FORMS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
-def page(pixels, photometric, *, order="<", planar=False, deflate=False, rows=3, tile=None, tags=()):
+def page(
+    pixels, photometric, *, order="<", planar=False, deflate=False, rows=3, tile=None, tags=()
+):
     """(tags, strips) of one page of pixels [H, W] or [H, W, bands].
 
     Args:
@@ -27,7 +29,9 @@ def page(pixels, photometric, *, order="<", planar=False, deflate=False, rows=3,
             for left in range(0, width, step[1]):
                 part = plane[top : top + step[0], left : left + step[1]]
                 if tile:
-                    part = np.pad(part, [(0, tile[0] - part.shape[0]), (0, tile[1] - part.shape[1]), (0, 0)])
+                    part = np.pad(
+                        part, [(0, tile[0] - part.shape[0]), (0, tile[1] - part.shape[1]), (0, 0)]
+                    )
                 packed = part.astype(part.dtype.newbyteorder(order)).tobytes()
                 parts.append(zlib.compress(packed) if deflate else packed)
     numbers = {"u": 1, "i": 2, "f": 3, "c": 6}[pixels.dtype.kind]
@@ -48,12 +52,17 @@ def page(pixels, photometric, *, order="<", planar=False, deflate=False, rows=3,
 
 def file(*pages, order="<", big=False):
     """The bytes of a file of pages, one after the other."""
-    start = (b"II" if order == "<" else b"MM") + struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8)))
+    start = (b"II" if order == "<" else b"MM") + struct.pack(
+        order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8))
+    )
     width, forms = (8, ("Q", "HHQ", "Q")) if big else (4, ("H", "HHI", "I"))
     content = bytearray(start)
     for number, (entries, parts) in enumerate(pages):
         tiled = 322 in entries
-        entries = entries | {324 if tiled else 273: (4, (0,) * len(parts)), 325 if tiled else 279: (4, tuple(map(len, parts)))}
+        entries = entries | {
+            324 if tiled else 273: (4, (0,) * len(parts)),
+            325 if tiled else 279: (4, tuple(map(len, parts))),
+        }
         count = len(entries)
         extra = len(content) + struct.calcsize(order + forms[0]) + count * (4 + 2 * width) + width
         sizes = {tag: SIZES[kind] * len(values) for tag, (kind, values) in entries.items()}
@@ -70,7 +79,12 @@ def file(*pages, order="<", big=False):
                 directory += struct.pack(order + forms[2], extra + len(outside))
                 outside += packed
         following = offsets[-1] + len(parts[-1])
-        content += directory + struct.pack(order + forms[2], following if number + 1 < len(pages) else 0) + outside + b"".join(parts)
+        content += (
+            directory
+            + struct.pack(order + forms[2], following if number + 1 < len(pages) else 0)
+            + outside
+            + b"".join(parts)
+        )
     return bytes(content)
 
 

@@ -24,9 +24,17 @@ from tests.families_under_test import CASES
 
 INKS = CASES["stargan"].config
 FACES = stargan.Config(attributes=("Black_Hair", "Blond_Hair", "Male", "Young"))
-MIXED = dataclasses.replace(FACES, attributes=("Male", "child", "adult", "old", "a / b"), groups=(("Male", 1), ("age", 3), ("hat", 1)))
-SETS = dataclasses.replace(MIXED, known=((True, True, True, True, False), (True, False, False, False, True)))
-TWO_GROUPS = stargan.Config(attributes=("red", "blue", "round", "square"), groups=(("ink", 2), ("shape", 2)))
+MIXED = dataclasses.replace(
+    FACES,
+    attributes=("Male", "child", "adult", "old", "a / b"),
+    groups=(("Male", 1), ("age", 3), ("hat", 1)),
+)
+SETS = dataclasses.replace(
+    MIXED, known=((True, True, True, True, False), (True, False, False, False, True))
+)
+TWO_GROUPS = stargan.Config(
+    attributes=("red", "blue", "round", "square"), groups=(("ink", 2), ("shape", 2))
+)
 
 
 def told(found):
@@ -46,25 +54,52 @@ def told(found):
         (SETS, "adult", [0, 0, 1, 0, 0], 0),
         (SETS, "Male,child", [1, 1, 0, 0, 0], 0),
         (SETS, "a / b", [0, 0, 0, 0, 1], 1),
-        (SETS, "Male", [1, 0, 0, 0, 0], 1),  # both sets tell it, but the first has to be told an age too
+        (
+            SETS,
+            "Male",
+            [1, 0, 0, 0, 0],
+            1,
+        ),  # both sets tell it, but the first has to be told an age too
         (SETS, "", [0, 0, 0, 0, 0], 1),
     ],
 )
 def test_the_target_that_names_mean(config, text, row, number):
-    assert told(targets(config, text, grid=False)) == {"attributes": [row]} | ({} if number is None else {"sets": [number]})
+    assert told(targets(config, text, grid=False)) == {"attributes": [row]} | (
+        {} if number is None else {"sets": [number]}
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "text", "message"),
     [
-        (INKS, None, "--attributes must say what to translate to: names with commas between, of red, green or blue"),
+        (
+            INKS,
+            None,
+            "--attributes must say what to translate to: names with commas between, of red, green or blue",
+        ),
         (INKS, "Red", "--attributes has the unknown 'Red': this run knows red, green or blue"),
-        (INKS, "red,blue", "--attributes has red and blue, of which an image has one only: name one of red, green or blue"),
+        (
+            INKS,
+            "red,blue",
+            "--attributes has red and blue, of which an image has one only: name one of red, green or blue",
+        ),
         (INKS, "", "--attributes says nothing of red, green or blue: name one of these too"),
-        (FACES, "Male,Hat", "the unknown 'Hat': this run knows Black_Hair; Blond_Hair; Male; Young"),
+        (
+            FACES,
+            "Male,Hat",
+            "the unknown 'Hat': this run knows Black_Hair; Blond_Hair; Male; Young",
+        ),
         (MIXED, "Male", "--attributes says nothing of child, adult or old: name one of these too"),
-        (TWO_GROUPS, "", "--attributes says nothing of red or blue; round or square: name one of each too"),
-        (SETS, "child,a / b", "has child and a / b, which no data set tells together: this run knows set 0: Male; child, adult or old; set 1: Male; a / b"),
+        (
+            TWO_GROUPS,
+            "",
+            "--attributes says nothing of red or blue; round or square: name one of each too",
+        ),
+        (
+            SETS,
+            "child,a / b",
+            "has child and a / b, which no data set tells together: this run knows set 0: Male; child, adult or old; set 1: Male; a / b",
+        ),
     ],
 )
 def test_names_that_mean_no_target(config, text, message):
@@ -90,7 +125,15 @@ def test_every_domain_keeps_the_others():
     assert told(found) == {"attributes": [[1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 1, 1]]}
     found = targets(MIXED, "old", grid=True)
     assert found.folders == ("Male", "child", "adult", "old", "a_b")
-    assert told(found) == {"attributes": [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]}
+    assert told(found) == {
+        "attributes": [
+            [1, 0, 0, 1, 0],
+            [0, 1, 0, 0, 0],
+            [0, 0, 1, 0, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 1, 1],
+        ]
+    }
 
 
 def test_every_domain_of_two_sets():
@@ -99,8 +142,13 @@ def test_every_domain_of_two_sets():
     assert found.titles == ("not Male", "child", "adult", "old", "a / b")
     rows = [[0, 0, 0, 1, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [1, 0, 0, 1, 0], [1, 0, 0, 0, 1]]
     assert told(found) == {"attributes": rows, "sets": [0, 0, 0, 0, 1]}
-    apart = dataclasses.replace(TWO_GROUPS, known=((True, True, False, False), (False, False, True, True)))
-    assert told(targets(apart, None, grid=True)) == {"attributes": np.eye(4).tolist(), "sets": [0, 0, 1, 1]}
+    apart = dataclasses.replace(
+        TWO_GROUPS, known=((True, True, False, False), (False, False, True, True))
+    )
+    assert told(targets(apart, None, grid=True)) == {
+        "attributes": np.eye(4).tolist(),
+        "sets": [0, 0, 1, 1],
+    }
 
 
 def test_names_that_no_folder_or_list_can_have():
@@ -109,9 +157,15 @@ def test_names_that_no_folder_or_list_can_have():
     assert told(targets(config, "a, b", grid=False)) == {"attributes": [[1, 0, 0, 0]]}
 
 
-@pytest.mark.parametrize(("config", "words"), [(FACES, "Black_Hair; Blond_Hair; Male; Young"), (TWO_GROUPS, "red or blue; round or square")])
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [(FACES, "Black_Hair; Blond_Hair; Male; Young"), (TWO_GROUPS, "red or blue; round or square")],
+)
 def test_a_grid_must_know_what_it_keeps(config, words):
-    with pytest.raises(ValueError, match=f"changes one attribute and keeps the others, so say by --attributes which the images show, of {words}$"):
+    with pytest.raises(
+        ValueError,
+        match=f"changes one attribute and keeps the others, so say by --attributes which the images show, of {words}$",
+    ):
         targets(config, None, grid=True)
 
 
@@ -127,10 +181,17 @@ def run(monkeypatch, tmp_path):
 
     def translate(config, state, images, attributes, *, sets=None, key=None, first=0):
         shapes.append(images.shape)
-        return images * (2 * attributes[:3] - 1).reshape(1, 1, 1, 3) * (1 if sets is None else 1 - sets)
+        return (
+            images
+            * (2 * attributes[:3] - 1).reshape(1, 1, 1, 3)
+            * (1 if sets is None else 1 - sets)
+        )
 
     def use(config):
-        functions = {"translate": translate, "conditioning": lambda config: Conditioning("attributes", attributes=config.attributes)}
+        functions = {
+            "translate": translate,
+            "conditioning": lambda config: Conditioning("attributes", attributes=config.attributes),
+        }
         family = types.SimpleNamespace(shapes=shapes, __name__="jaxgan.families.stub", **functions)
         monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, config, {}))
         return family
@@ -148,14 +209,22 @@ def expected(pixels, row, known=1):
 
 def test_a_target_for_files_of_all_kinds_in_tiles_and_batches(run, tmp_path):
     family = run(INKS)
-    given = {"a.png": noise(37, 50, 3), "deep/b.npy": noise(9, 8, 3, kind=np.uint16), "c.npy": noise(9, 8, 3)}
+    given = {
+        "a.png": noise(37, 50, 3),
+        "deep/b.npy": noise(9, 8, 3, kind=np.uint16),
+        "c.npy": noise(9, 8, 3),
+    }
     for name, pixels in given.items():
         put(tmp_path / "in" / name, pixels)
-    assert go(tmp_path, "--attributes", "green", "--tile", "16", "--overlap", "5", "--batch", "2") == 0
+    assert (
+        go(tmp_path, "--attributes", "green", "--tile", "16", "--overlap", "5", "--batch", "2") == 0
+    )
     for name, pixels in given.items():
         result = pixels_of(tmp_path / "out" / name)
         assert result.dtype == pixels.dtype
-        assert np.abs(result.astype(int) - expected(pixels, [0, 1, 0])).max() <= 1, "rounding of values between two levels"
+        assert np.abs(result.astype(int) - expected(pixels, [0, 1, 0])).max() <= 1, (
+            "rounding of values between two levels"
+        )
     assert {shape[1:3] for shape in family.shapes} == {(16, 16), (9, 8)}
     with Image.open(tmp_path / "out" / "a.png") as picture:
         assert picture.info["Comment"] == "stub green of run, seed 0, image 0"
@@ -170,23 +239,42 @@ def test_the_grid_has_a_folder_for_each_domain_and_a_row_for_each_image(run, tmp
     assert go(tmp_path, "--grid", "--attributes", "Male,old", "--batch", "3", "--tile", "0") == 0
     output = capsys.readouterr()
     assert output.out == f"{tmp_path / 'out' / 'index.html'}\n"
-    assert output.err.splitlines() == ["1 of 3 images were left out:", "  bad.png is empty (0 bytes)"]
-    domains = {"not_Male": [0, 0, 0], "child": [1, 1, 0], "adult": [1, 0, 1], "old": [1, 0, 0], "a_b": [1, 0, 0]}
+    assert output.err.splitlines() == [
+        "1 of 3 images were left out:",
+        "  bad.png is empty (0 bytes)",
+    ]
+    domains = {
+        "not_Male": [0, 0, 0],
+        "child": [1, 1, 0],
+        "adult": [1, 0, 1],
+        "old": [1, 0, 0],
+        "a_b": [1, 0, 0],
+    }
     for name, pixels in given.items():
         for domain, row in domains.items():
             path = tmp_path / "out" / domain / name
-            assert path.read_bytes()[24:26] == bytes([8 * pixels.itemsize, 2]), "bit depth, colour type"
+            assert path.read_bytes()[24:26] == bytes([8 * pixels.itemsize, 2]), (
+                "bit depth, colour type"
+            )
             result = pixels_of(path)
-            wanted = expected(np.broadcast_to(pixels, result.shape), row, known=0 if domain == "a_b" else 1)
+            wanted = expected(
+                np.broadcast_to(pixels, result.shape), row, known=0 if domain == "a_b" else 1
+            )
             assert np.abs(result.astype(int) - wanted).max() <= 1
-    assert [shape[1:3] for shape in family.shapes] == [(20, 13), (4, 5)], "one compilation for all domains"
+    assert [shape[1:3] for shape in family.shapes] == [(20, 13), (4, 5)], (
+        "one compilation for all domains"
+    )
     page = (tmp_path / "out" / "index.html").read_text()
     assert "stub, every domain: run" in page
     assert "<td>not Male; child; adult; old; a / b</td>" in page
     assert page.count('<figure class="row">') == 2
     links = re.findall(r'<a href="([^"]*)">([^<]*)</a>', page)
     titles = ["not Male", "child", "adult", "old", "a / b"]
-    assert links == [(f"{domain}/{name}", title) for name in ("a.png", "b/c%20d.png") for domain, title in zip(domains, titles, strict=True)]
+    assert links == [
+        (f"{domain}/{name}", title)
+        for name in ("a.png", "b/c%20d.png")
+        for domain, title in zip(domains, titles, strict=True)
+    ]
     assert page.count("<img") == 12
 
 
@@ -207,9 +295,14 @@ def test_a_grid_of_one_file_can_be_resumed(run, tmp_path, capsys, monkeypatch):
     page = (tmp_path / "out" / "index.html").read_text()
     assert "2 images, the first 1 shown." in page
     for name in ("a.png", "b.png"):
-        np.testing.assert_array_equal(pixels_of(tmp_path / "out" / "green" / name), pixels_of(tmp_path / "out" / "green" / "a.png"))
+        np.testing.assert_array_equal(
+            pixels_of(tmp_path / "out" / "green" / name),
+            pixels_of(tmp_path / "out" / "green" / "a.png"),
+        )
     put(tmp_path / "file.png", pixels)
-    assert "is a file, and several are to be written" in refused(tmp_path, capsys, "--grid", source="in/a.png", target="file.png")
+    assert "is a file, and several are to be written" in refused(
+        tmp_path, capsys, "--grid", source="in/a.png", target="file.png"
+    )
 
 
 def test_what_does_not_fit_the_run(run, tmp_path, capsys, monkeypatch):
@@ -217,15 +310,32 @@ def test_what_does_not_fit_the_run(run, tmp_path, capsys, monkeypatch):
 
     run(INKS)
     put(tmp_path / "in" / "a.png", noise(4, 4, 3))
-    assert "must say what to translate to: names with commas between, of red, green or blue" in refused(tmp_path, capsys)
-    assert "has the unknown 'pink': this run knows red, green or blue" in refused(tmp_path, capsys, "--attributes", "pink")
+    assert (
+        "must say what to translate to: names with commas between, of red, green or blue"
+        in refused(tmp_path, capsys)
+    )
+    assert "has the unknown 'pink': this run knows red, green or blue" in refused(
+        tmp_path, capsys, "--attributes", "pink"
+    )
     both = ("--attributes", "red", "--direction", "a2b")
-    assert "this stub run translates between attributes, not between two sides: leave out --direction" in refused(tmp_path, capsys, *both)
-    sides, told = types.SimpleNamespace(), Conditioning("sides", sides=(3, 3), directions=("a2b", "b2a"))
-    family = types.SimpleNamespace(translate=None, conditioning=lambda config: told, __name__="jaxgan.families.cyclegan")
+    assert (
+        "this stub run translates between attributes, not between two sides: leave out --direction"
+        in refused(tmp_path, capsys, *both)
+    )
+    sides, told = (
+        types.SimpleNamespace(),
+        Conditioning("sides", sides=(3, 3), directions=("a2b", "b2a")),
+    )
+    family = types.SimpleNamespace(
+        translate=None, conditioning=lambda config: told, __name__="jaxgan.families.cyclegan"
+    )
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, sides, {}))
-    assert "this cyclegan run knows no attributes: leave out --attributes, or name" in refused(tmp_path, capsys, "--attributes", "red")
-    assert "this cyclegan run knows no attributes: leave out --grid, or name" in refused(tmp_path, capsys, "--grid")
+    assert "this cyclegan run knows no attributes: leave out --attributes, or name" in refused(
+        tmp_path, capsys, "--attributes", "red"
+    )
+    assert "this cyclegan run knows no attributes: leave out --grid, or name" in refused(
+        tmp_path, capsys, "--grid"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -236,11 +346,16 @@ def test_stargan_itself(monkeypatch, tmp_path):
     config = dataclasses.replace(INKS, known=((True,) * 3, (True,) * 3))
     state = jax.eval_shape(partial(stargan.init, config), jax.random.key(0))
     random = np.random.default_rng(0)
-    state = jax.tree.map(lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype), state.replace(players={}, extra={}))
+    state = jax.tree.map(
+        lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype),
+        state.replace(players={}, extra={}),
+    )
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (stargan, config, state))
     given = [put(tmp_path / "in" / f"{i}.png", noise(13, 18, 3)) for i in range(2)]
     assert go(tmp_path, "--grid", "--batch", "2") == 0
-    pixels = jnp.asarray(image_files.normalise(np.stack([image_files.read(path) for path in given])))
+    pixels = jnp.asarray(
+        image_files.normalise(np.stack([image_files.read(path) for path in given]))
+    )
     direct = jax.jit(partial(stargan.translate, config))
     for row, ink in zip(np.eye(3), INKS.attributes, strict=True):
         for i, image in enumerate(direct(state, pixels, row, sets=np.int32(0))):

@@ -50,16 +50,34 @@ class TwoSided:
 
     def __post_init__(self):
         height, width = self.image_size
-        require(height % 4 == width % 4 == 0, f"image_size must be multiples of 4, got {height}x{width}")
+        require(
+            height % 4 == width % 4 == 0, f"image_size must be multiples of 4, got {height}x{width}"
+        )
 
 
 FLIP = Augment(flip=True, scale=0.5)
 PRESETS = {
     "digits": common.Preset(Config(), "digits", images=10_000, batch_size=64, steps_per_call=10),
-    "mnist": common.Preset(Config(width=99, stabilisers=Stabilisers(critic_steps=5)), "tfds:mnist", images=50_000, augment=FLIP, image_size=(28, 28)),
+    "mnist": common.Preset(
+        Config(width=99, stabilisers=Stabilisers(critic_steps=5)),
+        "tfds:mnist",
+        images=50_000,
+        augment=FLIP,
+        image_size=(28, 28),
+    ),
 }
 JITTER = Augment(flip=True, crop=30)
-MAPS = {"maps": common.Preset(TwoSided(), "paired:maps", images=100, batch_size=1, augment=JITTER, image_size=(256, 256), resize="stretch")}
+MAPS = {
+    "maps": common.Preset(
+        TwoSided(),
+        "paired:maps",
+        images=100,
+        batch_size=1,
+        augment=JITTER,
+        image_size=(256, 256),
+        resize="stretch",
+    )
+}
 
 
 def parse(*arguments):
@@ -70,18 +88,42 @@ def test_the_first_preset_is_the_default():
     preset, options, config = parse()
     assert preset is PRESETS["digits"]
     assert config == Config()
-    assert (options.preset, options.data, options.images, options.batch_size, options.steps_per_call) == ("digits", "digits", 10_000, 64, 10)
+    assert (
+        options.preset,
+        options.data,
+        options.images,
+        options.batch_size,
+        options.steps_per_call,
+    ) == ("digits", "digits", 10_000, 64, 10)
     assert options.run == "runs/tiny_family-digits"
 
 
 @pytest.mark.parametrize("spelling", [("--preset", "mnist"), ("--preset=mnist",)])
 def test_a_preset_gives_every_default_and_flags_change_them(spelling):
-    flags = ("--images", "5000", "--no-flip", "--config.latent-size", "64", "--config.stabilisers.ema-half-life", "1e4")
+    flags = (
+        "--images",
+        "5000",
+        "--no-flip",
+        "--config.latent-size",
+        "64",
+        "--config.stabilisers.ema-half-life",
+        "1e4",
+    )
     preset, options, config = parse(*flags, *spelling, "--config.generator-optimizer.beta1", "0")
     assert preset is PRESETS["mnist"]
-    assert (options.data, options.images, options.flip, options.run) == ("tfds:mnist", 5000, False, "runs/tiny_family-mnist")
+    assert (options.data, options.images, options.flip, options.run) == (
+        "tfds:mnist",
+        5000,
+        False,
+        "runs/tiny_family-mnist",
+    )
     assert (options.zoom, options.crop, options.resize) == (0.5, 0, "cover")
-    expected = Config(width=99, latent_size=64, generator_optimizer=Optimizer(beta1=0.0), stabilisers=Stabilisers(5, 1e4))
+    expected = Config(
+        width=99,
+        latent_size=64,
+        generator_optimizer=Optimizer(beta1=0.0),
+        stabilisers=Stabilisers(5, 1e4),
+    )
     assert config == expected
 
 
@@ -90,7 +132,13 @@ def test_help_shows_presets_and_nested_settings(capsys):
         parse("--help")
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    shown = ("--preset {digits,mnist}", "--config.stabilisers.critic-steps", "Critic updates per round.", "Mirror images", "smallest whole family")
+    shown = (
+        "--preset {digits,mnist}",
+        "--config.stabilisers.critic-steps",
+        "Critic updates per round.",
+        "Mirror images",
+        "smallest whole family",
+    )
     assert [part for part in shown if part not in text] == []
 
 
@@ -112,7 +160,9 @@ def test_what_cannot_be_parsed_ends_with_status_2(arguments, message, capsys):
     assert "Traceback" not in printed.out + printed.err
 
 
-@pytest.mark.parametrize("words", [["fid", "kid", "precision"], ["fid,kid,precision"], ["fid,", "kid", ",precision"]])
+@pytest.mark.parametrize(
+    "words", [["fid", "kid", "precision"], ["fid,kid,precision"], ["fid,", "kid", ",precision"]]
+)
 def test_metrics_are_named_with_commas_or_blanks(words):
     assert parse("--metrics", *words)[1].metrics == ("fid", "kid", "precision")
 
@@ -128,10 +178,22 @@ def test_counts_not_given_are_rounded_up_to_whole_calls():
     options = common.whole_calls(options, config, [])
     assert options.images == 16 * 640  # 10,000 rounded up
     assert (options.log_every, options.sample_every, options.checkpoint_every) == (640, 640, 1280)
-    config = dataclasses.replace(config, stabilisers=Stabilisers(critic_steps=2))  # a call is 1,280 images
+    config = dataclasses.replace(
+        config, stabilisers=Stabilisers(critic_steps=2)
+    )  # a call is 1,280 images
     assert common.whole_calls(options, config, []).images == 8 * 1280
-    long = common.whole_calls(dataclasses.replace(options, images=25_000_000, log_every=0, sample_every=0, checkpoint_every=0), Config(), [])
-    assert (long.log_every, long.sample_every, long.checkpoint_every) == (16 * 640, 157 * 640, 313 * 640)  # not 50,000 and 2,500,000
+    long = common.whole_calls(
+        dataclasses.replace(
+            options, images=25_000_000, log_every=0, sample_every=0, checkpoint_every=0
+        ),
+        Config(),
+        [],
+    )
+    assert (long.log_every, long.sample_every, long.checkpoint_every) == (
+        16 * 640,
+        157 * 640,
+        313 * 640,
+    )  # not 50,000 and 2,500,000
 
 
 def test_counts_given_are_left_for_training_to_judge():
@@ -161,8 +223,15 @@ def opened(monkeypatch):
         size = options["image_size"] or (12, 20)
         if "paired" in spec:
             channels = options["channels"] or (3, 1)
-            return types.SimpleNamespace(image_size=size, arrays={side: np.zeros((7, *size, n)) for side, n in zip("ab", channels)}, classes=(), size=7)
-        return types.SimpleNamespace(image_size=size, channels=options["channels"] or 3, classes=("a", "b", "c"), size=7)
+            return types.SimpleNamespace(
+                image_size=size,
+                arrays={side: np.zeros((7, *size, n)) for side, n in zip("ab", channels)},
+                classes=(),
+                size=7,
+            )
+        return types.SimpleNamespace(
+            image_size=size, channels=options["channels"] or 3, classes=("a", "b", "c"), size=7
+        )
 
     monkeypatch.setattr("jaxgan.data.open", fake_open)
     return calls
@@ -172,7 +241,18 @@ def test_the_data_decides_shapes(opened):
     preset, options, config = parse("--data", "folder:x", "--skip-bad")
     _, config, _ = common.prepare(preset, options, config, [])
     assert (config.image_size, config.channels, config.classes) == ((12, 20), 3, 3)
-    assert opened == [("folder:x", {"image_size": None, "channels": None, "resize": "cover", "skip_bad": True, "stream": False})]
+    assert opened == [
+        (
+            "folder:x",
+            {
+                "image_size": None,
+                "channels": None,
+                "resize": "cover",
+                "skip_bad": True,
+                "stream": False,
+            },
+        )
+    ]
 
 
 def test_an_unconditional_config_stays_unconditional(opened):
@@ -184,11 +264,30 @@ def test_a_preset_or_a_flag_decides_the_size_the_data_is_opened_at(opened):
     preset, options, config = parse("--preset", "mnist")
     _, config, _ = common.prepare(preset, options, config, [])
     assert (config.image_size, opened[-1][1]["image_size"]) == ((28, 28), (28, 28))
-    arguments = ["--preset", "mnist", "--config.image-size", "16", "24", "--config.channels", "1", "--config.classes", "5"]
+    arguments = [
+        "--preset",
+        "mnist",
+        "--config.image-size",
+        "16",
+        "24",
+        "--config.channels",
+        "1",
+        "--config.classes",
+        "5",
+    ]
     preset, options, config = parse(*arguments)
     _, config, _ = common.prepare(preset, options, config, arguments)
     assert (config.image_size, config.channels, config.classes) == ((16, 24), 1, 5)
-    assert opened[-1] == ("tfds:mnist", {"image_size": (16, 24), "channels": 1, "resize": "cover", "skip_bad": False, "stream": False})
+    assert opened[-1] == (
+        "tfds:mnist",
+        {
+            "image_size": (16, 24),
+            "channels": 1,
+            "resize": "cover",
+            "skip_bad": False,
+            "stream": False,
+        },
+    )
 
 
 def prepare_maps(*arguments, presets=MAPS):
@@ -200,20 +299,61 @@ def prepare_maps(*arguments, presets=MAPS):
 
 def test_data_is_opened_with_the_margin_of_the_crop(opened):
     assert prepare_maps() == ((256, 256), 3, 1)
-    assert opened[-1] == ("paired:maps", {"image_size": (286, 286), "channels": None, "resize": "stretch", "skip_bad": False, "stream": False})
-    assert prepare_maps("--config.image-size", "64", "32", "--crop", "4", "--resize", "width", "--config.channels-b", "1") == ((64, 32), 3, 1)
-    assert opened[-1][1] == {"image_size": (68, 36), "channels": (3, 1), "resize": "width", "skip_bad": False, "stream": False}
+    assert opened[-1] == (
+        "paired:maps",
+        {
+            "image_size": (286, 286),
+            "channels": None,
+            "resize": "stretch",
+            "skip_bad": False,
+            "stream": False,
+        },
+    )
+    assert prepare_maps(
+        "--config.image-size",
+        "64",
+        "32",
+        "--crop",
+        "4",
+        "--resize",
+        "width",
+        "--config.channels-b",
+        "1",
+    ) == ((64, 32), 3, 1)
+    assert opened[-1][1] == {
+        "image_size": (68, 36),
+        "channels": (3, 1),
+        "resize": "width",
+        "skip_bad": False,
+        "stream": False,
+    }
     own = {"maps": dataclasses.replace(MAPS["maps"], image_size=None)}
-    assert prepare_maps(presets=own) == ((12, 20), 3, 1)  # nobody knows a size: the data's, enlarged while training
+    assert prepare_maps(presets=own) == (
+        (12, 20),
+        3,
+        1,
+    )  # nobody knows a size: the data's, enlarged while training
     assert opened[-1][1]["image_size"] is None
 
 
 def test_images_as_they_are(opened):
     """At the network's size plus the margin, at the network's own, or what the flag says, for `jaxgan.data.check` to judge."""
     assert prepare_maps("--resize", "none") == ((12, 20), 3, 1)
-    assert opened[-1][1] == {"image_size": None, "channels": None, "resize": "cover", "skip_bad": False, "stream": False}
-    assert prepare_maps("--resize", "none", "--config.image-size", "8", "16", "--crop", "4")[0] == (8, 16)
-    assert prepare_maps("--resize", "none", "--config.image-size", "8", "8", "--crop", "4")[0] == (8, 8)
+    assert opened[-1][1] == {
+        "image_size": None,
+        "channels": None,
+        "resize": "cover",
+        "skip_bad": False,
+        "stream": False,
+    }
+    assert prepare_maps("--resize", "none", "--config.image-size", "8", "16", "--crop", "4")[0] == (
+        8,
+        16,
+    )
+    assert prepare_maps("--resize", "none", "--config.image-size", "8", "8", "--crop", "4")[0] == (
+        8,
+        8,
+    )
     fitting = {"maps": dataclasses.replace(MAPS["maps"], image_size=(8, 16))}
     assert prepare_maps("--resize", "none", "--crop", "4", presets=fitting)[0] == (8, 16)
 
@@ -237,11 +377,34 @@ def test_options_reach_training_as_it_names_them(monkeypatch, opened):
     import jaxgan.train
 
     signature, received = inspect.signature(jaxgan.train.run), {}
-    monkeypatch.setattr("jaxgan.train.run", lambda *args, **kwargs: received.update(signature.bind(*args, **kwargs).arguments))
+    monkeypatch.setattr(
+        "jaxgan.train.run",
+        lambda *args, **kwargs: received.update(signature.bind(*args, **kwargs).arguments),
+    )
     flags = ("--flip", "--crop", "2", "--rotate90", "--rotation", "5", "--zoom", "0.1")
-    arguments = [*flags, "--seed", "3", "--keep", "5", "--parallel", "pmap", "--run", "somewhere", "--batch-size", "8", "--init-from", "other"]
+    arguments = [
+        *flags,
+        "--seed",
+        "3",
+        "--keep",
+        "5",
+        "--parallel",
+        "pmap",
+        "--run",
+        "somewhere",
+        "--batch-size",
+        "8",
+        "--init-from",
+        "other",
+    ]
     common.main(tiny_family, PRESETS, None, arguments)
-    assert (received["seed"], received["keep"], received["parallel"], received["batch_size"], received["steps_per_call"]) == (3, 5, "pmap", 8, 10)
+    assert (
+        received["seed"],
+        received["keep"],
+        received["parallel"],
+        received["batch_size"],
+        received["steps_per_call"],
+    ) == (3, 5, "pmap", 8, 10)
     assert received["images"] == 125 * 80
     assert received["augment"] == Augment(flip=True, crop=2, rotate90=True, rotation=5.0, scale=0.1)
     assert received["family"] is tiny_family
@@ -291,7 +454,9 @@ def test_processes_connect_before_anything_else(monkeypatch):
     common.connect(common.Options())
     assert calls == []
     common.connect(common.Options(distributed=True))
-    common.connect(common.Options(distributed=True, coordinator="host:1234", process_id=0, processes=2))
+    common.connect(
+        common.Options(distributed=True, coordinator="host:1234", process_id=0, processes=2)
+    )
     assert calls == [
         {"coordinator_address": None, "num_processes": None, "process_id": None},
         {"coordinator_address": "host:1234", "num_processes": 2, "process_id": 0},
@@ -334,9 +499,13 @@ class Painted:
 )
 def test_label_maps_decide_classes_unknown_and_instances(monkeypatch, flags, expected):
     maps = np.arange(48).reshape(2, 4, 6) % 2
-    dataset = jaxgan.data.from_layouts("maps", np.zeros((2, 4, 6, 3), np.uint8), maps, ("a", "b"), maps)
+    dataset = jaxgan.data.from_layouts(
+        "maps", np.zeros((2, 4, 6, 3), np.uint8), maps, ("a", "b"), maps
+    )
     monkeypatch.setattr("jaxgan.data.open", lambda *_, **__: dataset)
     presets = {"maps": common.Preset(Painted(), "layout:maps", images=100)}
-    preset, options, config = common.parse(types.SimpleNamespace(__name__="x.spade"), presets, "", flags)
+    preset, options, config = common.parse(
+        types.SimpleNamespace(__name__="x.spade"), presets, "", flags
+    )
     found = common.prepare(preset, options, config, flags)[1]
     assert (*found.image_size, found.classes, found.unknown, found.instance_edges) == expected

@@ -41,7 +41,18 @@ def test_unpaired_at_a_size(capsys, tmp_path):
     for domain, count in (("trainA", 2), ("trainB", 3)):
         for i in range(count):
             save(tmp_path / "set" / domain / f"{i}.png", (50, 60, 70), size=(8, 12 + 4 * i))
-    found = facts(capsys, f"unpaired:{tmp_path / 'set'}", "--image-size", 4, 5, "--channels", 1, 3, "--resize", "stretch")
+    found = facts(
+        capsys,
+        f"unpaired:{tmp_path / 'set'}",
+        "--image-size",
+        4,
+        5,
+        "--channels",
+        1,
+        3,
+        "--resize",
+        "stretch",
+    )
     assert found["kind"] == "unpaired: each domain is shuffled on its own"
     grey = round(0.299 * 50 + 0.587 * 60 + 0.114 * 70)
     assert found["domain a"] == f"2 images, 4x5, 1 channel, uint8, {grey} to {grey} of 0 to 255"

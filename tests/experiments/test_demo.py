@@ -23,17 +23,30 @@ def test_judging_uses_a_hundred_of_each_class(monkeypatch):
     train = data.open("digits")
     asked = []
 
-    def draw_copies(family, config, state, n, labels, seed):  # the nearest a generator can come to its training set
+    def draw_copies(
+        family, config, state, n, labels, seed
+    ):  # the nearest a generator can come to its training set
         asked.append(labels)
         images, classes = train.arrays["image"], train.arrays["label"]
-        return np.stack([images[np.flatnonzero(classes == label)[i % 100]] for i, label in enumerate(labels)]) / np.float32(127.5) - 1
+        return (
+            np.stack(
+                [
+                    images[np.flatnonzero(classes == label)[i % 100]]
+                    for i, label in enumerate(labels)
+                ]
+            )
+            / np.float32(127.5)
+            - 1
+        )
 
     monkeypatch.setattr(demo, "draw", draw_copies)
     result = demo.judge(cgan.DIGITS, None, train)
     assert np.bincount(asked[0]).tolist() == [100] * 10
     assert result.accuracy > 0.99
     assert result.median_distance == 0.0
-    assert result.real_median_distance == pytest.approx(2.29, abs=0.02)  # the 297 digits of the split "test"
+    assert result.real_median_distance == pytest.approx(
+        2.29, abs=0.02
+    )  # the 297 digits of the split "test"
     assert result.classifier_accuracy == pytest.approx(0.953, abs=0.01)
 
 
@@ -88,7 +101,16 @@ def test_the_recipe_passes(tmp_path, seed):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASSED" in done.stdout
     assert (run / "report.html").stat().st_size > 10_000
-    command = [sys.executable, "-m", "experiments.sample", str(run), "--n", "20", "--out", str(run / "drawn.npy")]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.sample",
+        str(run),
+        "--n",
+        "20",
+        "--out",
+        str(run / "drawn.npy"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     images = np.load(Path(done.stdout.strip()))

@@ -15,7 +15,10 @@ def digits():
 
     source = load_digits()
     order = np.random.default_rng(0).permutation(len(source.images))
-    images, labels = np.round(source.images * (255 / 16)).astype(np.uint8)[order, ..., None], source.target[order]
+    images, labels = (
+        np.round(source.images * (255 / 16)).astype(np.uint8)[order, ..., None],
+        source.target[order],
+    )
     return images[:797], labels[:797], images[797:], labels[797:]
 
 
@@ -42,7 +45,11 @@ def test_class_means_fail_on_variety_only(digits):
 def test_copies_fail_on_distance_only(digits):
     index = np.arange(COUNT) % len(digits[0])
     result = score(digits[0][index], digits[1][index], *digits)
-    assert (result.distinct_neighbours, result.median_distance, result.ratio) == (len(digits[0]), 0.0, 0.0)
+    assert (result.distinct_neighbours, result.median_distance, result.ratio) == (
+        len(digits[0]),
+        0.0,
+        0.0,
+    )
     assert result.accuracy > 0.99
     (failure,) = verdict(result)
     assert "copies" in failure

@@ -33,7 +33,11 @@ def test_meta_gradient_is_the_slope(steps, tolerance):
     key = jax.random.key(0)
     batches, held_out = embed_meta.digit_batches(steps, batch_size=16)
     state = jax.jit(cgan.init, static_argnums=0)(embed_meta.CONFIG, key)
-    loss = jax.jit(lambda log_rate: embed_meta.validation_loss(jnp.exp(log_rate), state, batches, held_out, key))
+    loss = jax.jit(
+        lambda log_rate: embed_meta.validation_loss(
+            jnp.exp(log_rate), state, batches, held_out, key
+        )
+    )
     at, step = float(jnp.log(1e-3)), 0.05
     slope = (float(loss(at + step)) - float(loss(at - step))) / (2 * step)
     gradient = float(jax.jit(jax.grad(loss))(at))

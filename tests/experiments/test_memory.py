@@ -47,7 +47,9 @@ def faults():
 
 print(faults(), faults())
 """
-GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
+GLIBC = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is"
+)
 
 
 def run(program):

@@ -29,7 +29,9 @@ def run(state, monkeypatch, tmp_path):
 
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (stylegan, CONFIG, state))
     for i, name in enumerate("ab"):
-        save_png(tmp_path / "in" / f"{name}.png", np.random.default_rng(i).uniform(-1, 1, (8, 8, 1)))
+        save_png(
+            tmp_path / "in" / f"{name}.png", np.random.default_rng(i).uniform(-1, 1, (8, 8, 1))
+        )
 
     def call(*arguments):
         command.main([str(tmp_path), *map(str, arguments)])
@@ -45,11 +47,18 @@ def read(path):
 def test_a_folder_of_images(run, state, tmp_path, capsys):
     """The .npz gives back what makes the image, which is nearer than the first; target and projection side by side."""
     run(tmp_path / "in", tmp_path / "out", "--steps", 30, "--seed", 3)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npz", "a.png", "b.npz", "b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.npz",
+        "a.png",
+        "b.npz",
+        "b.png",
+    ]
     out = capsys.readouterr().out
     assert f"{tmp_path / 'out' / 'a.npz'} (and .png): distance " in out
     image = read(tmp_path / "in" / "b.png")
-    made = jax.jit(projection.render, static_argnums=0)(CONFIG, state, *command.load(tmp_path / "out" / "b.npz", state))
+    made = jax.jit(projection.render, static_argnums=0)(
+        CONFIG, state, *command.load(tmp_path / "out" / "b.npz", state)
+    )
     with np.load(tmp_path / "out" / "b.npz") as arrays:
         assert arrays["distances"].shape == (30,)
         assert arrays["distances"][-1] < 0.9 * arrays["distances"][0]
@@ -65,7 +74,13 @@ def test_a_folder_of_images(run, state, tmp_path, capsys):
 def test_the_command_finds_what_project_finds(run, state, tmp_path):
     run(tmp_path / "in", tmp_path / "out", "--steps", 30, "--seed", 3)
     find = jax.jit(projection.project, static_argnums=(0, 4))
-    expected = find(CONFIG, state, read(tmp_path / "in" / "b.png"), jax.random.key(3), projection.Settings(steps=30))
+    expected = find(
+        CONFIG,
+        state,
+        read(tmp_path / "in" / "b.png"),
+        jax.random.key(3),
+        projection.Settings(steps=30),
+    )
     with np.load(tmp_path / "out" / "b.npz") as arrays:
         np.testing.assert_allclose(arrays["w"], expected.w, atol=1e-3)
         np.testing.assert_allclose(arrays["distances"], expected.distances, rtol=1e-2)
@@ -75,7 +90,10 @@ def test_the_command_finds_what_project_finds(run, state, tmp_path):
     ("arguments", "message"),
     [
         (["in/none.png", "out"], "does not exist"),
-        (["in", "out", "--features", "lpips"], "--features must be pyramid, vgg16:FILE or vgg19:FILE, got 'lpips'"),
+        (
+            ["in", "out", "--features", "lpips"],
+            "--features must be pyramid, vgg16:FILE or vgg19:FILE, got 'lpips'",
+        ),
         (["in", "out", "--features", "vgg16:none.pth"], "there is no file none.pth"),
         (["in", "out", "--label", "1"], "this run has no classes: leave out --label"),
         (["in", "out", "--steps", "0"], "steps must be"),
@@ -87,7 +105,12 @@ def test_the_command_finds_what_project_finds(run, state, tmp_path):
 )
 def test_bad_requests_end_with_status_2(run, capsys, tmp_path, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        run(*(tmp_path / part if part in ("out",) or part.startswith("in") else part for part in arguments))
+        run(
+            *(
+                tmp_path / part if part in ("out",) or part.startswith("in") else part
+                for part in arguments
+            )
+        )
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert message in error
@@ -95,13 +118,22 @@ def test_bad_requests_end_with_status_2(run, capsys, tmp_path, arguments, messag
     assert not (tmp_path / "out").exists()
 
 
-def test_another_family_and_another_projection_are_refused(run, state, monkeypatch, capsys, tmp_path):
+def test_another_family_and_another_projection_are_refused(
+    run, state, monkeypatch, capsys, tmp_path
+):
     np.savez(tmp_path / "other.npz", w=np.zeros(9, np.float32))
     with pytest.raises(DataError, match="is no projection into this run"):
         command.load(tmp_path / "other.npz", state)
     import jaxgan.checkpoint
 
-    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (types.SimpleNamespace(__name__="jaxgan.families.dcgan"), CONFIG, {}))
+    monkeypatch.setattr(
+        jaxgan.checkpoint,
+        "load",
+        lambda folder: (types.SimpleNamespace(__name__="jaxgan.families.dcgan"), CONFIG, {}),
+    )
     with pytest.raises(SystemExit):
         run(tmp_path / "in", tmp_path / "out")
-    assert capsys.readouterr().err == "error: dcgan has no styles to project into: give a run of stylegan\n"
+    assert (
+        capsys.readouterr().err
+        == "error: dcgan has no styles to project into: give a run of stylegan\n"
+    )

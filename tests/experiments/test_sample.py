@@ -33,7 +33,9 @@ def run(monkeypatch, tmp_path):
     import jaxgan.checkpoint
 
     state = jax.jit(tiny_family.init, static_argnums=0)(CONFIG, jax.random.key(0))
-    monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (tiny_family, CONFIG, state.replace(players={})))
+    monkeypatch.setattr(
+        jaxgan.checkpoint, "load", lambda folder: (tiny_family, CONFIG, state.replace(players={}))
+    )
     return tmp_path, state
 
 
@@ -66,7 +68,10 @@ def test_chosen_labels():
 def test_classes_are_chosen_by_name():
     named = ("cat", "dog", "eel")
     assert command.chosen_labels(["dog", "0", "cat"], 3, named).tolist() == [1, 0, 0]
-    with pytest.raises(ValueError, match="names of classes, which are cat, dog, eel, or numbers from 0 to 2, got 'cow'"):
+    with pytest.raises(
+        ValueError,
+        match="names of classes, which are cat, dog, eel, or numbers from 0 to 2, got 'cow'",
+    ):
         command.chosen_labels(["cow"], 3, named)
     years = ("1990", "2", "2010")  # names that are numbers win
     assert command.chosen_labels(["2", "number:2"], 3, years).tolist() == [1, 2]
@@ -80,7 +85,9 @@ def test_array_file_holds_the_images(run, capsys):
     assert capsys.readouterr().out == f"{folder / 'images.npy'}\n"
     images = np.load(folder / "images.npy")
     assert images.dtype == np.float32
-    np.testing.assert_allclose(images, tiny_family.sample(CONFIG, state, jax.random.key(1), 5), atol=1e-6)
+    np.testing.assert_allclose(
+        images, tiny_family.sample(CONFIG, state, jax.random.key(1), 5), atol=1e-6
+    )
 
 
 def _height(images):
@@ -107,9 +114,16 @@ def test_a_grid_has_a_column_per_class(tmp_path):
 def test_a_folder_holds_one_file_per_image_exactly(tmp_path):
     values = np.linspace(-1, 1, 4 * 16, dtype=np.float32).reshape(4, 4, 4, 1)
     command.write(tmp_path / "all", values, ["7", "8"])
-    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["000000-7.png", "000001-8.png", "000002-7.png", "000003-8.png"]
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
+        "000000-7.png",
+        "000001-8.png",
+        "000002-7.png",
+        "000003-8.png",
+    ]
     with Image.open(tmp_path / "all" / "000002-7.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), np.rint((values[2, ..., 0] + 1) * 127.5).astype(np.uint8))
+        np.testing.assert_array_equal(
+            np.asarray(image), np.rint((values[2, ..., 0] + 1) * 127.5).astype(np.uint8)
+        )
 
 
 def test_the_default_is_a_grid_in_the_run(run):
@@ -119,7 +133,12 @@ def test_the_default_is_a_grid_in_the_run(run):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["--n", "0"], "--n must be at least 1"), (["--out", "x.jpg"], ".png or .npy"), (["--labels", "1"], "no classes")]
+    ("arguments", "message"),
+    [
+        (["--n", "0"], "--n must be at least 1"),
+        (["--out", "x.jpg"], ".png or .npy"),
+        (["--labels", "1"], "no classes"),
+    ],
 )
 def test_bad_requests_end_with_status_2(run, arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -132,7 +151,9 @@ def test_bad_requests_end_with_status_2(run, arguments, message, capsys):
 
 def test_a_family_that_translates_is_refused():
     with pytest.raises(ValueError, match="cyclegan changes given images"):
-        command.draw(types.SimpleNamespace(__name__="jaxgan.families.cyclegan"), CONFIG, {}, 1, None, 0)
+        command.draw(
+            types.SimpleNamespace(__name__="jaxgan.families.cyclegan"), CONFIG, {}, 1, None, 0
+        )
 
 
 @pytest.mark.parametrize(("flags", "message"), [
@@ -166,12 +187,18 @@ def test_truncation_and_mixed_styles_reach_the_family(monkeypatch, tmp_path):
         __name__="jaxgan.families.stylegan",
     )
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, CLASSES, {}))
-    command.main([str(tmp_path), "--n", "3", "--truncation", "0.25", "--out", str(tmp_path / "images.npy")])
-    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), np.full((3, 4, 4, 1), 0.25, np.float32))
+    command.main(
+        [str(tmp_path), "--n", "3", "--truncation", "0.25", "--out", str(tmp_path / "images.npy")]
+    )
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "images.npy"), np.full((3, 4, 4, 1), 0.25, np.float32)
+    )
     command.main([str(tmp_path), "--n", "2", "--mix", "1", "3", "--truncation", "0.5"])
     with Image.open(tmp_path / "generated-0.png") as picture:
         width, height = picture.size
         assert width > 3 * 5 - 1
         assert height > 3 * 4 - 1
     with pytest.raises(SystemExit):
-        command.main([str(tmp_path), "--n", "2", "--mix", "1", "3", "--out", str(tmp_path / "images.npy")])
+        command.main(
+            [str(tmp_path), "--n", "2", "--mix", "1", "3", "--out", str(tmp_path / "images.npy")]
+        )

@@ -43,7 +43,20 @@ def fake(layouts, *, seed, style):
 
 
 def studio(**changes):
-    return Studio(**({"generate": fake, "title": "a <run>", "size": SIZE, "channels": 3, "names": NAMES, "unknown": True, "styles": True} | changes))
+    return Studio(
+        **(
+            {
+                "generate": fake,
+                "title": "a <run>",
+                "size": SIZE,
+                "channels": 3,
+                "names": NAMES,
+                "unknown": True,
+                "styles": True,
+            }
+            | changes
+        )
+    )
 
 
 class Client:
@@ -57,7 +70,12 @@ class Client:
     def ask(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection(*self.server.server_address[:2], timeout=20)
         try:
-            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            connection.request(
+                method,
+                path,
+                body,
+                {name.replace("_", "-"): value for name, value in headers.items()},
+            )
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
         finally:
@@ -81,7 +99,11 @@ def pixels_of(content):
 
 def png(array, mode=None):
     buffer = io.BytesIO()
-    image = Image.fromarray(array) if mode is None else Image.frombytes(mode, array.shape[::-1], array.tobytes())
+    image = (
+        Image.fromarray(array)
+        if mode is None
+        else Image.frombytes(mode, array.shape[::-1], array.tobytes())
+    )
     if mode == "P":
         image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0, 0, 0, 200])
     image.save(buffer, "PNG")
@@ -111,15 +133,41 @@ def test_the_page_needs_nothing_from_elsewhere(serve):
     assert status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert not re.search(r"https?:|//\w+\.|@import|<script src|<link(?! rel=\"icon\" href=\"data:,\")", page)
-    for control in ("brush", "fill", "size", "undo", "redo", "clear", "open", "generate", "random", "from", "save", "map", "result", "status"):
+    assert not re.search(
+        r"https?:|//\w+\.|@import|<script src|<link(?! rel=\"icon\" href=\"data:,\")", page
+    )
+    for control in (
+        "brush",
+        "fill",
+        "size",
+        "undo",
+        "redo",
+        "clear",
+        "open",
+        "generate",
+        "random",
+        "from",
+        "save",
+        "map",
+        "result",
+        "status",
+    ):
         assert f'id="{control}"' in page
 
 
 def test_info_and_start(serve):
     client = serve(studio(start=MAP))
     told = json.loads(client.ask("GET", "/info?x=1")[1])
-    expected = {"title": "a <run>", "size": [6, 8], "classes": 3, "names": [*NAMES, "unknown"], "unknown": True, "bytes": 1, "styles": True, "start": True}
+    expected = {
+        "title": "a <run>",
+        "size": [6, 8],
+        "classes": 3,
+        "names": [*NAMES, "unknown"],
+        "unknown": True,
+        "bytes": 1,
+        "styles": True,
+        "start": True,
+    }
     assert {name: told[name] for name in expected} == expected
     assert told["colours"][3] == [255, 255, 255]
     assert client.ask("GET", "/start")[1] == MAP.tobytes()
@@ -164,14 +212,24 @@ def test_a_style_image_follows_the_ids(serve):
     np.testing.assert_array_equal(image[..., 0], 50 * MAP)
     assert (image[..., 2] == 77).all()
     seen = []
-    grey = studio(channels=1, generate=lambda layouts, *, seed, style: seen.append(style) or np.zeros((1, *SIZE, 1), np.float32))
+    grey = studio(
+        channels=1,
+        generate=lambda layouts, *, seed, style: (
+            seen.append(style) or np.zeros((1, *SIZE, 1), np.float32)
+        ),
+    )
     assert serve(grey).paint(MAP.tobytes() + png(picture)).shape == SIZE
     assert (seen[0].shape, seen[0].dtype) == ((1, *SIZE, 1), np.float32)
 
 
 def test_two_bytes_for_many_classes(serve):
     seen = []
-    many = studio(names=tuple(map(str, range(300))), generate=lambda layouts, *, seed, style: seen.append(layouts) or fake(layouts * 0, seed=0, style=None))
+    many = studio(
+        names=tuple(map(str, range(300))),
+        generate=lambda layouts, *, seed, style: (
+            seen.append(layouts) or fake(layouts * 0, seed=0, style=None)
+        ),
+    )
     client, ids = serve(many), RNG.integers(0, 301, SIZE)
     assert json.loads(client.ask("GET", "/info")[1])["bytes"] == 2
     client.paint(ids.astype("<u2").tobytes())
@@ -185,7 +243,9 @@ def test_maps_of_any_size_are_brought_to_this_one(serve):
     large = np.kron(MAP, np.ones((3, 3), np.uint8))
     large[large == 3] = 255
     assert client.ask("POST", "/map", png(large, "P"))[:2] == (200, MAP.tobytes())
-    assert client.ask("POST", "/map", png(MAP[:, 1:7]))[1] != MAP.tobytes()  # a square is cut to 6x8's shape, not refused
+    assert (
+        client.ask("POST", "/map", png(MAP[:, 1:7]))[1] != MAP.tobytes()
+    )  # a square is cut to 6x8's shape, not refused
     status, content, _ = client.ask("POST", "/map", png(MAP + np.uint8(4)))
     assert (status, content.decode().startswith("the map has the id 4 in row")) == (400, True)
 
@@ -210,21 +270,69 @@ UNREAD = "is not an image that Pillow can read (only PNG, JPEG, WebP, GIF, TIFF,
     [
         ("/generate", MAP.tobytes()[:-1], {}, 400, "a map of 6x8 takes 48 bytes, got 47"),
         ("/generate", b"", {}, 400, "a map of 6x8 takes 48 bytes, got 0"),
-        ("/generate", (MAP * 0 + 4).tobytes(), {}, 400, "the map has the id 4 in row 0, column 0, but ids are 0 to 3"),
+        (
+            "/generate",
+            (MAP * 0 + 4).tobytes(),
+            {},
+            400,
+            "the map has the id 4 in row 0, column 0, but ids are 0 to 3",
+        ),
         ("/generate", MAP.tobytes() + b"x", {}, 400, f"the image of style {UNREAD}"),
         ("/generate", MAP.tobytes(), OTHER, 400, f"the map {UNREAD}"),
         ("/generate", png(MAP.T.copy()), OTHER, 400, "the map is 8x6, but must be 6x8"),
         ("/generate", png(np.zeros((*SIZE, 3), np.uint8)), OTHER, 400, COLOURED),
-        ("/generate?seed=-1", MAP.tobytes(), {}, 400, "seed must be a whole number from 0 to 4294967295, got '-1'"),
-        ("/generate?seed=4294967296", MAP.tobytes(), {}, 400, "seed must be a whole number from 0 to 4294967295, got '4294967296'"),
-        ("/generate?seed=x", MAP.tobytes(), {}, 400, "seed must be a whole number from 0 to 4294967295, got 'x'"),
-        ("/generate", MAP.tobytes(), {"Content_Length": "99999999999"}, 400, "the request is longer than 33554432 bytes: send smaller images"),
-        ("/generate", MAP.tobytes(), {"Content_Length": "-4"}, 400, "the request does not say how long it is: send Content-Length"),
+        (
+            "/generate?seed=-1",
+            MAP.tobytes(),
+            {},
+            400,
+            "seed must be a whole number from 0 to 4294967295, got '-1'",
+        ),
+        (
+            "/generate?seed=4294967296",
+            MAP.tobytes(),
+            {},
+            400,
+            "seed must be a whole number from 0 to 4294967295, got '4294967296'",
+        ),
+        (
+            "/generate?seed=x",
+            MAP.tobytes(),
+            {},
+            400,
+            "seed must be a whole number from 0 to 4294967295, got 'x'",
+        ),
+        (
+            "/generate",
+            MAP.tobytes(),
+            {"Content_Length": "99999999999"},
+            400,
+            "the request is longer than 33554432 bytes: send smaller images",
+        ),
+        (
+            "/generate",
+            MAP.tobytes(),
+            {"Content_Length": "-4"},
+            400,
+            "the request does not say how long it is: send Content-Length",
+        ),
         ("/map", b"", {}, 400, "the map is empty (0 bytes)"),
         ("/other", b"", {}, 404, "there is no POST /other here"),
         ("/info", b"", {}, 404, "there is no POST /info here"),
-        ("/generate", MAP.tobytes(), {"Host": "evil.example:80"}, 403, "this page answers to 127.0.0.1 and localhost only"),
-        ("/generate", MAP.tobytes(), {"Origin": "http://evil.example"}, 403, "this page answers to itself only, not to other sites"),
+        (
+            "/generate",
+            MAP.tobytes(),
+            {"Host": "evil.example:80"},
+            403,
+            "this page answers to 127.0.0.1 and localhost only",
+        ),
+        (
+            "/generate",
+            MAP.tobytes(),
+            {"Origin": "http://evil.example"},
+            403,
+            "this page answers to itself only, not to other sites",
+        ),
     ],
     ids=map(str, range(17)),
 )
@@ -239,7 +347,9 @@ def test_bad_requests_get_a_sentence(serve, path, body, headers, status, told):
 def test_the_page_itself_and_localhost_may_ask(serve):
     client = serve(studio())
     own = f"localhost:{client.server.server_address[1]}"
-    assert client.ask("POST", "/generate", MAP.tobytes(), Host=own, Origin=f"http://{own}")[0] == 200
+    assert (
+        client.ask("POST", "/generate", MAP.tobytes(), Host=own, Origin=f"http://{own}")[0] == 200
+    )
     assert client.ask("GET", "/generate")[:2] == (404, b"there is no GET /generate here")
 
 
@@ -263,13 +373,20 @@ def test_one_image_at_a_time(serve):
 
     client, seeds = serve(studio(generate=slow)), range(4)
     images = {}
-    threads = [threading.Thread(target=lambda s=seed: images.update({s: client.paint(MAP.tobytes(), f"?seed={s}")})) for seed in seeds]
+    threads = [
+        threading.Thread(
+            target=lambda s=seed: images.update({s: client.paint(MAP.tobytes(), f"?seed={s}")})
+        )
+        for seed in seeds
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert most == [1] * 4
-    assert {seed: image[0, 0, 1] for seed, image in images.items()} == {seed: seed for seed in seeds}
+    assert {seed: image[0, 0, 1] for seed, image in images.items()} == {
+        seed: seed for seed in seeds
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------- the command
@@ -279,14 +396,19 @@ def test_ports(serve):
     client = serve(studio())
     assert client.server.server_address[0] == HOST == "127.0.0.1"
     port = client.server.server_address[1]
-    for wrong, told in ((port, f"port {port} is in use: choose another with --port, or 0 for any that is free"), (70_000, "port 70000 is not between 0 and")):
+    for wrong, told in (
+        (port, f"port {port} is in use: choose another with --port, or 0 for any that is free"),
+        (70_000, "port 70000 is not between 0 and"),
+    ):
         with pytest.raises(RunError, match=re.escape(told)):
             Server(studio(), wrong)
 
 
 def test_ctrl_c_ends_cleanly(monkeypatch, capsys):
     with Server(studio(), 0) as server:
-        monkeypatch.setattr(server, "serve_forever", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(
+            server, "serve_forever", lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         spade_paint.serve(server)
         assert capsys.readouterr().out == f"paint at {server.url} (ctrl-C ends)\n\nended\n"
 
@@ -303,21 +425,42 @@ def family(asked):
     def translate(config, state, layouts, *, instances=None, style=None, key=None, first=0):
         asked.append((config, instances is not None, style is not None))
         drawn = jax.random.uniform(key, ()) if style is None else jnp.mean(style)
-        return jnp.broadcast_to(state.ema * layouts[..., None] / 10 + drawn, (*layouts.shape, 3)).astype(jnp.bfloat16)
+        return jnp.broadcast_to(
+            state.ema * layouts[..., None] / 10 + drawn, (*layouts.shape, 3)
+        ).astype(jnp.bfloat16)
 
     def batch_spec(config, batch_size):
-        return {name: jax.ShapeDtypeStruct((batch_size, 4, 4), jnp.int32) for name in ("image", "layout")}
+        return {
+            name: jax.ShapeDtypeStruct((batch_size, 4, 4), jnp.int32)
+            for name in ("image", "layout")
+        }
 
     def conditioning(config):
-        options = {"unknown": config.unknown, "instances": config.instance_edges, "style_size": 3 if config.encoder else 0}
+        options = {
+            "unknown": config.unknown,
+            "instances": config.instance_edges,
+            "style_size": 3 if config.encoder else 0,
+        }
         return Conditioning("layout", config.classes, **options)
 
-    functions = {"translate": translate, "batch_spec": batch_spec, "conditioning": conditioning, "encode_style": lambda config, state, images: images[:, 0, 0]}
+    functions = {
+        "translate": translate,
+        "batch_spec": batch_spec,
+        "conditioning": conditioning,
+        "encode_style": lambda config, state, images: images[:, 0, 0],
+    }
     return types.SimpleNamespace(__name__="jaxgan.families.spade", **functions)
 
 
 def config_of(**changes):
-    settings = {"image_size": (4, 4), "channels": 3, "classes": 3, "unknown": False, "instance_edges": False, "encoder": True}
+    settings = {
+        "image_size": (4, 4),
+        "channels": 3,
+        "classes": 3,
+        "unknown": False,
+        "instance_edges": False,
+        "encoder": True,
+    }
     return types.SimpleNamespace(**(settings | changes))
 
 
@@ -325,7 +468,12 @@ def test_a_run_becomes_a_studio(tmp_path):
     asked, state = [], State(jnp.int32(200), jnp.int32(12_800), {}, jnp.float32(2), {})
     run = run_of(tmp_path / "spade-digits", "layout:digits")
     made = spade_paint.studio_of(family(asked), config_of(), state, run)
-    assert (made.title, made.size, made.channels, made.names) == ("spade-digits at 12,800 images", (4, 4), 3, ("paper", "stroke", "rim"))
+    assert (made.title, made.size, made.channels, made.names) == (
+        "spade-digits at 12,800 images",
+        (4, 4),
+        3,
+        ("paper", "stroke", "rim"),
+    )
     assert (made.unknown, made.styles, made.start.shape) == (False, True, (4, 4))
     layouts = np.arange(16, dtype=np.int32).reshape(1, 4, 4) % 3
     images = [made.generate(layouts, seed=seed, style=None) for seed in (1, 2)]
@@ -336,15 +484,21 @@ def test_a_run_becomes_a_studio(tmp_path):
     styled = made.generate(layouts, seed=1, style=np.full((1, 4, 4, 3), 0.5, np.float32))
     np.testing.assert_allclose(styled[..., 0], 0.2 * layouts + 0.5, atol=0.01)
     assert [rest for _, *rest in asked] == [[False, False], [False, True]]  # seeds share a program
-    edged = spade_paint.studio_of(family(asked), config_of(instance_edges=True, encoder=False), state, run)
+    edged = spade_paint.studio_of(
+        family(asked), config_of(instance_edges=True, encoder=False), state, run
+    )
     edged.generate(layouts, seed=0, style=np.zeros((1, 4, 4, 3), np.float32))
     assert asked[-1][1:] == (True, False)
     assert not edged.styles
 
 
 def test_a_run_of_another_family_is_refused(tmp_path):
-    other = types.SimpleNamespace(__name__="jaxgan.families.cyclegan", batch_spec=lambda config, count: {"a": None, "b": None})
-    with pytest.raises(ValueError, match="cyclegan does not start from label maps: choose a run of spade"):
+    other = types.SimpleNamespace(
+        __name__="jaxgan.families.cyclegan", batch_spec=lambda config, count: {"a": None, "b": None}
+    )
+    with pytest.raises(
+        ValueError, match="cyclegan does not start from label maps: choose a run of spade"
+    ):
         spade_paint.studio_of(other, config_of(), None, tmp_path)
 
 
@@ -364,16 +518,25 @@ def test_names_of_classes(tmp_path):
         assert spade_paint.class_names(run_of(tmp_path / str(number), data), 3) == expected
     assert spade_paint.class_names(tmp_path / "no run", 3) == numbered
     assert spade_paint.class_names(tmp_path / "0", 3, "a,b,c") == ("a", "b", "c")
-    with pytest.raises(DataError, match="--names gives 2 names, but the run has 3 classes: give one for each"):
+    with pytest.raises(
+        DataError, match="--names gives 2 names, but the run has 3 classes: give one for each"
+    ):
         spade_paint.class_names(tmp_path / "0", 3, "a,b")
 
 
 def test_a_map_to_begin_with(tmp_path):
     (tmp_path / "map.png").write_bytes(png(MAP))
-    np.testing.assert_array_equal(spade_paint.starting_with(studio(), tmp_path / "map.png").start, MAP)
-    with pytest.raises(DataError, match=r"gone.png cannot be read \(No such file or directory\): name an image file"):
+    np.testing.assert_array_equal(
+        spade_paint.starting_with(studio(), tmp_path / "map.png").start, MAP
+    )
+    with pytest.raises(
+        DataError,
+        match=r"gone.png cannot be read \(No such file or directory\): name an image file",
+    ):
         spade_paint.starting_with(studio(), tmp_path / "gone.png")
-    with pytest.raises(DataError, match=r"map.png cannot be painted on, since the map has the id . in row"):
+    with pytest.raises(
+        DataError, match=r"map.png cannot be painted on, since the map has the id . in row"
+    ):
         spade_paint.starting_with(studio(names=("a",)), tmp_path / "map.png")
 
 
@@ -399,7 +562,12 @@ with paint_server.Server(studio, 0) as server:
 
 @pytest.mark.slow
 def test_sigint_ends_the_command(tmp_path):
-    done = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert done.stdout.readline().startswith("paint at http://127.0.0.1:")
         done.send_signal(signal.SIGINT)
@@ -449,7 +617,9 @@ class Driving(paint_server.Handler):
 
     def do_GET(self):
         if self.path == "/drive":
-            self._serve({"/drive": lambda: ("TEXT/HTML", DRIVER.encode())})  # written so, it has no policy that forbids frames
+            self._serve(
+                {"/drive": lambda: ("TEXT/HTML", DRIVER.encode())}
+            )  # written so, it has no policy that forbids frames
         else:
             super().do_GET()
 
@@ -467,9 +637,22 @@ def test_a_browser_paints(tmp_path):
     if program is None:
         pytest.skip("no Chromium is here to paint with: install chromium")
     client = Client(Server(studio(start=MAP), 0, Driving))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom"]
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+    ]
     try:
-        done = subprocess.run([program, *flags, f"{client.server.url}drive"], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [program, *flags, f"{client.server.url}drive"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     finally:
         client.close()
     told = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.S)

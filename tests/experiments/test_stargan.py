@@ -17,7 +17,9 @@ from jaxgan.errors import DataError
 
 @pytest.mark.parametrize("preset", experiment.PRESETS)
 def test_presets_parse_and_are_described(preset):
-    chosen, options, config = common.parse(stargan, experiment.PRESETS, experiment.__doc__, ["--preset", preset])
+    chosen, options, config = common.parse(
+        stargan, experiment.PRESETS, experiment.__doc__, ["--preset", preset]
+    )
     assert config == chosen.config
     assert options.data == chosen.data
     assert preset in experiment.__doc__
@@ -27,7 +29,9 @@ def test_presets_parse_and_are_described(preset):
 
 def test_digits_come_first_and_fit_their_data():
     assert next(iter(experiment.PRESETS)) == "digits"
-    options, config, dataset = common.prepare(experiment.PRESETS["digits"], *common.parse(stargan, experiment.PRESETS, "", [])[1:], [])
+    options, config, dataset = common.prepare(
+        experiment.PRESETS["digits"], *common.parse(stargan, experiment.PRESETS, "", [])[1:], []
+    )
     assert config == experiment.PRESETS["digits"].config
     data.check(dataset, stargan.batch_spec(config, options.batch_size))
 
@@ -37,11 +41,32 @@ def test_the_recipe_is_the_papers(preset):
     """200,000 critic steps of 16 mirrored images at 128x128, five to one; both rates 1e-4, linear to zero over the last half."""
     chosen = experiment.PRESETS[preset]
     config, s = chosen.config, chosen.config.stabilisers
-    assert (chosen.images, chosen.batch_size, chosen.image_size, chosen.augment.flip) == (3_200_000, 16, (128, 128), True)
-    assert (s.critic_steps, s.gradient_penalty, config.class_weight, config.reconstruction_weight, config.loss) == (5, 10, 1, 10, "wasserstein")
-    assert (config.generator_width, config.blocks, config.discriminator_width, config.discriminator_layers) == (64, 6, 64, 6)
+    assert (chosen.images, chosen.batch_size, chosen.image_size, chosen.augment.flip) == (
+        3_200_000,
+        16,
+        (128, 128),
+        True,
+    )
+    assert (
+        s.critic_steps,
+        s.gradient_penalty,
+        config.class_weight,
+        config.reconstruction_weight,
+        config.loss,
+    ) == (5, 10, 1, 10, "wasserstein")
+    assert (
+        config.generator_width,
+        config.blocks,
+        config.discriminator_width,
+        config.discriminator_layers,
+    ) == (64, 6, 64, 6)
     for optimizer in (config.generator_optimizer, config.discriminator_optimizer):
-        assert (optimizer.name, optimizer.learning_rate, optimizer.beta1, optimizer.beta2) == ("adam", 1e-4, 0.5, 0.999)
+        assert (optimizer.name, optimizer.learning_rate, optimizer.beta1, optimizer.beta2) == (
+            "adam",
+            1e-4,
+            0.5,
+            0.999,
+        )
         assert optimizer.constant_images == optimizer.decay_images == 1_600_000
 
 
@@ -57,7 +82,9 @@ def test_the_data_decides_the_attributes(tmp_path, monkeypatch, capsys):
     for name, count in (("cat", 3), ("dog", 1)):
         (tmp_path / name).mkdir()
         for i in range(count):
-            Image.fromarray(np.full((16, 16, 3), 50 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
+            Image.fromarray(np.full((16, 16, 3), 50 * i, np.uint8)).save(
+                tmp_path / name / f"{i}.png"
+            )
     seen = []
 
     def train(family, options, config, dataset):
@@ -75,10 +102,23 @@ def test_the_data_decides_the_attributes(tmp_path, monkeypatch, capsys):
 
 
 def test_data_of_other_attributes_is_refused_before_anything_is_written(tmp_path):
-    config = dataclasses.replace(experiment.PRESETS["digits"].config, attributes=("blue", "green", "red"))
-    for wrong, told in ((config, "has the attributes red, green, blue, but"), (dataclasses.replace(config, known=((True,) * 3,) * 2), "has no sets")):
+    config = dataclasses.replace(
+        experiment.PRESETS["digits"].config, attributes=("blue", "green", "red")
+    )
+    for wrong, told in (
+        (config, "has the attributes red, green, blue, but"),
+        (dataclasses.replace(config, known=((True,) * 3,) * 2), "has no sets"),
+    ):
         with pytest.raises(DataError, match=told):
-            train.run(stargan, wrong, "attributes:digits", tmp_path / "run", images=80, batch_size=16, progress=False)
+            train.run(
+                stargan,
+                wrong,
+                "attributes:digits",
+                tmp_path / "run",
+                images=80,
+                batch_size=16,
+                progress=False,
+            )
     assert not list(tmp_path.iterdir())
 
 
@@ -87,8 +127,22 @@ def test_several_sets_decide_attributes_and_masks(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir()
         Image.fromarray(np.full((9, 9, 3), 50, np.uint8)).save(tmp_path / name)
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "cache"))
-    arguments = ["--data", f"attributes:digits+attributes:{tmp_path}", "--config.discriminator-layers", "2"]
-    options, config, dataset = common.prepare(experiment.PRESETS["digits"], *common.parse(stargan, experiment.PRESETS, "", arguments)[1:], arguments)
-    assert (config.attributes, config.groups) == (("red", "green", "blue", "a", "b"), (("ink", 3), ("class", 2)))
+    arguments = [
+        "--data",
+        f"attributes:digits+attributes:{tmp_path}",
+        "--config.discriminator-layers",
+        "2",
+    ]
+    options, config, dataset = common.prepare(
+        experiment.PRESETS["digits"],
+        *common.parse(stargan, experiment.PRESETS, "", arguments)[1:],
+        arguments,
+    )
+    assert (config.attributes, config.groups) == (
+        ("red", "green", "blue", "a", "b"),
+        (("ink", 3), ("class", 2)),
+    )
     assert config.known == ((True, True, True, False, False), (False, False, False, True, True))
-    data.check(dataset, stargan.batch_spec(config, options.batch_size), stargan.conditioning(config))
+    data.check(
+        dataset, stargan.batch_spec(config, options.batch_size), stargan.conditioning(config)
+    )

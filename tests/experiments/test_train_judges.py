@@ -24,9 +24,18 @@ TINY = {
 def test_a_judge_learns_and_its_file_says_how_well(kind, tmp_path):
     spec, network, least = TINY[kind]
     held_out = data.open(spec, split="test")
-    recipe = Recipe((16, 16), network, epochs=1 if kind == "attributes" else 2, batch_size=16, learning_rate=5e-3, augment=Augment(crop=2))
+    recipe = Recipe(
+        (16, 16),
+        network,
+        epochs=1 if kind == "attributes" else 2,
+        batch_size=16,
+        learning_rate=5e-3,
+        augment=Augment(crop=2),
+    )
     lines = []
-    judge = train(kind, recipe, data.open(spec), held_out, 0, tmp_path / "judge.npz", "test", lines.append)
+    judge = train(
+        kind, recipe, data.open(spec), held_out, 0, tmp_path / "judge.npz", "test", lines.append
+    )
     opened = judges.open_judge(tmp_path / "judge.npz")
     found = accuracy(opened, held_out)
     assert {name: opened.meta["held_out"][name] for name in found} == found
@@ -40,14 +49,24 @@ def test_a_judge_learns_and_its_file_says_how_well(kind, tmp_path):
 def test_sets_without_the_truth_are_refused(tmp_path):
     digits = data.open("digits", image_size=(16, 16))
     with pytest.raises(DataError, match="has no layout for each image"):
-        train("layout", train_segmenter.recipe((16, 16), 1, False), digits, digits, 0, tmp_path / "x.npz", "test")
+        train(
+            "layout",
+            train_segmenter.recipe((16, 16), 1, False),
+            digits,
+            digits,
+            0,
+            tmp_path / "x.npz",
+            "test",
+        )
 
 
 def test_an_eighth_is_split_off_at_random():
     digits = data.open("digits")
     rest, held = split_off(digits)
     assert (rest.size, held.size) == (1313, 187)
-    pictures = [{image.tobytes() for image in part.arrays["image"]} for part in (rest, held, digits)]
+    pictures = [
+        {image.tobytes() for image in part.arrays["image"]} for part in (rest, held, digits)
+    ]
     assert pictures[0] | pictures[1] == pictures[2]
     np.testing.assert_array_equal(split_off(digits)[1].arrays["label"], held.arrays["label"])
     alternating = data.from_arrays("alternating", digits.arrays["image"][:800], np.arange(800) % 8)
@@ -68,7 +87,9 @@ def test_a_damaged_split_is_not_taken_for_one_that_is_not_there(tmp_path):
     for split in ("train", "test"):
         for i in range(8):
             (tmp_path / split / str(i % 2)).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((8, 8), i, np.uint8)).save(tmp_path / split / str(i % 2) / f"{i}.png")
+            Image.fromarray(np.full((8, 8), i, np.uint8)).save(
+                tmp_path / split / str(i % 2) / f"{i}.png"
+            )
     (tmp_path / "test" / "0" / "0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"0\.png"):
         judge_training.open_split(f"folder:{tmp_path}", (8, 8))
@@ -104,10 +125,19 @@ def two_sets(count=160):
     """Grey squares: of one set it is told whether they are bright, of the other which half is."""
     random = np.random.default_rng(3)
     bright, side = random.integers(0, 2, count), random.integers(0, 2, count)
-    plain = np.broadcast_to((40 + 160 * bright)[:, None, None, None], (count, 8, 8, 1)).astype(np.uint8)
-    halves = np.where((np.arange(8) >= 4)[None, None, :] == side[:, None, None], 230, 20)[:, [0] * 8, :, None].astype(np.uint8)
+    plain = np.broadcast_to((40 + 160 * bright)[:, None, None, None], (count, 8, 8, 1)).astype(
+        np.uint8
+    )
+    halves = np.where((np.arange(8) >= 4)[None, None, :] == side[:, None, None], 230, 20)[
+        :, [0] * 8, :, None
+    ].astype(np.uint8)
     a = data.with_attributes(data.from_arrays("a", plain), bright[:, None], ("bright",))
-    b = data.with_attributes(data.from_arrays("b", halves), np.eye(2, dtype=np.uint8)[side], ("left", "right"), (("side", 2),))
+    b = data.with_attributes(
+        data.from_arrays("b", halves),
+        np.eye(2, dtype=np.uint8)[side],
+        ("left", "right"),
+        (("side", 2),),
+    )
     return a, b
 
 
@@ -117,9 +147,17 @@ def test_a_judge_of_several_sets_is_measured_by_what_each_tells(tmp_path):
     rest, held = split_off(both)
     bright, side = (int(count) for count in held.told.sum(0)[:2])
     assert (held.size, bright + side) == (40, 40)
-    recipe = Recipe((8, 8), {"widths": (8,), "hidden": 8, "normalise": False}, epochs=12, batch_size=16, learning_rate=1e-2)
+    recipe = Recipe(
+        (8, 8),
+        {"widths": (8,), "hidden": 8, "normalise": False},
+        epochs=12,
+        batch_size=16,
+        learning_rate=1e-2,
+    )
     lines = []
-    judge = train("attributes", recipe, rest, held, 0, tmp_path / "judge.npz", "every eighth", lines.append)
+    judge = train(
+        "attributes", recipe, rest, held, 0, tmp_path / "judge.npz", "every eighth", lines.append
+    )
     assert accuracy(judge, held) == {"bright": 1.0, "side": 1.0}
     assert judge.meta["held_out"]["counts"] == {"bright": bright, "side": side}
     assert f"bright 1.0000 of {bright}, side 1.0000 of {side} of 40 held-out" in lines[-1]
@@ -137,7 +175,11 @@ def test_what_a_set_does_not_tell_has_no_gradient():
 
     both = data.combine(two_sets(4))
     loss = judge_training._loss("attributes", Table(), both)
-    batch = {"image": None, "attributes": jnp.asarray(both.arrays["attributes"]), "set": jnp.asarray(both.arrays["set"])}
+    batch = {
+        "image": None,
+        "attributes": jnp.asarray(both.arrays["attributes"]),
+        "set": jnp.asarray(both.arrays["set"]),
+    }
     slope = jax.grad(loss)(jnp.ones((8, 3)), batch, None)
     np.testing.assert_array_equal(np.asarray(slope) != 0, both.told)
 
@@ -153,7 +195,14 @@ def test_fit_finds_a_mean_and_reports_a_nan():
     found = fit(loss, {"x": np.float32(0)}, digits, epochs=60, learning_rate=0.1, **settings)
     assert abs(float(found["x"]) - mean) < 0.1
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
-        fit(lambda *given: loss(*given) * np.nan, {"x": np.float32(0)}, digits, epochs=1, learning_rate=0.1, **settings)
+        fit(
+            lambda *given: loss(*given) * np.nan,
+            {"x": np.float32(0)},
+            digits,
+            epochs=1,
+            learning_rate=0.1,
+            **settings,
+        )
     with pytest.raises(ValueError, match="must be above 0"):
         fit(loss, {"x": np.float32(0)}, digits, epochs=0, learning_rate=0.1, **settings)
 
@@ -165,7 +214,9 @@ def test_palettes_are_found_and_read():
     names = colour_layouts.palette(maps, 3)
     assert names == ("#fafafa", "#aadaff", "#0a781e")
     np.testing.assert_array_equal(colour_layouts.read(maps, names), ids)
-    noisy = np.clip(maps + np.random.default_rng(1).integers(-9, 10, maps.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(maps + np.random.default_rng(1).integers(-9, 10, maps.shape), 0, 255).astype(
+        np.uint8
+    )
     np.testing.assert_array_equal(colour_layouts.read(noisy, names), ids)
     pairs = data.from_domains("pairs", np.zeros_like(maps), maps, independent=False)
     made = colour_layouts.of_pairs(pairs, names)

@@ -39,7 +39,11 @@ def stub(function, channels_a=3, channels_b=3, **settings):
     ways = (settings["direction"],) if "direction" in settings else ("a2b", "b2a")
     told = Conditioning("sides", sides=(channels_a, channels_b), directions=ways)
     functions = {"translate": translate, "conditioning": lambda config: told}
-    return types.SimpleNamespace(shapes=shapes, __name__="jaxgan.families.stub", **functions), types.SimpleNamespace(**settings), {}
+    return (
+        types.SimpleNamespace(shapes=shapes, __name__="jaxgan.families.stub", **functions),
+        types.SimpleNamespace(**settings),
+        {},
+    )
 
 
 def curve(image, key):
@@ -117,18 +121,34 @@ def pixels_of(path):
 def expected(pixels, function=curve):
     """The translation by NumPy and JAX, without the tool."""
     top = np.iinfo(pixels.dtype).max if pixels.dtype != np.float32 else None
-    values = pixels if top is None else ((2 * pixels.astype(np.float64) - top) / top).astype(np.float32)
+    values = (
+        pixels if top is None else ((2 * pixels.astype(np.float64) - top) / top).astype(np.float32)
+    )
     result = np.asarray(jax.jit(function)(jnp.asarray(values), None))
-    return {"uint8": to_uint8, "uint16": to_uint16, "float32": np.asarray}[pixels.dtype.name](result)
+    return {"uint8": to_uint8, "uint16": to_uint16, "float32": np.asarray}[pixels.dtype.name](
+        result
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- tiles and batches
 
 
-@pytest.mark.parametrize("flags", [(), ("--tile", "0"), ("--tile", "16", "--overlap", "5"), ("--tile", "16", "--overlap", "8", "--batch", "4")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--tile", "0"),
+        ("--tile", "16", "--overlap", "5"),
+        ("--tile", "16", "--overlap", "8", "--batch", "4"),
+    ],
+)
 def test_tiles_and_batches_change_nothing_where_pixels_are_alone(run, tmp_path, flags):
     family = run(curve)
-    given = {"a.png": noise(37, 50, 3), "b.npy": RNG.uniform(-1, 1, (40, 9, 3)).astype(np.float32), "c.png": noise(9, 11, 3)}
+    given = {
+        "a.png": noise(37, 50, 3),
+        "b.npy": RNG.uniform(-1, 1, (40, 9, 3)).astype(np.float32),
+        "c.png": noise(9, 11, 3),
+    }
     for name, pixels in given.items():
         put(tmp_path / "in" / name, pixels)
     assert go(tmp_path, *flags) == 0
@@ -136,8 +156,14 @@ def test_tiles_and_batches_change_nothing_where_pixels_are_alone(run, tmp_path, 
         result = pixels_of(tmp_path / "out" / name)
         assert result.dtype == pixels.dtype
         np.testing.assert_array_equal(result, expected(pixels))
-    sides = {"37x50": (37, 50), "40x9": (40, 9), "9x11": (9, 11)} if "16" not in flags else {"a": (16, 16), "b": (16, 9), "c": (9, 11)}
-    assert sorted(shape[1:3] for shape in family.shapes) == sorted(sides.values()), "one compilation per shape"
+    sides = (
+        {"37x50": (37, 50), "40x9": (40, 9), "9x11": (9, 11)}
+        if "16" not in flags
+        else {"a": (16, 16), "b": (16, 9), "c": (9, 11)}
+    )
+    assert sorted(shape[1:3] for shape in family.shapes) == sorted(sides.values()), (
+        "one compilation per shape"
+    )
 
 
 def test_of_a_blur_only_what_is_near_a_cut_differs(run, tmp_path):
@@ -161,13 +187,31 @@ def test_an_image_draws_the_same_in_any_company(run, tmp_path):
     for i in range(5):
         put(tmp_path / "in" / f"{i}.png", noise(8, 8 if i != 3 else 20, 3))
     assert go(tmp_path, "--seed", "7") == 0
-    assert go(tmp_path, "--seed", "7", "--batch", "2", "--tile", "8", "--overlap", "2", target="batched") == 0
+    assert (
+        go(
+            tmp_path,
+            "--seed",
+            "7",
+            "--batch",
+            "2",
+            "--tile",
+            "8",
+            "--overlap",
+            "2",
+            target="batched",
+        )
+        == 0
+    )
     assert family.shapes[2:] == [(1, 8, 8, 3)], "tiles and small images are of one shape here"
     (tmp_path / "batched" / "2.png").unlink()
     assert go(tmp_path, "--seed", "7", "--batch", "3", "--resume", target="batched") == 0
     assert go(tmp_path, "--seed", "8", target="other") == 0
     for i in range(5):
-        constant = to_uint8(jax.random.uniform(jax.random.fold_in(jax.random.key(7), i), (3,), minval=-1.0)[None, None])
+        constant = to_uint8(
+            jax.random.uniform(jax.random.fold_in(jax.random.key(7), i), (3,), minval=-1.0)[
+                None, None
+            ]
+        )
         for folder in ("out", "batched"):
             result = pixels_of(tmp_path / folder / f"{i}.png")
             np.testing.assert_array_equal(result, np.broadcast_to(constant, result.shape))
@@ -179,18 +223,34 @@ def test_a_real_family(monkeypatch, tmp_path):
     import jaxgan.checkpoint
     from jaxgan.families import cyclegan
 
-    config = cyclegan.Config(image_size=(16, 16), channels_b=1, generator_width=2, discriminator="pixel", blocks=1, identity_weight=0.0)
-    state = jax.eval_shape(partial(cyclegan.init, config), jax.random.key(0))  # compiling it would take longer than everything else
-    state = jax.tree.map(lambda leaf: RNG.normal(0, 0.3, leaf.shape).astype(leaf.dtype), state.replace(players={}, extra={}))
+    config = cyclegan.Config(
+        image_size=(16, 16),
+        channels_b=1,
+        generator_width=2,
+        discriminator="pixel",
+        blocks=1,
+        identity_weight=0.0,
+    )
+    state = jax.eval_shape(
+        partial(cyclegan.init, config), jax.random.key(0)
+    )  # compiling it would take longer than everything else
+    state = jax.tree.map(
+        lambda leaf: RNG.normal(0, 0.3, leaf.shape).astype(leaf.dtype),
+        state.replace(players={}, extra={}),
+    )
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (cyclegan, config, state))
     given = [put(tmp_path / "in" / f"{i}.png", noise(13, 18, 3)) for i in range(3)]
     assert go(tmp_path, "--batch", "2", "--direction", "b2a") == 0
     pixels = np.stack([image_files.read(path, 1) for path in given])
-    direct = jax.jit(partial(cyclegan.translate, config, direction="b2a"))(state, jnp.asarray(image_files.normalise(pixels)))
+    direct = jax.jit(partial(cyclegan.translate, config, direction="b2a"))(
+        state, jnp.asarray(image_files.normalise(pixels))
+    )
     for i, image in enumerate(direct):
         result = pixels_of(tmp_path / "out" / f"{i}.png")
         assert result.shape == (13, 18, 3)
-        assert np.abs(result.astype(int) - to_uint8(image).astype(int)).max() <= 1, "rounding of values between two levels"
+        assert np.abs(result.astype(int) - to_uint8(image).astype(int)).max() <= 1, (
+            "rounding of values between two levels"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ kinds of image
@@ -199,7 +259,12 @@ def test_a_real_family(monkeypatch, tmp_path):
 def test_bits_are_kept_exactly(run, tmp_path):
     """Nothing is lost from file to file: 8 bits, 16 bits, arrays."""
     run(same, 1, 1)
-    given = {"a.png": noise(6, 7, 1), "b.png": noise(6, 7, 1, kind=np.uint16), "c.npy": noise(5, 5, 1, kind=np.uint16), "d.npy": noise(4, 3)}
+    given = {
+        "a.png": noise(6, 7, 1),
+        "b.png": noise(6, 7, 1, kind=np.uint16),
+        "c.npy": noise(5, 5, 1, kind=np.uint16),
+        "d.npy": noise(4, 3),
+    }
     for name, pixels in given.items():
         put(tmp_path / "in" / name, pixels)
     assert go(tmp_path) == 0
@@ -227,7 +292,9 @@ def test_16_bit_grey_becomes_16_bit_rgb(run, tmp_path):
     assert go(tmp_path) == 0
     content = (tmp_path / "out" / "a.png").read_bytes()
     assert content[24:26] == bytes([16, 2]), "bit depth, colour type"
-    assert content == encode_png(expected(np.repeat(pixels, 3, axis=2)), note="stub a2b of run, seed 0, image 0")
+    assert content == encode_png(
+        expected(np.repeat(pixels, 3, axis=2)), note="stub a2b of run, seed 0, image 0"
+    )
 
 
 def test_channels_are_converted_where_that_has_a_meaning(run, tmp_path, capsys):
@@ -235,12 +302,17 @@ def test_channels_are_converted_where_that_has_a_meaning(run, tmp_path, capsys):
     grey = noise(4, 4, 1)
     put(tmp_path / "in" / "grey.png", grey)
     put(tmp_path / "in" / "rgb.png", np.repeat(grey, 3, axis=2))
-    put(tmp_path / "in" / "rgba.png", np.concatenate([np.repeat(grey, 3, axis=2), np.zeros((4, 4, 1), np.uint8)], axis=2))
+    put(
+        tmp_path / "in" / "rgba.png",
+        np.concatenate([np.repeat(grey, 3, axis=2), np.zeros((4, 4, 1), np.uint8)], axis=2),
+    )
     put(tmp_path / "in" / "two.npy", noise(4, 4, 2))
     put(tmp_path / "in" / "wide.npy", np.zeros((4, 4, 3), np.float32))
     assert go(tmp_path) == 0
     np.testing.assert_array_equal(pixels_of(tmp_path / "out" / "rgb.png")[..., 0], grey[..., 0])
-    assert (pixels_of(tmp_path / "out" / "rgba.png") == 255).all(), "what is transparent lies over white"
+    assert (pixels_of(tmp_path / "out" / "rgba.png") == 255).all(), (
+        "what is transparent lies over white"
+    )
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "2 of 5 images were left out:",
@@ -275,9 +347,15 @@ def test_names_and_sub_folders(run, tmp_path, capsys):
     (tmp_path / "in" / "notes.txt").write_text("no image")
     assert go(tmp_path) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'index.html'}\n"
-    files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    files = sorted(
+        path.relative_to(tmp_path / "out").as_posix()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    )
     assert files == ["a.jpg.png", "a.png.png", "b/deep/y.png", "b/x.png", "index.html", "v1.2.png"]
-    np.testing.assert_array_equal(pixels_of(tmp_path / "out/a.png.png"), pixels_of(tmp_path / "in/a.png"))
+    np.testing.assert_array_equal(
+        pixels_of(tmp_path / "out/a.png.png"), pixels_of(tmp_path / "in/a.png")
+    )
 
 
 def test_one_file_to_a_file_or_into_a_folder(run, tmp_path, capsys):
@@ -285,7 +363,11 @@ def test_one_file_to_a_file_or_into_a_folder(run, tmp_path, capsys):
     pixels = noise(5, 6, 3)
     put(tmp_path / "in" / "a.png", pixels)
     put(tmp_path / "full" / "other.png", pixels)
-    for target, written in (("deep/new.png", "deep/new.png"), ("full", "full/a.png"), ("empty", "empty/a.png")):
+    for target, written in (
+        ("deep/new.png", "deep/new.png"),
+        ("full", "full/a.png"),
+        ("empty", "empty/a.png"),
+    ):
         assert go(tmp_path, source="in/a.png", target=target) == 0
         assert capsys.readouterr().out == f"{tmp_path / written}\n"
         np.testing.assert_array_equal(pixels_of(tmp_path / written), expected(pixels))
@@ -312,13 +394,18 @@ def test_directions(run, tmp_path, capsys):
     run(same)
     pixels = noise(4, 4, 3)
     put(tmp_path / "in" / "a.png", pixels)
-    for flags, target, result in (((), "a2b", pixels), (("--direction", "b2a"), "b2a", 255 - pixels)):
+    for flags, target, result in (
+        ((), "a2b", pixels),
+        (("--direction", "b2a"), "b2a", 255 - pixels),
+    ):
         assert go(tmp_path, *flags, target=target) == 0
         np.testing.assert_array_equal(pixels_of(tmp_path / target / "a.png"), result)
     run(same, direction="b2a")  # a family of one direction
     assert go(tmp_path, target="own") == 0
     np.testing.assert_array_equal(pixels_of(tmp_path / "own" / "a.png"), 255 - pixels)
-    assert "this stub run translates b2a only: leave out --direction a2b" in refused(tmp_path, capsys, "--direction", "a2b", target="other")
+    assert "this stub run translates b2a only: leave out --direction a2b" in refused(
+        tmp_path, capsys, "--direction", "a2b", target="other"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- what cannot be done
@@ -329,7 +416,11 @@ def bad_images(folder):
     (folder / "b.png").write_bytes(b"")
     (folder / "c.png").write_bytes(encode_png(noise(40, 40, 3))[:-200])
     (folder / "d.npy").write_bytes(b"text")
-    for name, array in (("e", np.zeros((4, 4, 3))), ("f", np.full((4, 4, 3), np.nan, np.float32)), ("g", np.zeros((2, 4, 4, 3), np.uint8))):
+    for name, array in (
+        ("e", np.zeros((4, 4, 3))),
+        ("f", np.full((4, 4, 3), np.nan, np.float32)),
+        ("g", np.zeros((2, 4, 4, 3), np.uint8)),
+    ):
         np.save(folder / f"{name}.npy", array)
 
 
@@ -346,7 +437,9 @@ def test_bad_files_are_left_out_and_named(run, tmp_path, capsys):
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count("<figure>") == 1
     assert all(reason in page for reason in reasons)
-    assert "b.png is empty (0 bytes): repair or remove it, or leave out --strict" in refused(tmp_path, capsys, "--strict", target="strict")
+    assert "b.png is empty (0 bytes): repair or remove it, or leave out --strict" in refused(
+        tmp_path, capsys, "--strict", target="strict"
+    )
     (tmp_path / "in" / "a.png").unlink()
     assert go(tmp_path, target="none") == 1
     assert "6 of 6 images were left out" in capsys.readouterr().err
@@ -363,7 +456,11 @@ def test_requests_that_are_refused(run, tmp_path, capsys):
         ({"target": "in/out"}, (), "so translations would be translated again"),
         ({"target": "in"}, ("--overwrite",), "so translations would be translated again"),
         ({"target": "."}, ("--overwrite",), "is one of the images to translate"),
-        ({"target": "in/a.png", "source": "in/a.png"}, ("--overwrite",), "is one of the images to translate"),
+        (
+            {"target": "in/a.png", "source": "in/a.png"},
+            ("--overwrite",),
+            "is one of the images to translate",
+        ),
         ({"target": "out.jpg", "source": "in/a.png"}, (), "is written as .png"),
         ({}, ("--batch", "0"), "--batch must be at least 1"),
         ({}, ("--tile", "-1"), "--tile must be a number of pixels"),
@@ -376,7 +473,9 @@ def test_requests_that_are_refused(run, tmp_path, capsys):
     put(tmp_path / "out", noise(2, 2, 3))
     assert "is a file, and several are to be written: name a folder" in refused(tmp_path, capsys)
     (tmp_path / "place" / "a.png").mkdir(parents=True)
-    assert "is a folder where a translation is to be written" in refused(tmp_path, capsys, "--overwrite", target="place")
+    assert "is a folder where a translation is to be written" in refused(
+        tmp_path, capsys, "--overwrite", target="place"
+    )
     put(tmp_path / "twice" / "a.png", noise(2, 2, 3))
     put(tmp_path / "twice" / "a.jpg", noise(2, 2, 3))
     put(tmp_path / "twice" / "a.jpg.bmp", noise(2, 2, 3))
@@ -391,7 +490,10 @@ def test_runs_that_cannot_translate(monkeypatch, tmp_path, capsys):
     assert "run holds no checkpoint" in refused(tmp_path, capsys)
     family = types.SimpleNamespace(sample=None, __name__="jaxgan.families.dcgan")
     monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (family, None, None))
-    assert "dcgan draws images from noise and translates none: use python -m experiments.sample" in refused(tmp_path, capsys)
+    assert (
+        "dcgan draws images from noise and translates none: use python -m experiments.sample"
+        in refused(tmp_path, capsys)
+    )
 
 
 def test_memory_that_is_too_small(run, tmp_path, capsys):
@@ -400,7 +502,9 @@ def test_memory_that_is_too_small(run, tmp_path, capsys):
 
     run(full)
     put(tmp_path / "in" / "a.png", noise(4, 6, 3))
-    assert "1 at once of 4x6 pixels do not fit into memory: lower --tile" in refused(tmp_path, capsys)
+    assert "1 at once of 4x6 pixels do not fit into memory: lower --tile" in refused(
+        tmp_path, capsys
+    )
 
 
 def test_an_interruption_leaves_whole_files_and_can_be_resumed(run, tmp_path, capsys, monkeypatch):
@@ -421,7 +525,9 @@ def test_an_interruption_leaves_whole_files_and_can_be_resumed(run, tmp_path, ca
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
     assert go(tmp_path, "--resume") == 0
     for path in given:
-        np.testing.assert_array_equal(pixels_of(tmp_path / "out" / path.name), expected(pixels_of(path)))
+        np.testing.assert_array_equal(
+            pixels_of(tmp_path / "out" / path.name), expected(pixels_of(path))
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------------- page
@@ -440,10 +546,18 @@ def test_the_page_shows_inputs_beside_outputs(run, tmp_path, monkeypatch):
     assert re.findall(r'<a href="([^"]*)">([^<]*)</a>', page) == [
         ("a%20%3Cb%3E%20%26%2050%25.png", "a &lt;b&gt; &amp; 50%.png"), ("sub/c.png", "sub/c.png"), ("sub/d.npy", "sub/d.npy")
     ]  # fmt: skip
-    for fact in ("stub b2a: run", "<td>5</td>", f"<td>python -m experiments.translate {tmp_path / 'run'} ", "grey → RGB, 16-bit"):
+    for fact in (
+        "stub b2a: run",
+        "<td>5</td>",
+        f"<td>python -m experiments.translate {tmp_path / 'run'} ",
+        "grey → RGB, 16-bit",
+    ):
         assert fact in page
     sources = re.findall(r'src="data:image/(?:png|webp);base64,([^"]*)"', page)
-    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")) for text in sources]
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
+        for text in sources
+    ]
     assert [image.shape for image in shown] == [(4, 4, 3)] * 2 + [(320, 5, 3)] * 2 + [(5, 4, 3)] * 2
     assert [int(image[0, 0, 0]) for image in shown] == [9, 246, 128, 127, 0, 255]
     assert page.count('class="small"') == 4
@@ -461,4 +575,7 @@ def test_help_names_the_places(capsys):
         command.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(word in text for word in ("RUN:", "INPUT:", "OUTPUT:", "--overlap", "--resume", "--attributes", "--grid"))
+    assert all(
+        word in text
+        for word in ("RUN:", "INPUT:", "OUTPUT:", "--overlap", "--resume", "--attributes", "--grid")
+    )

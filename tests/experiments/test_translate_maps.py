@@ -30,7 +30,11 @@ def filled(path, leaf):
     name = jax.tree_util.keystr(path)
     if "spectral" in name:
         return np.full(leaf.shape, leaf.size**-0.5, np.float32)
-    return np.ones(leaf.shape, np.float32) if "var" in name else RNG.normal(0.1, 0.3, leaf.shape).astype(np.float32)
+    return (
+        np.ones(leaf.shape, np.float32)
+        if "var" in name
+        else RNG.normal(0.1, 0.3, leaf.shape).astype(np.float32)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,9 @@ def states():
     found = {}
     for config in (PLAIN, STYLES):
         state = jax.eval_shape(functools.partial(spade.init, config), jax.random.key(0))
-        found[config] = State(jnp.int32(0), jnp.int32(0), {}, jax.tree.map_with_path(filled, state.ema), {})
+        found[config] = State(
+            jnp.int32(0), jnp.int32(0), {}, jax.tree.map_with_path(filled, state.ema), {}
+        )
     return found
 
 
@@ -48,7 +54,9 @@ def run(monkeypatch, tmp_path, states):
     import jaxgan.checkpoint
 
     def use(config, data="layout:somewhere"):
-        monkeypatch.setattr(jaxgan.checkpoint, "load", lambda folder: (spade, config, states[config]))
+        monkeypatch.setattr(
+            jaxgan.checkpoint, "load", lambda folder: (spade, config, states[config])
+        )
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / "config.json").write_text(json.dumps({"data": data}))
         return states[config]
@@ -57,7 +65,9 @@ def run(monkeypatch, tmp_path, states):
 
 
 def translated(config, state, maps, **options):
-    return np.asarray(jax.jit(lambda maps: spade.translate(config, state, maps, **options))(jnp.asarray(maps)))
+    return np.asarray(
+        jax.jit(lambda maps: spade.translate(config, state, maps, **options))(jnp.asarray(maps))
+    )
 
 
 def test_a_folder_of_maps(run, tmp_path):
@@ -73,10 +83,15 @@ def test_a_folder_of_maps(run, tmp_path):
     made = translated(PLAIN, state, np.where(ids == 255, 4, ids).astype(np.int32))
     assert np.ptp(made) > 0.1
     for i, name in enumerate("ab"):
-        np.testing.assert_allclose(pixels_of(tmp_path / "out" / f"{name}.png"), to_uint8(made[i]), atol=1)
+        np.testing.assert_allclose(
+            pixels_of(tmp_path / "out" / f"{name}.png"), to_uint8(made[i]), atol=1
+        )
     assert (tmp_path / "out" / "index.html").stat().st_size > 1000
     shown = label_maps.coloured(PLAIN, np.stack([np.where(ids[0] == 255, 4, ids[0])] * 2, -1))
-    np.testing.assert_array_equal(shown, to_uint8(layouts.coloured(PLAIN, jnp.asarray(np.where(ids[:1] == 255, 4, ids[:1])))[0]))
+    np.testing.assert_array_equal(
+        shown,
+        to_uint8(layouts.coloured(PLAIN, jnp.asarray(np.where(ids[:1] == 255, 4, ids[:1])))[0]),
+    )
 
 
 def test_ids_count_as_in_the_runs_data(run, tmp_path):
@@ -87,25 +102,44 @@ def test_ids_count_as_in_the_runs_data(run, tmp_path):
     reader = label_maps.reader(PLAIN, tmp_path / "run", path, None, None)
     np.testing.assert_array_equal(reader(path)[..., 0], ids - 1)
     np.testing.assert_array_equal(reader(path)[..., 1], ids - 1)
-    np.testing.assert_array_equal(label_maps.reader(PLAIN, tmp_path / "run", path, "9,4", None)(path)[..., 0], ids)
+    np.testing.assert_array_equal(
+        label_maps.reader(PLAIN, tmp_path / "run", path, "9,4", None)(path)[..., 0], ids
+    )
 
 
 def test_instances_and_styles(run, tmp_path):
     """Maps of instances by name; the style of an image, or one drawn for each number."""
     state = run(STYLES)
-    ids, instances = RNG.integers(0, 3, (2, 16, 32)).astype(np.uint8), RNG.integers(0, 60_000, (2, 16, 32)).astype(np.uint16)
-    image = put(tmp_path / "dusk.png", RNG.integers(0, 256, (16, 32, STYLES.channels)).astype(np.uint8))
+    ids, instances = (
+        RNG.integers(0, 3, (2, 16, 32)).astype(np.uint8),
+        RNG.integers(0, 60_000, (2, 16, 32)).astype(np.uint16),
+    )
+    image = put(
+        tmp_path / "dusk.png", RNG.integers(0, 256, (16, 32, STYLES.channels)).astype(np.uint8)
+    )
     for i in range(2):
         put(tmp_path / "in" / "deep" / f"{i}.png", ids[i][..., None])
         put(tmp_path / "instances" / "deep" / f"{i}.png", instances[i][..., None])
     told = {"instances": jnp.asarray(instances, jnp.int32)}
-    style = jax.jit(lambda image: spade.encode_style(STYLES, state, image))(pixels_of(image).reshape(1, 16, 32, -1).astype(np.float32) / 127.5 - 1)
+    style = jax.jit(lambda image: spade.encode_style(STYLES, state, image))(
+        pixels_of(image).reshape(1, 16, 32, -1).astype(np.float32) / 127.5 - 1
+    )
     assert go(tmp_path, "--instances", str(tmp_path / "instances"), "--style", str(image)) == 0
-    assert go(tmp_path, "--instances", str(tmp_path / "instances"), "--seed", "3", target="drawn") == 0
-    expected = {"out": translated(STYLES, state, ids, style=style[0], **told), "drawn": translated(STYLES, state, ids, key=jax.random.key(3), **told)}
+    assert (
+        go(tmp_path, "--instances", str(tmp_path / "instances"), "--seed", "3", target="drawn") == 0
+    )
+    expected = {
+        "out": translated(STYLES, state, ids, style=style[0], **told),
+        "drawn": translated(STYLES, state, ids, key=jax.random.key(3), **told),
+    }
     for folder, made in expected.items():
         for i in range(2):
-            np.testing.assert_allclose(pixels_of(tmp_path / folder / "deep" / f"{i}.png"), to_uint8(made[i]), atol=1, err_msg=folder)
+            np.testing.assert_allclose(
+                pixels_of(tmp_path / folder / "deep" / f"{i}.png"),
+                to_uint8(made[i]),
+                atol=1,
+                err_msg=folder,
+            )
     assert np.abs(expected["out"] - expected["drawn"]).max() > 0.02
 
 
@@ -119,8 +153,14 @@ def test_maps_that_are_none_are_left_out(run, tmp_path, capsys):
     put(tmp_path / "instances" / "high.png", np.zeros((16, 32, 1), np.uint8))
     assert go(tmp_path, "--instances", str(tmp_path / "instances")) == 1
     error = capsys.readouterr().err
-    assert "high.png has the id 3 in row 0, column 0, but ids are 0 to 2, and 255 where unknown: repair it, or give another --unknown" in error
-    assert "unknown.png has a pixel of unknown class in row 0, column 0, and the run was trained without any" in error
+    assert (
+        "high.png has the id 3 in row 0, column 0, but ids are 0 to 2, and 255 where unknown: repair it, or give another --unknown"
+        in error
+    )
+    assert (
+        "unknown.png has a pixel of unknown class in row 0, column 0, and the run was trained without any"
+        in error
+    )
     assert "colours.png has colours (RGB) in place of ids" in error
     assert "array.npy is an array: save the map as PNG" in error
     assert "alone.png has no map of instances of the same name" in error
@@ -138,7 +178,9 @@ def test_requests_that_are_refused(run, tmp_path, capsys):
     }.items():
         assert message in refused(tmp_path, capsys, *flags)
     run(STYLES)
-    assert "does not exist: name the map of instances" in refused(tmp_path, capsys, "--instances", "nowhere")
+    assert "does not exist: name the map of instances" in refused(
+        tmp_path, capsys, "--instances", "nowhere"
+    )
     assert "x.png cannot be read" in refused(tmp_path, capsys, "--style", "x.png")
 
 
@@ -149,7 +191,11 @@ def test_masks_of_two_levels_show_two_classes(tmp_path, dtype, white):
 
     two = types.SimpleNamespace(classes=2, unknown=False, instance_edges=False)
     mask = RNG.integers(0, 2, (6, 8)).astype(dtype)
-    for name, pixels in (("mask", mask * white), ("white", np.full_like(mask, white)), ("ids", mask)):
+    for name, pixels in (
+        ("mask", mask * white),
+        ("white", np.full_like(mask, white)),
+        ("ids", mask),
+    ):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     read = label_maps.reader(two, tmp_path, tmp_path, None, None)
     np.testing.assert_array_equal(read(tmp_path / "mask.png"), np.stack([mask] * 2, axis=-1))
@@ -159,4 +205,9 @@ def test_masks_of_two_levels_show_two_classes(tmp_path, dtype, white):
         label_maps.reader(two, tmp_path, tmp_path, str(white), None)(tmp_path / "mask.png")
     partly = types.SimpleNamespace(classes=2, unknown=True, instance_edges=False)
     if white == 255:
-        np.testing.assert_array_equal(label_maps.reader(partly, tmp_path, tmp_path, None, None)(tmp_path / "mask.png")[..., 0], 2 * mask)
+        np.testing.assert_array_equal(
+            label_maps.reader(partly, tmp_path, tmp_path, None, None)(tmp_path / "mask.png")[
+                ..., 0
+            ],
+            2 * mask,
+        )

@@ -33,7 +33,14 @@ def test_errors_by_hand():
 
 
 def test_a_guess_outside_the_range_counts_as_its_edge():
-    assert measure(lambda images: np.full(images.shape, 300.0), pictures(1, 2, 2, 1), np.full((1, 2, 2, 1), 255, np.uint8)).l1 == 0
+    assert (
+        measure(
+            lambda images: np.full(images.shape, 300.0),
+            pictures(1, 2, 2, 1),
+            np.full((1, 2, 2, 1), 255, np.uint8),
+        ).l1
+        == 0
+    )
 
 
 def test_more_images_than_a_chunk():
@@ -45,10 +52,18 @@ def test_more_images_than_a_chunk():
 def test_baselines():
     """An affine relation is found exactly; the mean image is the mean; where channels differ there is nothing to copy."""
     source = pictures(20, 4, 4, 2)
-    target = (np.stack([source[..., 0] // 2, 255 - source[..., 1], source[..., 0] // 2], -1)).astype(np.uint8)
+    target = (
+        np.stack([source[..., 0] // 2, 255 - source[..., 1], source[..., 0] // 2], -1)
+    ).astype(np.uint8)
     found = baselines(source, target)
-    assert set(found) == {"mean image", "best affine map of a pixel, RMS", "best affine map of a pixel, L1"}
-    np.testing.assert_allclose(found["mean image"](source[:2]), np.broadcast_to(target.mean(axis=0), (2, 4, 4, 3)))
+    assert set(found) == {
+        "mean image",
+        "best affine map of a pixel, RMS",
+        "best affine map of a pixel, L1",
+    }
+    np.testing.assert_allclose(
+        found["mean image"](source[:2]), np.broadcast_to(target.mean(axis=0), (2, 4, 4, 3))
+    )
     assert measure(found["best affine map of a pixel, RMS"], source, target).l1 < 0.3
     assert "copying the input" in baselines(source, source)
 
@@ -69,12 +84,16 @@ def translator(change):
     def translate(config, state, images, direction):
         return change(images, direction)
 
-    return SimpleNamespace(translate=translate, conditioning=lambda config: told), SimpleNamespace(image_size=(16, 16))
+    return SimpleNamespace(translate=translate, conditioning=lambda config: told), SimpleNamespace(
+        image_size=(16, 16)
+    )
 
 
 def test_the_true_recolouring_has_no_error():
     """And its table says so for both directions, beside the baselines."""
-    (paper, ink) = (np.array(colour, np.float32).reshape(1, 1, 1, 3) for colour in digit_views.COLOURS["b"])
+    (paper, ink) = (
+        np.array(colour, np.float32).reshape(1, 1, 1, 3) for colour in digit_views.COLOURS["b"]
+    )
 
     def change(images, direction):
         if direction == "a2b":
@@ -83,7 +102,9 @@ def test_the_true_recolouring_has_no_error():
         return jnp.broadcast_to(-images[..., :1], images.shape)
 
     family, config = translator(change)
-    for (text, scores), direction in zip(report(family, config, None, "paired:digits", "test"), ("a2b", "b2a"), strict=True):
+    for (text, scores), direction in zip(
+        report(family, config, None, "paired:digits", "test"), ("a2b", "b2a"), strict=True
+    ):
         assert scores["this model"].l1 < 0.01
         assert scores["this model"].accuracy == 1
         assert scores["copying the input"].l1 > 100
@@ -98,9 +119,14 @@ def test_copying_scores_as_copying():
 
 def test_sixteen_bits_score_as_eight():
     eight = {name: pictures(5, 4, 4, 3, seed=i) for i, name in enumerate("ab")}
-    sets = [data.from_domains("x", scale(eight["a"]), scale(eight["b"]), independent=False) for scale in (np.asarray, lambda x: x.astype(np.uint16) * 257)]
+    sets = [
+        data.from_domains("x", scale(eight["a"]), scale(eight["b"]), independent=False)
+        for scale in (np.asarray, lambda x: x.astype(np.uint16) * 257)
+    ]
     family, config = translator(lambda images, direction: images)
-    of_eight, of_sixteen = (translation_score.score(family, config, None, one, one, "a2b") for one in sets)
+    of_eight, of_sixteen = (
+        translation_score.score(family, config, None, one, one, "a2b") for one in sets
+    )
     for name, expected in of_eight.items():
         np.testing.assert_allclose(of_sixteen[name], expected, rtol=1e-4, atol=1e-3, err_msg=name)
 
@@ -112,7 +138,9 @@ def test_unpaired_data_has_nothing_to_compare_with():
 
 def test_figures_are_appended_as_json(tmp_path, monkeypatch, capsys):
     family, config = translator(lambda images, direction: images)
-    monkeypatch.setattr("jaxgan.checkpoint.load", lambda run: (family, config, State(5, 5, {}, {}, {})))
+    monkeypatch.setattr(
+        "jaxgan.checkpoint.load", lambda run: (family, config, State(5, 5, {}, {}, {}))
+    )
     for _ in range(2):
         translation_score.run(tmp_path / "one", "paired:digits", out=tmp_path / "scores.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
@@ -129,8 +157,18 @@ def inks(change):
     def translate(config, state, images, attributes):
         return change(images, names[int(attributes.argmax())])
 
-    family = SimpleNamespace(translate=translate, conditioning=lambda config: Conditioning("attributes", attributes=names))
-    return family, SimpleNamespace(image_size=(16, 16), channels=3, attributes=names, groups=(("ink", 3),), known=(), alternatives=())
+    family = SimpleNamespace(
+        translate=translate,
+        conditioning=lambda config: Conditioning("attributes", attributes=names),
+    )
+    return family, SimpleNamespace(
+        image_size=(16, 16),
+        channels=3,
+        attributes=names,
+        groups=(("ink", 3),),
+        known=(),
+        alternatives=(),
+    )
 
 
 def test_the_true_inks_have_no_error():
@@ -147,15 +185,28 @@ def test_the_true_inks_have_no_error():
         assert scores["this model"].accuracy == 1
         assert scores["copying the input"].l1 > 10
         assert f"to {colour}, 198 held-out pairs" in text
-    _, scores = next(report(*inks(lambda images, colour: images), None, "attributes:digits", "test"))
-    np.testing.assert_allclose(scores["this model"], scores["copying the input"], atol=0.01)  # some differences are 16, up to rounding
-    with pytest.raises(DataError, match="attributes:faces tells no true translations between attributes"):
+    _, scores = next(
+        report(*inks(lambda images, colour: images), None, "attributes:digits", "test")
+    )
+    np.testing.assert_allclose(
+        scores["this model"], scores["copying the input"], atol=0.01
+    )  # some differences are 16, up to rounding
+    with pytest.raises(
+        DataError, match="attributes:faces tells no true translations between attributes"
+    ):
         next(report(*inks(change), None, "attributes:faces", "test"))
 
 
 def test_only_runs_on_digits_are_scored_after_training(capsys, monkeypatch):
-    monkeypatch.setattr("jaxgan.checkpoint.load", lambda run: (*translator(lambda images, direction: images), None))
-    for spec, printed in (("unpaired:digits", True), ("paired:digits?task=outline", True), ("paired:maps", False), ("digits", False)):
+    monkeypatch.setattr(
+        "jaxgan.checkpoint.load", lambda run: (*translator(lambda images, direction: images), None)
+    )
+    for spec, printed in (
+        ("unpaired:digits", True),
+        ("paired:digits?task=outline", True),
+        ("paired:maps", False),
+        ("digits", False),
+    ):
         translation_score.after_digits(SimpleNamespace(data=spec, run="here"))
         assert bool(capsys.readouterr().out) == printed, spec
     assert data.open("paired:digits", split="test").size == 297

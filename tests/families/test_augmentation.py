@@ -15,7 +15,20 @@ from jaxgan.augment import Augmentation, Parts
 from jaxgan.families import adversarial, stabilisers
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.update import example_keys
-from tests.contract.helpers import BATCH, EVERY, FAMILIES, KEY, Played, assert_same_run, initial_state, make_batch, play, setting, step_with, to_host
+from tests.contract.helpers import (
+    BATCH,
+    EVERY,
+    FAMILIES,
+    KEY,
+    Played,
+    assert_same_run,
+    initial_state,
+    make_batch,
+    play,
+    setting,
+    step_with,
+    to_host,
+)
 
 ADA = Augmentation("ada", p=0.7, speed_images=200, interval=3)
 DIFFAUGMENT = Augmentation("diffaugment")
@@ -23,12 +36,23 @@ DIFFAUGMENT = Augmentation("diffaugment")
 
 def with_augmentation(name: str, settings: Augmentation, kind: str = "sgd", **others):
     family, config = EVERY[name].family, setting(name, kind)
-    return family, dataclasses.replace(config, stabilisers=dataclasses.replace(config.stabilisers, augment=settings, **others))
+    return family, dataclasses.replace(
+        config, stabilisers=dataclasses.replace(config.stabilisers, augment=settings, **others)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ who passes it
 
-PASSES = {"gan": 3, "cgan": 3, "dcgan": 3, "acgan": 3, "pix2pix": 3, "cyclegan": 6, "stargan": 2 * 2 + 1, "cyclegan improved": 12}
+PASSES = {
+    "gan": 3,
+    "cgan": 3,
+    "dcgan": 3,
+    "acgan": 3,
+    "pix2pix": 3,
+    "cyclegan": 6,
+    "stargan": 2 * 2 + 1,
+    "cyclegan improved": 12,
+}
 PASSES |= {"vaegan": 2, "spade": 2, "stylegan": 4}
 """Real, generated, and generated again in the generator's turn, for each critic. StarGAN's critic makes two steps here, StyleGAN's a penalty's, too.
 
@@ -39,7 +63,9 @@ WIDE = {"pix2pix": Parts(given=3), "cyclegan improved": Parts(images=2), "spade"
 
 
 LATER = ("cgan", "acgan", "cyclegan improved", "stylegan")
-WITH_ADA = [pytest.param(name, "ada", marks=pytest.mark.slow if name in LATER else ()) for name in PASSES]
+WITH_ADA = [
+    pytest.param(name, "ada", marks=pytest.mark.slow if name in LATER else ()) for name in PASSES
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), [*WITH_ADA, ("pix2pix", "diffaugment")])
@@ -59,7 +85,9 @@ def test_every_pass_is_augmented_by_draws_of_its_own(name, kind, monkeypatch):
     monkeypatch.setattr(augment, "draw", counted_draw)
     monkeypatch.setattr(augment, "apply", counted_apply)
     state = jax.eval_shape(functools.partial(family.init, config), KEY)
-    jax.eval_shape(functools.partial(family.train_step, config), state, make_batch(family, config, 4), KEY)
+    jax.eval_shape(
+        functools.partial(family.train_step, config), state, make_batch(family, config, 4), KEY
+    )
     assert len(drawn) == PASSES[name]
     assert len({transform for transform, _ in applied}) == PASSES[name]
     assert WIDE.get(name, Parts()) in drawn
@@ -99,7 +127,12 @@ def test_real_and_generated_images_get_the_same_distribution(kind):
     real, fake = (np.asarray(changed(of)).reshape(count, -1) for of in ("real", "fake"))
     assert np.any(real != fake)
     assert real.std(axis=0).min() > 0.1
-    for statistic in (lambda x: x, np.square, lambda x: x * np.roll(x, 1, axis=1), lambda x: x > 0.5):
+    for statistic in (
+        lambda x: x,
+        np.square,
+        lambda x: x * np.roll(x, 1, axis=1),
+        lambda x: x > 0.5,
+    ):
         a, b = statistic(real).astype(np.float64), statistic(fake).astype(np.float64)
         error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / count)
         assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / error).max() < 4.5
@@ -115,17 +148,38 @@ ADVERSARIAL_ONLY = {
     "stylegan": {"path_length_weight": 0.0},
 }
 LEARNING = [
-    *[("gan", ADA), ("dcgan", ADA), ("pix2pix", DIFFAUGMENT), ("stargan", ADA), ("cyclegan", DIFFAUGMENT), ("cgan", DIFFAUGMENT), ("acgan", ADA)],
+    *[
+        ("gan", ADA),
+        ("dcgan", ADA),
+        ("pix2pix", DIFFAUGMENT),
+        ("stargan", ADA),
+        ("cyclegan", DIFFAUGMENT),
+        ("cgan", DIFFAUGMENT),
+        ("acgan", ADA),
+    ],
     *[("spade", DIFFAUGMENT), ("vaegan", DIFFAUGMENT), ("stylegan", ADA)],
 ]
 
 
-@pytest.mark.parametrize(("name", "settings"), [pytest.param(*case, marks=pytest.mark.slow if i not in (0, 2) else ()) for i, case in enumerate(LEARNING)])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        pytest.param(*case, marks=pytest.mark.slow if i not in (0, 2) else ())
+        for i, case in enumerate(LEARNING)
+    ],
+)
 def test_gradients_reach_the_generator_through_it(name, settings):
     """With no loss but the adversarial one, every leaf of the generator moves; not at all if what the discriminator sees is cut off from the images."""
     assert {case for case, _ in LEARNING} == set(FAMILIES)
-    kind = "adam" if name == "stylegan" else "sgd"  # its mapping has large weights that learn slowly: steps of SGD are lost in rounding
-    family, config = with_augmentation(name, settings, kind, **({"critic_steps": 1, "gradient_penalty": 0.0} if name == "stargan" else {}))
+    kind = (
+        "adam" if name == "stylegan" else "sgd"
+    )  # its mapping has large weights that learn slowly: steps of SGD are lost in rounding
+    family, config = with_augmentation(
+        name,
+        settings,
+        kind,
+        **({"critic_steps": 1, "gradient_penalty": 0.0} if name == "stargan" else {}),
+    )
     config = dataclasses.replace(config, **ADVERSARIAL_ONLY.get(name, {}))
     apply = augment.apply
 
@@ -133,7 +187,11 @@ def test_gradients_reach_the_generator_through_it(name, settings):
         """Which leaves move if `share` of the images' gradient passes."""
         before = initial_state(family, config)
         after, _ = step(share, before, make_batch(family, config), KEY)
-        pairs = zip(jax.tree.leaves(before.players["generator"].params), jax.tree.leaves(after.players["generator"].params), strict=True)
+        pairs = zip(
+            jax.tree.leaves(before.players["generator"].params),
+            jax.tree.leaves(after.players["generator"].params),
+            strict=True,
+        )
         return [bool(np.any(old != new)) for old, new in pairs]
 
     @jax.jit
@@ -201,7 +259,9 @@ def test_p_follows_the_logits_of_every_critic_step():
         if i % 2:
             expected.append((p, sum(waiting), len(waiting)))
     found = [state.extra["augment"]["d"] for state in run.states[1:]]
-    np.testing.assert_allclose([(float(one.p), float(one.signs), int(one.batches)) for one in found], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        [(float(one.p), float(one.signs), int(one.batches)) for one in found], expected, atol=1e-5
+    )
     assert {expected[0][0], expected[1][0]} <= {0.7, 0.7 - 0.24, 0.7 + 0.24}
     assert expected[1][0] != 0.7
     np.testing.assert_allclose(run.metrics["augment_p"], [one[0] for one in expected], atol=1e-6)
@@ -232,7 +292,10 @@ def test_a_stored_state_goes_on_to_the_bit():
 def test_pix2pix_on_eight_devices_equals_one():
     """Pairs, of which the condition is moved alone."""
     family, config = with_augmentation("pix2pix", DIFFAUGMENT)
-    assert_same_run(play(family, config, parallel.pmap_step(family, config), 2), play(family, config, step_with(family, config), 2))
+    assert_same_run(
+        play(family, config, parallel.pmap_step(family, config), 2),
+        play(family, config, step_with(family, config), 2),
+    )
 
 
 def test_the_control_counts_from_the_decision_boundary():
@@ -247,7 +310,9 @@ def test_the_control_counts_from_the_decision_boundary():
 
 def test_r1_is_taken_through_the_augmentation():
     """At p = 1: half the squared norm of the gradient of D(T(x)) at x, from the Jacobian."""
-    family, config = with_augmentation("gan", dataclasses.replace(ADA, p=1.0, pipe=("blit", "contrast", "brightness")), r1=0.5)
+    family, config = with_augmentation(
+        "gan", dataclasses.replace(ADA, p=1.0, pipe=("blit", "contrast", "brightness")), r1=0.5
+    )
     state, batch = initial_state(family, config), make_batch(family, config, 4)
     _, metrics = step_with(family, config)(state, batch, KEY)
 
@@ -256,7 +321,11 @@ def test_r1_is_taken_through_the_augmentation():
         draws = adversarial.draw(config, state, KEY, 4, None) | stabilisers.strengths(state.extra)
         change = stabilisers.augmentation(config.stabilisers, draws, "d", "real", x.shape)
         network, player = family.game(config).discriminator, state.players["discriminator"]
-        jacobian = jax.jacrev(lambda x: network.apply({"params": player.params, **player.stats}, change(x), None, train=True))(x)
+        jacobian = jax.jacrev(
+            lambda x: network.apply(
+                {"params": player.params, **player.stats}, change(x), None, train=True
+            )
+        )(x)
         return 0.5 * jnp.sum(jacobian.sum(axis=0) ** 2, axis=(1, 2, 3)).mean()
 
     np.testing.assert_allclose(metrics["r1"], penalty(state, batch["image"]), rtol=1e-4)

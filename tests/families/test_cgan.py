@@ -11,7 +11,10 @@ from jaxgan import cgan, dcgan
 
 KEY = jax.random.key(2)
 CONDITIONAL = {
-    "maxout": (cgan, cgan.Config((4, 6), 2, 3, 4, generator_hidden=(8,), discriminator_hidden=(8,))),
+    "maxout": (
+        cgan,
+        cgan.Config((4, 6), 2, 3, 4, generator_hidden=(8,), discriminator_hidden=(8,)),
+    ),
     "mlp": (cgan, cgan.Config((4, 6), 2, 3, 4, "normal", "mlp", (8, 8), (8,))),
     "conv": (cgan, cgan.Config((16, 16), 2, 3, 4, "normal", "conv", width=2)),
     "dcgan": (dcgan, dcgan.Config((16, 16), 2, 3, 4, generator_width=2, discriminator_width=2)),
@@ -23,7 +26,10 @@ def trained(family, config):
     """A state in which every parameter is away from its start, so that nothing is 0 by construction."""
     state = jax.jit(family.init, static_argnums=0)(config, KEY)
     random = np.random.default_rng(0)
-    spread = jax.tree.map(lambda leaf: leaf + random.normal(0, 0.3, leaf.shape).astype(np.float32), (state.players, state.ema["params"]))
+    spread = jax.tree.map(
+        lambda leaf: leaf + random.normal(0, 0.3, leaf.shape).astype(np.float32),
+        (state.players, state.ema["params"]),
+    )
     return state.replace(players=spread[0], ema={**state.ema, "params": spread[1]})
 
 
@@ -33,7 +39,11 @@ def test_the_label_reaches_the_images(name):
     family, config = CONDITIONAL[name]
     state = trained(family, config)
     sample = jax.jit(lambda labels: family.sample(config, state, KEY, 4, labels))
-    first, again, other = sample(jnp.array([0, 1, 2, 0])), sample(jnp.array([0, 1, 2, 0])), sample(jnp.array([0, 1, 0, 1]))
+    first, again, other = (
+        sample(jnp.array([0, 1, 2, 0])),
+        sample(jnp.array([0, 1, 2, 0])),
+        sample(jnp.array([0, 1, 0, 1])),
+    )
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(first[:2], other[:2], rtol=0, atol=1e-6)
     assert np.abs(first[2:] - other[2:]).max(axis=(1, 2, 3)).min() > 1e-3
@@ -49,11 +59,18 @@ def test_the_label_reaches_the_judgement(name):
 
     @jax.jit
     def judge(images, label):
-        return module.apply({"params": player.params, **player.stats}, images, jnp.full(2, label), train=False)
+        return module.apply(
+            {"params": player.params, **player.stats}, images, jnp.full(2, label), train=False
+        )
 
     logits = np.stack([judge(images, label) for label in range(3)])
     assert logits.shape == (3, 2)
-    differences = [abs(logits[0] - logits[1]), abs(logits[0] - logits[2]), abs(logits[1] - logits[2]), abs(logits[:, 0] - logits[:, 1])]
+    differences = [
+        abs(logits[0] - logits[1]),
+        abs(logits[0] - logits[2]),
+        abs(logits[1] - logits[2]),
+        abs(logits[:, 0] - logits[:, 1]),
+    ]
     assert min(difference.min() for difference in differences) > 1e-4
 
 
@@ -70,6 +87,8 @@ def test_without_labels_one_sentence():
 
 @pytest.mark.parametrize("size", [(30, 30), (12, 16)])
 def test_sizes_that_do_not_fit_name_the_multiple(size):
-    with pytest.raises(ValueError, match=r"image_size must be multiples of 4 and at least 16, got \("):
+    with pytest.raises(
+        ValueError, match=r"image_size must be multiples of 4 and at least 16, got \("
+    ):
         cgan.Config(size, architecture="conv")
     cgan.Config(size)  # the fully connected networks take any

@@ -21,8 +21,13 @@ CONFIG = EVERY["stylegan"].config
 
 def noisy_state() -> State:
     """What a fresh run leaves for sampling, with some use for noise, which a fresh generator has none for."""
-    variables = jax.jit(stylegan.networks(CONFIG)[0].init)(jax.random.key(0), jnp.zeros((1, CONFIG.latent_size)))
-    ema = jax.tree.map_with_path(lambda path, leaf: jnp.full_like(leaf, 0.1) if "strength" in str(path) else leaf, dict(variables))
+    variables = jax.jit(stylegan.networks(CONFIG)[0].init)(
+        jax.random.key(0), jnp.zeros((1, CONFIG.latent_size))
+    )
+    ema = jax.tree.map_with_path(
+        lambda path, leaf: jnp.full_like(leaf, 0.1) if "strength" in str(path) else leaf,
+        dict(variables),
+    )
     return State(jnp.int32(0), jnp.int32(0), {}, ema, {})
 
 
@@ -30,15 +35,21 @@ def test_rate_by_hand():
     settings = projection.Settings(steps=1000)
     expected = {0: 0, 25: 0.05, 50: 0.1, 400: 0.1, 750: 0.1, 875: 0.05, 1000: 0}
     for step, value in expected.items():
-        np.testing.assert_allclose(projection.rate(settings, step), value, atol=1e-7, err_msg=str(step))
+        np.testing.assert_allclose(
+            projection.rate(settings, step), value, atol=1e-7, err_msg=str(step)
+        )
 
 
 def test_correlation_of_noise():
     """By NumPy over both scales of 16 x 16; and next to nothing for white noise, much for a slope."""
     plane = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
     halved = plane.reshape(8, 2, 8, 2).mean((1, 3)) * 2
-    expected = sum(np.mean(x * np.roll(x, 1, axis)) ** 2 for x in (plane, halved) for axis in (0, 1))
-    np.testing.assert_allclose(projection.correlation({"a": jnp.asarray(plane)}), expected, rtol=1e-4)
+    expected = sum(
+        np.mean(x * np.roll(x, 1, axis)) ** 2 for x in (plane, halved) for axis in (0, 1)
+    )
+    np.testing.assert_allclose(
+        projection.correlation({"a": jnp.asarray(plane)}), expected, rtol=1e-4
+    )
     slope = jnp.broadcast_to(jnp.linspace(-1.7, 1.7, 16)[None], (16, 16))
     assert projection.correlation([slope]) > 10 * expected
     odd = np.random.default_rng(1).normal(size=(9, 12)).astype(np.float32)  # not halved
@@ -52,7 +63,9 @@ def test_distances_of_the_pyramid():
     small = [image.reshape(1, 4, 2, 6, 2, 3).mean((2, 4)) for image in (x, y)]
     expected = np.mean((x - y) ** 2) + np.mean((small[0] - small[1]) ** 2)
     of_x, of_y = projection.pyramid(jnp.asarray(x)), projection.pyramid(jnp.asarray(y))
-    np.testing.assert_allclose(sum(jnp.sum((a - b) ** 2) for a, b in zip(of_x, of_y, strict=True)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        sum(jnp.sum((a - b) ** 2) for a, b in zip(of_x, of_y, strict=True)), expected, rtol=1e-5
+    )
 
 
 SETTINGS = projection.Settings(steps=150, latents=500)
@@ -62,8 +75,13 @@ SETTINGS = projection.Settings(steps=150, latents=500)
 def found():
     """The generator, six images that it made of latents and random noise, and their projections."""
     state = noisy_state()
-    images = jax.jit(functools.partial(stylegan.sample, CONFIG), static_argnums=2)(state, jax.random.key(5), 6)
-    search = jax.vmap(lambda state, image: projection.project(CONFIG, state, image, jax.random.key(1), SETTINGS), in_axes=(None, 0))
+    images = jax.jit(functools.partial(stylegan.sample, CONFIG), static_argnums=2)(
+        state, jax.random.key(5), 6
+    )
+    search = jax.vmap(
+        lambda state, image: projection.project(CONFIG, state, image, jax.random.key(1), SETTINGS),
+        in_axes=(None, 0),
+    )
     return state, images, jax.jit(search)(state, images)
 
 
@@ -87,18 +105,32 @@ def test_the_image_is_that_of_w_and_noise(found):
     state, _, result = found
     noise = jax.tree.map(lambda leaf: leaf[0], result.noise)
     synthesise = jax.jit(functools.partial(stylegan.synthesise, CONFIG))
-    w = jnp.broadcast_to(result.w[:1, None], (1, stylegan.networks(CONFIG)[0].layers, CONFIG.style_size))
-    np.testing.assert_allclose(synthesise(state.replace(ema={**state.ema, "noise": noise}), w)[0], result.image[0], atol=1e-5)
-    assert np.abs(synthesise(state, w)[0] - result.image[0]).max() > 0.05, "the noise changes nothing"
+    w = jnp.broadcast_to(
+        result.w[:1, None], (1, stylegan.networks(CONFIG)[0].layers, CONFIG.style_size)
+    )
+    np.testing.assert_allclose(
+        synthesise(state.replace(ema={**state.ema, "noise": noise}), w)[0],
+        result.image[0],
+        atol=1e-5,
+    )
+    assert np.abs(synthesise(state, w)[0] - result.image[0]).max() > 0.05, (
+        "the noise changes nothing"
+    )
 
 
 def test_the_start_is_the_mean_of_w(found):
     state, settings = found[0], projection.Settings(latents=300)
     search = jax.jit(functools.partial(projection.begin, CONFIG, settings=settings))(state, KEY)
     z = np.asarray(stylegan.latents(CONFIG, stream_key(KEY, "spread"), 300))
-    w = np.asarray(jax.jit(functools.partial(stylegan.networks(CONFIG)[0].apply, method="styles"))(state.ema, z))
+    w = np.asarray(
+        jax.jit(functools.partial(stylegan.networks(CONFIG)[0].apply, method="styles"))(
+            state.ema, z
+        )
+    )
     np.testing.assert_allclose(search.point["w"], w.mean(0), atol=1e-5)
-    np.testing.assert_allclose(search.spread, np.sqrt(((w - w.mean(0)) ** 2).sum(1).mean()), rtol=1e-4)
+    np.testing.assert_allclose(
+        search.spread, np.sqrt(((w - w.mean(0)) ** 2).sum(1).mean()), rtol=1e-4
+    )
 
 
 def test_features_of_a_network_are_of_unit_length():
@@ -108,7 +140,16 @@ def test_features_of_a_network_are_of_unit_length():
     image = jnp.asarray(np.random.default_rng(0).uniform(0.5, 1, (1, 16, 16, 1)), jnp.float32)
     run = jax.jit(functools.partial(projection.vgg, "vgg16"))
     maps = run(params, image)
-    assert [leaf.shape[1:] for leaf in maps] == [(16, 16, 1), (8, 8, 1), (4, 4, 1), (16, 16, 64), (8, 8, 128), (4, 4, 256), (2, 2, 512), (1, 1, 512)]
+    assert [leaf.shape[1:] for leaf in maps] == [
+        (16, 16, 1),
+        (8, 8, 1),
+        (4, 4, 1),
+        (16, 16, 64),
+        (8, 8, 128),
+        (4, 4, 256),
+        (2, 2, 512),
+        (1, 1, 512),
+    ]
     np.testing.assert_allclose([jnp.sum(leaf**2) for leaf in maps[3:]], np.ones(5), rtol=1e-3)
     large = jax.eval_shape(run, params, jax.ShapeDtypeStruct((1, 512, 1024, 3), jnp.float32))
     assert large[-5].shape == (1, 128, 256, 64)
@@ -116,7 +157,10 @@ def test_features_of_a_network_are_of_unit_length():
 
 def test_what_cannot_be_projected_is_refused():
     labelled = EVERY["stylegan labels"].config
-    states = [jax.eval_shape(functools.partial(stylegan.init, config), KEY) for config in (CONFIG, labelled)]
+    states = [
+        jax.eval_shape(functools.partial(stylegan.init, config), KEY)
+        for config in (CONFIG, labelled)
+    ]
     with pytest.raises(ValueError, match=r"the image must be \[8, 8, 1\]"):
         projection.project(CONFIG, states[0], jnp.zeros((8, 8, 3)), KEY)
     with pytest.raises(ValueError, match="labels are needed with classes"):

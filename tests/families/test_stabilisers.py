@@ -39,7 +39,9 @@ from tests.contract.helpers import (
 )
 
 PLAIN = tuple(name for name in FAMILIES if hasattr(CASES[name].family, "game"))
-PLAIN_CASES = tuple(pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME else name for name in PLAIN)
+PLAIN_CASES = tuple(
+    pytest.param(name, marks=pytest.mark.slow) if name in SAME_GAME else name for name in PLAIN
+)
 FAST_ON_DEVICES = (PLAIN[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PLAIN[1:]))
 EVERYTHING = Stabilisers(
     critic_steps=2,
@@ -54,7 +56,15 @@ EVERYTHING = Stabilisers(
     weight_clip=0.5,
 )
 """All at once but those that exclude others (smoothed targets, spectral normalisation) and R1 and R2, which compile for long."""
-PENALTIES = Stabilisers(real_target=0.9, fake_target=0.1, instance_noise=0.3, dequantise=0.02, r1=0.5, r2=0.3, gradient_penalty=0.7)
+PENALTIES = Stabilisers(
+    real_target=0.9,
+    fake_target=0.1,
+    instance_noise=0.3,
+    dequantise=0.02,
+    r1=0.5,
+    r2=0.3,
+    gradient_penalty=0.7,
+)
 ALONE = {
     "critic_steps": 2,
     "generator_batch": 3,
@@ -74,7 +84,9 @@ ALONE = {
 
 def with_stabilisers(name: str, stabilisers: Stabilisers, loss: str = "non-saturating"):
     """The family and its plain-SGD config with these stabilisers and loss."""
-    return CASES[name].family, dataclasses.replace(setting(name, "sgd"), stabilisers=stabilisers, loss=loss)
+    return CASES[name].family, dataclasses.replace(
+        setting(name, "sgd"), stabilisers=stabilisers, loss=loss
+    )
 
 
 @functools.cache
@@ -90,7 +102,9 @@ def everything_run(name: str) -> Played:
 def test_everything_at_once_on_eight_devices(name):
     """Critic steps, replay pool, noise, penalties through batch statistics, batch means inside the loss: the same as on one device."""
     family, config = with_stabilisers(name, EVERYTHING, "relativistic-average")
-    assert_same_run(play(family, config, parallel.pmap_step(family, config), 3), everything_run(name))
+    assert_same_run(
+        play(family, config, parallel.pmap_step(family, config), 3), everything_run(name)
+    )
 
 
 @pytest.mark.parametrize("name", PLAIN_CASES)
@@ -112,11 +126,17 @@ def test_images_count_every_critic_step_and_the_pool_fills(name):
 def test_weights_are_clipped(name):
     """The discriminator's parameters are within the limit after every step; tightened, some end up exactly at it."""
     for state in everything_run(name).states[1:]:
-        assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(state.players["discriminator"].params)) <= np.float32(0.5)
+        assert max(
+            np.abs(leaf).max() for leaf in jax.tree.leaves(state.players["discriminator"].params)
+        ) <= np.float32(0.5)
     family, config = with_stabilisers(name, EVERYTHING, "relativistic-average")
     step = step_with(family, config, {("stabilisers", "weight_clip"): 0.001})
     state, _ = step(initial_state(family, config), make_batch(family, config), KEY)
-    limits = [np.abs(leaf).max() for leaf in jax.tree.leaves(state.players["discriminator"].params) if leaf.ndim > 1]
+    limits = [
+        np.abs(leaf).max()
+        for leaf in jax.tree.leaves(state.players["discriminator"].params)
+        if leaf.ndim > 1
+    ]
     np.testing.assert_array_equal(limits, np.float32(0.001))
 
 
@@ -131,7 +151,9 @@ def test_the_average_is_the_recurrence(name):
         def check(old, average, new, decay=decay):
             np.testing.assert_allclose(average, decay * old + (1 - decay) * new, rtol=0, atol=1e-6)
 
-        jax.tree.map(check, before.ema["params"], after.ema["params"], after.players["generator"].params)
+        jax.tree.map(
+            check, before.ema["params"], after.ema["params"], after.players["generator"].params
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------- the penalties
@@ -146,20 +168,37 @@ def recomputed(family, config, state, batch):
     generator, discriminator = state.players["generator"], state.players["discriminator"]
 
     def apply(module, player, *args):
-        return module.apply({"params": player.params, **player.stats}, *args, train=True, mutable=list(player.stats))[0]
+        return module.apply(
+            {"params": player.params, **player.stats}, *args, train=True, mutable=list(player.stats)
+        )[0]
 
-    fake = apply(game.generator, generator, draws["latents"], labels, example_streams(keys, "generator"))
-    noise = [jax.random.uniform(key, fake.shape[1:], maxval=s.dequantise) for key in example_streams(keys, "dequantise")]
+    fake = apply(
+        game.generator, generator, draws["latents"], labels, example_streams(keys, "generator")
+    )
+    noise = [
+        jax.random.uniform(key, fake.shape[1:], maxval=s.dequantise)
+        for key in example_streams(keys, "dequantise")
+    ]
     real = batch["image"] + jnp.stack(noise)
 
     def judged(images, stream):
         streams = example_streams(keys, stream)
-        return apply(game.discriminator, discriminator, add_noise(images, s.instance_noise, streams, "instance noise"), labels, streams)
+        return apply(
+            game.discriminator,
+            discriminator,
+            add_noise(images, s.instance_noise, streams, "instance noise"),
+            labels,
+            streams,
+        )
 
     loss, _ = game.discriminator_loss(judged(real, "real"), judged(fake, "fake"), labels, labels)
 
     def squared_norms(images):
-        jacobian = jax.jacrev(lambda x: adversarial.logits_of(apply(game.discriminator, discriminator, x, labels, None)))(images)
+        jacobian = jax.jacrev(
+            lambda x: adversarial.logits_of(
+                apply(game.discriminator, discriminator, x, labels, None)
+            )
+        )(images)
         return jnp.sum(jacobian.sum(axis=0) ** 2, axis=(1, 2, 3))
 
     alpha = draws["alpha"].reshape(-1, 1, 1, 1)
@@ -182,7 +221,9 @@ def test_penalties_noise_and_targets_are_their_definitions(name):
         np.testing.assert_allclose(metrics[penalty], value, rtol=1e-3, err_msg=penalty)
     weighted = sum(getattr(PENALTIES, penalty) * value for penalty, value in penalties.items())
     np.testing.assert_allclose(metrics["d_loss"], loss + weighted, rtol=1e-4)
-    for before_leaf, leaf in zip(jax.tree.leaves(state.players), jax.tree.leaves(after.players), strict=True):
+    for before_leaf, leaf in zip(
+        jax.tree.leaves(state.players), jax.tree.leaves(after.players), strict=True
+    ):
         assert np.any(before_leaf != leaf)
 
 
@@ -192,7 +233,10 @@ def test_a_penalty_lowers_the_gradient_norm(name):
     family, config = with_stabilisers(name, PENALTIES)
     norms = []
     for weight in (0.5, 20.0):
-        step, state = step_with(family, config, {("stabilisers", "r1"): weight}), initial_state(family, config)
+        step, state = (
+            step_with(family, config, {("stabilisers", "r1"): weight}),
+            initial_state(family, config),
+        )
         for _ in range(8):
             state, metrics = step(state, make_batch(family, config), KEY)
         norms.append(float(metrics["r1"]))
@@ -208,14 +252,18 @@ def test_spectral_norm(name):
 
     The average has half-life 0 here, a plain copy, which must still be a copy.
     """
-    family, config = with_stabilisers(name, Stabilisers(spectral_norm=True, critic_steps=3), "hinge")
+    family, config = with_stabilisers(
+        name, Stabilisers(spectral_norm=True, critic_steps=3), "hinge"
+    )
     slow = Optimizer("rmsprop", learning_rate=1e-4)
     config = dataclasses.replace(config, generator_optimizer=slow, discriminator_optimizer=slow)
     step, state = parallel.jit_step(family, config), initial_state(family, config)
     for seed in range(4):
         state, metrics = step(state, make_batch(family, config, seed=seed), KEY)
         assert own_buffers(state)
-    jax.tree.map(np.testing.assert_array_equal, state.ema["params"], state.players["generator"].params)
+    jax.tree.map(
+        np.testing.assert_array_equal, state.ema["params"], state.players["generator"].params
+    )
     discriminator = state.players["discriminator"]
     assert set(discriminator.stats) == {"spectral"}
     assert np.isfinite(metrics["d_loss"])
@@ -244,12 +292,18 @@ def _layers(tree, path=()):
 
 def test_annealed_noise_is_gone_at_the_end():
     """At the end of its span the step equals one whose noise is of level 0, and before it does not."""
-    family, config = with_stabilisers("gan", Stabilisers(instance_noise=0.5, instance_noise_images=160))
+    family, config = with_stabilisers(
+        "gan", Stabilisers(instance_noise=0.5, instance_noise_images=160)
+    )
     batch = make_batch(family, config)
 
     def d_loss(images, level):
         state = initial_state(family, config).replace(images=jnp.int32(images))
-        return float(step_with(family, config, {("stabilisers", "instance_noise"): level})(state, batch, KEY)[1]["real_logits"])
+        return float(
+            step_with(family, config, {("stabilisers", "instance_noise"): level})(
+                state, batch, KEY
+            )[1]["real_logits"]
+        )
 
     assert d_loss(160, 0.5) == d_loss(160, 0.0)
     assert abs(d_loss(80, 0.5) - d_loss(80, 0.0)) > 1e-8
@@ -268,7 +322,9 @@ def test_bad_settings_are_one_sentence(name):
 
     assert "loss must be one of 'non-saturating'" in message(loss="hingy")
     assert "dtype must be one of 'float32', 'bfloat16'" in message(dtype="float16")
-    assert "the 'hinge' loss has no targets to smooth" in message(loss="hinge", stabilisers=Stabilisers(real_target=0.9))
+    assert "the 'hinge' loss has no targets to smooth" in message(
+        loss="hinge", stabilisers=Stabilisers(real_target=0.9)
+    )
     assert "channels must be positive" in message(channels=0)
     assert "latent_size must be at least 1" in message(latent_size=0)
     with pytest.raises(ValueError, match="critic_steps must be at least 1, got 0"):
@@ -283,13 +339,21 @@ def test_bad_settings_are_one_sentence(name):
 def gentle(name: str, **changes):
     """Among these settings some are wild: at a fifth of the case's rate none blows rounding up."""
     optimizer = Optimizer("sgd", learning_rate=EVERY[name].rate / 5)
-    return dataclasses.replace(EVERY[name].config, generator_optimizer=optimizer, discriminator_optimizer=optimizer, **changes)
+    return dataclasses.replace(
+        EVERY[name].config,
+        generator_optimizer=optimizer,
+        discriminator_optimizer=optimizer,
+        **changes,
+    )
 
 
 @functools.cache
 def run_without(name: str) -> Played:
     """The run with no stabiliser."""
-    family, config = EVERY[name].family, gentle(name, stabilisers=Stabilisers(), loss="non-saturating")
+    family, config = (
+        EVERY[name].family,
+        gentle(name, stabilisers=Stabilisers(), loss="non-saturating"),
+    )
     return play(family, config, parallel.jit_step(family, config), 3)
 
 
@@ -303,10 +367,16 @@ def test_each_stabiliser_alone(name, field):
     run = play(family, config, step_with(family, config), 3)
     assert_same_run(play(family, config, parallel.pmap_step(family, config), 3), run)
     if field == "ema_half_life":
-        changed = jax.tree.leaves(jax.tree.map(lambda a, b: np.any(a != b), run.final.ema["params"], without.final.ema["params"]))
+        changed = jax.tree.leaves(
+            jax.tree.map(
+                lambda a, b: np.any(a != b), run.final.ema["params"], without.final.ema["params"]
+            )
+        )
         assert all(changed)
     else:
-        assert set(run.metrics) != set(without.metrics) or any(np.any(run.metrics[key] != without.metrics[key]) for key in run.metrics)
+        assert set(run.metrics) != set(without.metrics) or any(
+            np.any(run.metrics[key] != without.metrics[key]) for key in run.metrics
+        )
 
 
 @pytest.mark.slow
@@ -318,6 +388,8 @@ def test_each_loss(name, loss):
     run = play(family, config, step_with(family, config), STEPS)
     assert_same_run(play(family, config, parallel.pmap_step(family, config), STEPS), run)
     before, after = (state.players["generator"].params for state in (run.states[0], run.final))
-    for layer in before:  # its bias at least: gradients of tiny kernels can be less than their rounding
+    for (
+        layer
+    ) in before:  # its bias at least: gradients of tiny kernels can be less than their rounding
         moved = jax.tree.map(lambda a, b: np.any(a != b), before[layer], after[layer])
         assert any(jax.tree.leaves(moved)), layer

@@ -15,11 +15,26 @@ from jaxgan import parallel, stargan
 from jaxgan.families import attributes as vectors
 from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
-from tests.contract.helpers import CASES, EVERY, KEY, assert_same_run, initial_state, make_batch, play, setting, step_with
+from tests.contract.helpers import (
+    CASES,
+    EVERY,
+    KEY,
+    assert_same_run,
+    initial_state,
+    make_batch,
+    play,
+    setting,
+    step_with,
+)
 from tests.families.test_translation import conv_flops, passes
 
 SETS = EVERY["stargan sets"].config
-MIXED = dataclasses.replace(SETS, known=(), loss="wasserstein", stabilisers=Stabilisers(critic_steps=1, gradient_penalty=10.0))
+MIXED = dataclasses.replace(
+    SETS,
+    known=(),
+    loss="wasserstein",
+    stabilisers=Stabilisers(critic_steps=1, gradient_penalty=10.0),
+)
 EVERYTHING = Stabilisers(
     critic_steps=2, instance_noise=0.1, instance_noise_images=1000, ema_half_life=100, ema_ramp=0.5, pool_size=20, r1=0.2, r2=0.3,
     gradient_penalty=0.7, weight_clip=0.5, spectral_norm=True,
@@ -33,7 +48,9 @@ EVERYTHING = Stabilisers(
 def class_losses(config, logits, attributes, sets) -> np.ndarray:
     """Float64 [B]: of each example, the cross-entropies of the groups its data set tells."""
     found = np.zeros(len(logits))
-    for i, (x, y) in enumerate(zip(np.asarray(logits, np.float64), np.asarray(attributes, np.float64), strict=True)):
+    for i, (x, y) in enumerate(
+        zip(np.asarray(logits, np.float64), np.asarray(attributes, np.float64), strict=True)
+    ):
         for columns in vectors.group_columns(config):
             if config.known and not config.known[sets[i]][columns.start]:
                 continue
@@ -50,28 +67,41 @@ def class_losses(config, logits, attributes, sets) -> np.ndarray:
 def test_class_loss(config):
     """Binary attributes and exclusive groups, and of two data sets only the attributes that the image's own one tells."""
     batch = make_batch(stargan, config, 8)
-    logits, sets = np.random.default_rng(1).normal(0, 3, batch["attributes"].shape).astype(np.float32), batch.get("set")
+    logits, sets = (
+        np.random.default_rng(1).normal(0, 3, batch["attributes"].shape).astype(np.float32),
+        batch.get("set"),
+    )
     loss, right = vectors.class_loss(config, logits, batch["attributes"], sets)
-    np.testing.assert_allclose(loss, class_losses(config, logits, batch["attributes"], sets).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, class_losses(config, logits, batch["attributes"], sets).mean(), rtol=1e-5
+    )
     perfect = 20 * batch["attributes"] - 10
     np.testing.assert_allclose(vectors.class_loss(config, perfect, batch["attributes"], sets)[1], 1)
     assert 0 < right < 1
     if sets is not None:
         spoiled = np.where(np.array(config.known)[sets], logits, 99).astype(np.float32)
-        np.testing.assert_array_equal(vectors.class_loss(config, spoiled, batch["attributes"], sets), (loss, right))
+        np.testing.assert_array_equal(
+            vectors.class_loss(config, spoiled, batch["attributes"], sets), (loss, right)
+        )
 
 
 def test_losses_of_a_step():
     """Every term of the first step, from the networks; the norm of the critic's gradient one image at a time."""
     state, batch = initial_state(stargan, MIXED), make_batch(stargan, MIXED, 4)
     draws = stargan._draw(state, KEY, 4, None)
-    _, metrics = jax.jit(functools.partial(stargan._round, MIXED, axis_name=None))(state, batch, draws)
+    _, metrics = jax.jit(functools.partial(stargan._round, MIXED, axis_name=None))(
+        state, batch, draws
+    )
     target = vectors.permuted(batch, draws["order"], None)
     params, (_, critic) = state.players["generator"].params, stargan._networks(MIXED)
     generate = jax.jit(functools.partial(stargan._generate, MIXED))
     fake = generate(params, batch["image"], target)
     back = generate(params, fake, batch["attributes"])
-    judged = jax.jit(lambda images: critic.apply({"params": state.players["discriminator"].params["d"]}, images, train=True))
+    judged = jax.jit(
+        lambda images: critic.apply(
+            {"params": state.players["discriminator"].params["d"]}, images, train=True
+        )
+    )
 
     (real_logits, real_classes), (fake_logits, _) = judged(batch["image"]), judged(fake)
     alpha = np.asarray(draws["alpha"])[:, None, None, None]
@@ -82,10 +112,18 @@ def test_losses_of_a_step():
     class_loss = class_losses(MIXED, real_classes, batch["attributes"], None).mean()
     np.testing.assert_allclose(metrics["gradient_penalty"], penalty, rtol=1e-4)
     np.testing.assert_allclose(metrics["d_class_loss"], class_loss, rtol=1e-4)
-    np.testing.assert_allclose(metrics["d_loss"], np.mean(fake_logits) - np.mean(real_logits) + class_loss + 10 * penalty, rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["d_loss"],
+        np.mean(fake_logits) - np.mean(real_logits) + class_loss + 10 * penalty,
+        rtol=1e-4,
+    )
     distance = np.abs(np.asarray(back) - batch["image"]).mean()
     np.testing.assert_allclose(metrics["reconstruction_loss"], distance, rtol=1e-4)
-    total = metrics["g_adversarial_loss"] + metrics["g_class_loss"] + 10 * metrics["reconstruction_loss"]
+    total = (
+        metrics["g_adversarial_loss"]
+        + metrics["g_class_loss"]
+        + 10 * metrics["reconstruction_loss"]
+    )
     np.testing.assert_allclose(metrics["g_loss"], total, rtol=1e-5)
 
 
@@ -93,20 +131,42 @@ def test_losses_of_a_step():
 def test_the_generator_learns_through_both_translations():
     """Its step is the gradient of its whole loss, though the first translation's backward pass is apart from the second's."""
     config = dataclasses.replace(setting("stargan", "sgd"), stabilisers=Stabilisers())
-    config = dataclasses.replace(config, discriminator_optimizer=Optimizer("sgd", learning_rate=0.0))
+    config = dataclasses.replace(
+        config, discriminator_optimizer=Optimizer("sgd", learning_rate=0.0)
+    )
     state, batch = initial_state(stargan, config), make_batch(stargan, config, 4)
     draws = stargan._draw(state, KEY, 4, None)
-    after, _ = jax.jit(functools.partial(stargan._round, config, axis_name=None))(state, batch, draws)
+    after, _ = jax.jit(functools.partial(stargan._round, config, axis_name=None))(
+        state, batch, draws
+    )
     target = vectors.permuted(batch, draws["order"], None)
 
     def loss(params):
         fake = stargan._generate(config, params, batch["image"], target)
-        return stargan._generator_loss(config, params, fake, state.players["discriminator"], batch, target, draws, jnp.int32(0), None)[0]
+        return stargan._generator_loss(
+            config,
+            params,
+            fake,
+            state.players["discriminator"],
+            batch,
+            target,
+            draws,
+            jnp.int32(0),
+            None,
+        )[0]
 
     before = state.players["generator"].params
-    moved = jax.tree.map(lambda new, old: (new - old) / -config.generator_optimizer.learning_rate, after.players["generator"].params, before)
-    for ours, expected in zip(jax.tree.leaves(moved), jax.tree.leaves(jax.jit(jax.grad(loss))(before)), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-3 * np.abs(expected).max() + 2e-4)
+    moved = jax.tree.map(
+        lambda new, old: (new - old) / -config.generator_optimizer.learning_rate,
+        after.players["generator"].params,
+        before,
+    )
+    for ours, expected in zip(
+        jax.tree.leaves(moved), jax.tree.leaves(jax.jit(jax.grad(loss))(before)), strict=True
+    ):
+        np.testing.assert_allclose(
+            ours, expected, rtol=0, atol=2e-3 * np.abs(expected).max() + 2e-4
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------ the targets
@@ -143,10 +203,20 @@ def test_the_condition_hides_what_is_not_told():
 def test_target_domains():
     """Binary attributes are turned, exclusive ones chosen; hair colours are binary, but one at a time."""
     config = stargan.Config(attributes=("Male", "Black_Hair", "Blond_Hair"))
-    found = {name: np.asarray(values).tolist() for name, values, _ in stargan.target_domains(config, jnp.array([[1, 1, 0], [0, 0, 1]]))}
-    assert found == {"Male": [[0, 1, 0], [1, 0, 1]], "Black_Hair": [[1, 1, 0], [0, 1, 0]], "Blond_Hair": [[1, 0, 1], [0, 0, 1]]}
+    found = {
+        name: np.asarray(values).tolist()
+        for name, values, _ in stargan.target_domains(config, jnp.array([[1, 1, 0], [0, 0, 1]]))
+    }
+    assert found == {
+        "Male": [[0, 1, 0], [1, 0, 1]],
+        "Black_Hair": [[1, 1, 0], [0, 1, 0]],
+        "Blond_Hair": [[1, 0, 1], [0, 0, 1]],
+    }
     attributes, sets = jnp.array([[1, 0, 1, 0, 0], [0, 0, 0, 0, 1]], jnp.float32), jnp.array([0, 1])
-    found = {name: (np.asarray(values).tolist(), np.asarray(meant).tolist()) for name, values, meant in stargan.target_domains(SETS, attributes, sets)}
+    found = {
+        name: (np.asarray(values).tolist(), np.asarray(meant).tolist())
+        for name, values, meant in stargan.target_domains(SETS, attributes, sets)
+    }
     assert found["a"] == ([[0, 0, 1, 0, 0], [1, 0, 0, 0, 1]], [0, 1])
     assert found["b"] == ([[1, 1, 0, 0, 0], [0, 1, 0, 0, 1]], [0, 0])
     assert found["e"] == ([[1, 0, 1, 0, 1], [0, 0, 0, 0, 0]], [1, 1])
@@ -159,10 +229,17 @@ def test_any_size_is_padded_by_reflection_and_cut_back():
     config = CASES["stargan"].config
     state, network = initial_state(stargan, config), stargan._networks(config)[0]
     random = np.random.default_rng(0)
-    images, attributes = random.uniform(-1, 1, (2, 9, 14, 3)).astype(np.float32), np.eye(3, dtype=np.float32)[:2]
+    images, attributes = (
+        random.uniform(-1, 1, (2, 9, 14, 3)).astype(np.float32),
+        np.eye(3, dtype=np.float32)[:2],
+    )
     planes = np.broadcast_to(attributes[:, None, None, :], (2, 12, 16, 3))
-    padded = np.concatenate([np.pad(images, ((0, 0), (1, 2), (1, 1), (0, 0)), "reflect"), planes], axis=-1)
-    expected = jax.jit(lambda x: network.apply({"params": state.ema["params"]["g"]}, x, train=False))(padded)[:, 1:10, 1:15]
+    padded = np.concatenate(
+        [np.pad(images, ((0, 0), (1, 2), (1, 1), (0, 0)), "reflect"), planes], axis=-1
+    )
+    expected = jax.jit(
+        lambda x: network.apply({"params": state.ema["params"]["g"]}, x, train=False)
+    )(padded)[:, 1:10, 1:15]
     run = jax.jit(functools.partial(stargan.translate, config, state))
     np.testing.assert_allclose(run(images, attributes), expected, rtol=0, atol=1e-5)
     assert run(images[:, :1, :2], attributes).shape == (2, 1, 2, 3)
@@ -172,10 +249,14 @@ def test_the_attributes_change_the_image():
     config = SETS
     state, images = initial_state(stargan, config), make_batch(stargan, config, 1)["image"][:1]
     one, other = np.eye(5, dtype=np.float32)[:2]
-    run = jax.jit(functools.partial(stargan.translate, config, state, images), static_argnames="sets")
+    run = jax.jit(
+        functools.partial(stargan.translate, config, state, images), static_argnames="sets"
+    )
     assert np.abs(run(one, sets=0) - run(other, sets=0)).max() > 1e-3
     assert np.abs(run(one, sets=0) - run(one, sets=1)).max() > 1e-3
-    np.testing.assert_array_equal(run(one, sets=1), run(np.array([1, 1, 1, 1, 0]), sets=1))  # the second set does not tell b, c and d
+    np.testing.assert_array_equal(
+        run(one, sets=1), run(np.array([1, 1, 1, 1, 0]), sets=1)
+    )  # the second set does not tell b, c and d
 
 
 def test_the_preview_shows_every_domain():
@@ -185,22 +266,33 @@ def test_the_preview_shows_every_domain():
     translate = jax.jit(functools.partial(stargan.translate, config))
     assert grid.shape == (8, 6, 8, 12, 1)
     np.testing.assert_array_equal(grid[:, 0], batch["image"][:8])
-    for column, (_, values, meant) in enumerate(stargan.target_domains(config, batch["attributes"][:8], batch["set"][:8]), start=1):
+    for column, (_, values, meant) in enumerate(
+        stargan.target_domains(config, batch["attributes"][:8], batch["set"][:8]), start=1
+    ):
         expected = translate(state, batch["image"][:8], values, sets=meant)
         np.testing.assert_allclose(grid[:, column], expected, rtol=0, atol=1e-5)
 
 
 def test_refusals():
     config = CASES["stargan"].config
-    state, images, attributes = initial_state(stargan, config), np.zeros((2, 8, 8, 3), np.float32), np.eye(3)[:2]
+    state, images, attributes = (
+        initial_state(stargan, config),
+        np.zeros((2, 8, 8, 3), np.float32),
+        np.eye(3)[:2],
+    )
     with pytest.raises(ValueError, match=r"images \[B, H, W, 3\] are needed"):
         stargan.translate(config, state, images[..., :1], attributes)
-    with pytest.raises(ValueError, match=r"attributes must be \[2, 3\], columns red, green, blue, got shape \(2, 4\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"attributes must be \[2, 3\], columns red, green, blue, got shape \(2, 4\)",
+    ):
         stargan.translate(config, state, images, np.zeros((2, 4)))
     with pytest.raises(ValueError, match="sets must be nothing, as there is one data set, got 0"):
         stargan.translate(config, state, images, attributes, sets=0)
     state, images = initial_state(stargan, SETS), np.zeros((1, 8, 8, 1), np.float32)
-    with pytest.raises(ValueError, match="sets must be one of the 2 data sets whose attributes are meant, got None"):
+    with pytest.raises(
+        ValueError, match="sets must be one of the 2 data sets whose attributes are meant, got None"
+    ):
         stargan.translate(SETS, state, images, np.zeros(5))
     with pytest.raises(ValueError, match="sets must be from 0 to 1, got 2"):
         stargan.translate(SETS, state, images, np.zeros(5), sets=2)
@@ -219,9 +311,21 @@ def test_refusals():
         ({"groups": (("hair", 3),)}, "groups must divide the 5 attributes"),
         ({"known": ((True,) * 5,)}, "each of several data sets"),
         ({"known": ((True,) * 4, (True,) * 4)}, "which of the 5 attributes"),
-        ({"groups": (("x", 2), ("y", 3)), "known": ((True,) * 5, (True, False, True, True, True))}, "same for all attributes of the group x"),
-        ({"stabilisers": Stabilisers(generator_batch=2)}, "does not support the stabiliser generator_batch"),
-        ({"stabilisers": Stabilisers(dequantise=0.1)}, "does not support the stabiliser dequantise"),
+        (
+            {
+                "groups": (("x", 2), ("y", 3)),
+                "known": ((True,) * 5, (True, False, True, True, True)),
+            },
+            "same for all attributes of the group x",
+        ),
+        (
+            {"stabilisers": Stabilisers(generator_batch=2)},
+            "does not support the stabiliser generator_batch",
+        ),
+        (
+            {"stabilisers": Stabilisers(dequantise=0.1)},
+            "does not support the stabiliser dequantise",
+        ),
         ({"stabilisers": Stabilisers(real_target=0.9)}, "no targets to smooth"),
         ({"class_weight": -1.0}, "class_weight"),
         ({"loss": "huge"}, "loss must be one of"),
@@ -261,9 +365,13 @@ def test_each_stabiliser_shows_in_the_numbers():
     assert {"r1", "r2", "gradient_penalty"} <= set(run.metrics)
     assert [int(state.extra["pool"].count) for state in run.states] == [0, 20, 20]
     for state in run.states[1:]:
-        assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(state.players["discriminator"].params)) <= np.float32(0.5)
+        assert max(
+            np.abs(leaf).max() for leaf in jax.tree.leaves(state.players["discriminator"].params)
+        ) <= np.float32(0.5)
     for field in ("instance_noise", "gradient_penalty", "r1", "r2"):
-        changed = play(stargan, config, step_with(stargan, config, {("stabilisers", field): 0.01}), 1)
+        changed = play(
+            stargan, config, step_with(stargan, config, {("stabilisers", field): 0.01}), 1
+        )
         assert changed.metrics["d_loss"][0] != run.metrics["d_loss"][0], field
 
 
@@ -272,17 +380,32 @@ def test_each_stabiliser_shows_in_the_numbers():
 
 def generator_layers(size: int, inputs: int, channels: int, width: int, blocks: int) -> list[int]:
     half, quarter = size // 2, size // 4
-    down = [conv_flops(size, 4, width, 2 * width, 2, 1), conv_flops(half, 4, 2 * width, 4 * width, 2, 1)]
+    down = [
+        conv_flops(size, 4, width, 2 * width, 2, 1),
+        conv_flops(half, 4, 2 * width, 4 * width, 2, 1),
+    ]
     middle = [conv_flops(quarter, 3, 4 * width, 4 * width, 1, 1)] * 2 * blocks
-    return [conv_flops(size, 7, inputs, width, 1, 3), *down, *middle, *down[::-1], conv_flops(size, 7, width, channels, 1, 3)]
+    return [
+        conv_flops(size, 7, inputs, width, 1, 3),
+        *down,
+        *middle,
+        *down[::-1],
+        conv_flops(size, 7, width, channels, 1, 3),
+    ]
 
 
-def discriminator_layers(size: int, channels: int, width: int, layers: int, attributes: int) -> tuple[list[int], int, int]:
+def discriminator_layers(
+    size: int, channels: int, width: int, layers: int, attributes: int
+) -> tuple[list[int], int, int]:
     """The strided layers, the patches' head, the attributes' head."""
     widths = [channels, *(width << i for i in range(layers))]
     trunk = [conv_flops(size >> i, 4, widths[i], widths[i + 1], 2, 1) for i in range(layers)]
     last = size >> layers
-    return trunk, conv_flops(last, 3, widths[-1], 1, 1, 1), conv_flops(last, last, widths[-1], attributes)
+    return (
+        trunk,
+        conv_flops(last, 3, widths[-1], 1, 1, 1),
+        conv_flops(last, last, widths[-1], attributes),
+    )
 
 
 def table(size: int, turns: int) -> int:
@@ -294,9 +417,15 @@ def table(size: int, turns: int) -> int:
     generator = generator_layers(size, 3 + 3, 3, 8, 2)
     trunk, patches, classes = discriminator_layers(size, 3, 8, 3, 3)
     generated = passes(generator, forward=turns + 1, learnt=1, learnt_through=1)
-    judged = passes([*trunk, patches, classes], forward=1, learnt=1) + passes([*trunk, patches], forward=1, learnt=1)
+    judged = passes([*trunk, patches, classes], forward=1, learnt=1) + passes(
+        [*trunk, patches], forward=1, learnt=1
+    )
     penalty = 4 * sum(trunk) + 2 * patches
-    return generated + turns * (judged + penalty) + passes([*trunk, patches, classes], forward=1, through=1)
+    return (
+        generated
+        + turns * (judged + penalty)
+        + passes([*trunk, patches, classes], forward=1, through=1)
+    )
 
 
 ARITHMETIC = stargan.Config(
@@ -307,7 +436,12 @@ ARITHMETIC = stargan.Config(
 
 def counted(config, batch_size: int = 1) -> int:
     state = jax.eval_shape(functools.partial(stargan.init, config), KEY)
-    return flops.count(functools.partial(stargan.train_step, config), state, stargan.batch_spec(config, batch_size), KEY)
+    return flops.count(
+        functools.partial(stargan.train_step, config),
+        state,
+        stargan.batch_spec(config, batch_size),
+        KEY,
+    )
 
 
 def test_arithmetic_of_a_step():
@@ -320,7 +454,15 @@ def test_one_more_forward_pass_is_seen(monkeypatch):
 
     def wasteful(config, params, fake, discriminator, real, target, *rest):
         again = stargan._generate(config, params, real["image"], target)
-        return generator_loss(config, params, fake + 0 * jnp.sum(jax.lax.stop_gradient(again)), discriminator, real, target, *rest)
+        return generator_loss(
+            config,
+            params,
+            fake + 0 * jnp.sum(jax.lax.stop_gradient(again)),
+            discriminator,
+            real,
+            target,
+            *rest,
+        )
 
     monkeypatch.setattr(stargan, "_generator_loss", wasteful)
     assert counted(ARITHMETIC) > 1.03 * table(32, 2)

@@ -27,7 +27,9 @@ LABELS = EVERY["stylegan labels"].config
 def test_corrected_optimizer():
     adam = Optimizer(learning_rate=0.002, beta1=0.0, beta2=0.99, min_learning_rate=0.001)
     c = 16 / 17
-    assert lazy.corrected(adam, 16) == dataclasses.replace(adam, learning_rate=0.002 * c, beta2=0.99**c, min_learning_rate=0.001 * c)
+    assert lazy.corrected(adam, 16) == dataclasses.replace(
+        adam, learning_rate=0.002 * c, beta2=0.99**c, min_learning_rate=0.001 * c
+    )
     assert lazy.corrected(dataclasses.replace(adam, beta1=0.5), 4).beta1 == 0.5**0.8
     assert lazy.corrected(adam, 1) is adam
 
@@ -35,7 +37,11 @@ def test_corrected_optimizer():
 def learned(interval: int, step: int, penalty=True) -> tuple[float, float, dict]:
     """A number p that starts at 3, under SGD of rate 0.1, with loss p^2 and penalty p; p and what is kept after the round, metrics."""
     sgd = Optimizer("sgd", learning_rate=0.1)
-    player = Player({"p": jnp.float32(3)}, {"passes": jnp.float32(0)}, optim.build(sgd).init({"p": jnp.float32(3)}))
+    player = Player(
+        {"p": jnp.float32(3)},
+        {"passes": jnp.float32(0)},
+        optim.build(sgd).init({"p": jnp.float32(3)}),
+    )
     state = State(jnp.int32(step), jnp.int32(0), {}, {}, {})
 
     def loss(params, stats):
@@ -44,9 +50,24 @@ def learned(interval: int, step: int, penalty=True) -> tuple[float, float, dict]
     def cost(params, stats, extra):
         return params["p"], ({"passes": stats["passes"] + 10}, {"kept": params["p"]})
 
-    run = jax.jit(lambda player, state: lazy.learn(player, sgd, loss, cost if penalty else None, interval, state, {"kept": jnp.float32(-1)}, None))
+    run = jax.jit(
+        lambda player, state: lazy.learn(
+            player,
+            sgd,
+            loss,
+            cost if penalty else None,
+            interval,
+            state,
+            {"kept": jnp.float32(-1)},
+            None,
+        )
+    )
     player, extra, value, metrics = run(player, state)
-    return float(player.params["p"]), float(player.stats["passes"]), {"value": float(value), **extra, **metrics}
+    return (
+        float(player.params["p"]),
+        float(player.stats["passes"]),
+        {"value": float(value), **extra, **metrics},
+    )
 
 
 def test_the_penalty_has_a_step_of_its_own_when_due():
@@ -86,10 +107,19 @@ class Round(NamedTuple):
 @pytest.fixture(scope="module")
 def still() -> Round:
     config = setting("stylegan", "sgd")
-    step = step_with(stylegan, config, {(f"{player}_optimizer", "learning_rate"): 0.0 for player in ("generator", "discriminator")})
+    step = step_with(
+        stylegan,
+        config,
+        {
+            (f"{player}_optimizer", "learning_rate"): 0.0
+            for player in ("generator", "discriminator")
+        },
+    )
     before, batch = initial_state(stylegan, config), make_batch(stylegan, config)
     after, metrics = step(before, batch, KEY)
-    return Round(config, before, after, metrics, batch, stylegan._draw(config, before, KEY, 16, None))
+    return Round(
+        config, before, after, metrics, batch, stylegan._draw(config, before, KEY, 16, None)
+    )
 
 
 def generator_of(game: Round):
@@ -98,14 +128,23 @@ def generator_of(game: Round):
     @functools.partial(jax.jit, static_argnums=1)
     def apply(arguments, method, noise="random"):
         options = {"noise": noise} if method == "synthesise" else {}
-        return network.apply({"params": params, **game.before.players["generator"].stats}, *arguments, method=method, **options)
+        return network.apply(
+            {"params": params, **game.before.players["generator"].stats},
+            *arguments,
+            method=method,
+            **options,
+        )
 
     return apply
 
 
 def mixed(own, w, others):
     """One w for each of the four layers, the other latent's from the drawn layer on."""
-    return jnp.where(jnp.arange(4)[None, :, None] < own["first_mixed"][:, None, None], w[:, None], others[:, None])
+    return jnp.where(
+        jnp.arange(4)[None, :, None] < own["first_mixed"][:, None, None],
+        w[:, None],
+        others[:, None],
+    )
 
 
 def test_mean_of_w(still):
@@ -121,9 +160,16 @@ def test_mean_of_w(still):
 
 def test_penalties(still):
     """R1 and the path lengths as their definitions say, from the round's draws; the mean path length moves by a hundredth."""
-    critic, params = stylegan.networks(still.config)[1], still.before.players["discriminator"].params
-    gradient = jax.jit(jax.grad(lambda images: critic.apply({"params": params}, images).sum()))(still.batch["image"])
-    np.testing.assert_allclose(still.metrics["r1"], 0.5 * np.mean(np.sum(np.square(gradient), (1, 2, 3))), rtol=1e-4)
+    critic, params = (
+        stylegan.networks(still.config)[1],
+        still.before.players["discriminator"].params,
+    )
+    gradient = jax.jit(jax.grad(lambda images: critic.apply({"params": params}, images).sum()))(
+        still.batch["image"]
+    )
+    np.testing.assert_allclose(
+        still.metrics["r1"], 0.5 * np.mean(np.sum(np.square(gradient), (1, 2, 3))), rtol=1e-4
+    )
 
     apply, own = generator_of(still), still.draws["path length"]
     latents, others = (apply((own[name],), "styles") for name in ("latents", "other_latents"))
@@ -136,22 +182,36 @@ def test_penalties(still):
     assert lengths.shape == (8,)
     np.testing.assert_allclose(still.metrics["path_length"], lengths.mean(), rtol=1e-4)
     np.testing.assert_allclose(still.metrics["path_length_mean"], 0.01 * lengths.mean(), rtol=1e-4)
-    np.testing.assert_allclose(still.metrics["path_length_penalty"], np.mean((lengths - 0.01 * lengths.mean()) ** 2), rtol=1e-4)
+    np.testing.assert_allclose(
+        still.metrics["path_length_penalty"],
+        np.mean((lengths - 0.01 * lengths.mean()) ** 2),
+        rtol=1e-4,
+    )
 
 
 def test_losses(still):
     """Softplus of the logits: of the generator's own fakes, of other ones for the discriminator, and of the real images."""
     apply, critic = generator_of(still), stylegan.networks(still.config)[1]
-    judge = jax.jit(lambda images: critic.apply({"params": still.before.players["discriminator"].params}, images))
+    judge = jax.jit(
+        lambda images: critic.apply(
+            {"params": still.before.players["discriminator"].params}, images
+        )
+    )
 
     def logits(turn):
         own = still.draws[turn]
         w = mixed(own, *(apply((own[name],), "styles") for name in ("latents", "other_latents")))
         return np.asarray(judge(apply((w, own["keys"]), "synthesise")), np.float64)
 
-    np.testing.assert_allclose(still.metrics["g_loss"], np.mean(np.logaddexp(0, -logits("generator"))), rtol=1e-4)
+    np.testing.assert_allclose(
+        still.metrics["g_loss"], np.mean(np.logaddexp(0, -logits("generator"))), rtol=1e-4
+    )
     real, fake = np.asarray(judge(still.batch["image"]), np.float64), logits("discriminator")
-    np.testing.assert_allclose(still.metrics["d_loss"], np.mean(np.logaddexp(0, -real)) + np.mean(np.logaddexp(0, fake)), rtol=1e-4)
+    np.testing.assert_allclose(
+        still.metrics["d_loss"],
+        np.mean(np.logaddexp(0, -real)) + np.mean(np.logaddexp(0, fake)),
+        rtol=1e-4,
+    )
     np.testing.assert_allclose(still.metrics["fake_logits"], fake.mean(), rtol=1e-4)
 
 
@@ -173,19 +233,27 @@ class Doubled:
 def test_style_mixing():
     draws = styles.draw(jax.random.split(KEY, 8000), 2, 0.9, 5)
     first = np.asarray(draws["first_mixed"])
-    np.testing.assert_allclose(np.bincount(first, minlength=6) / 8000, [0, 0.225, 0.225, 0.225, 0.225, 0.1], atol=0.02)
+    np.testing.assert_allclose(
+        np.bincount(first, minlength=6) / 8000, [0, 0.225, 0.225, 0.225, 0.225, 0.1], atol=0.02
+    )
     assert np.abs(np.corrcoef(draws["latents"][:, 0], draws["other_latents"][:, 0])[0, 1]) < 0.05
     assert set(styles.draw(jax.random.split(KEY, 3), 2, 0.0, 5)) == {"keys", "latents"}
     w, stats = styles.styles(Doubled(), {}, {}, draws, None)
     for i in range(50):
-        np.testing.assert_array_equal(w[i, : first[i]], np.tile(2 * draws["latents"][i], (first[i], 1)))
-        np.testing.assert_array_equal(w[i, first[i] :], np.tile(2 * draws["other_latents"][i], (5 - first[i], 1)))
+        np.testing.assert_array_equal(
+            w[i, : first[i]], np.tile(2 * draws["latents"][i], (first[i], 1))
+        )
+        np.testing.assert_array_equal(
+            w[i, first[i] :], np.tile(2 * draws["other_latents"][i], (5 - first[i], 1))
+        )
     assert stats == {"average": "new"}
 
 
 def test_truncation():
     w = jnp.array([[3.0, 5.0]])
-    np.testing.assert_allclose(styles.truncated(Doubled(), {}, w, 0.5, None), np.tile([2.0, 3.0], (1, 5, 1)))
+    np.testing.assert_allclose(
+        styles.truncated(Doubled(), {}, w, 0.5, None), np.tile([2.0, 3.0], (1, 5, 1))
+    )
     mixed = styles.truncated(Doubled(), {}, w, 0.5, 2)
     np.testing.assert_allclose(mixed, [[[2, 3], [2, 3], [3, 5], [3, 5], [3, 5]]])
 
@@ -193,10 +261,16 @@ def test_truncation():
 def test_sampling_with_truncation_labels_and_noise():
     """At truncation 0 without noise all images are one; the label decides; constant noise is that of the state."""
     config, state = LABELS, initial_state(stylegan, LABELS).replace(players={})
-    louder = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf + 0.5 if "strength" in str(path) else leaf, state.ema["params"])
+    louder = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 0.5 if "strength" in str(path) else leaf, state.ema["params"]
+    )
     state = state.replace(ema=state.ema | {"params": louder})
     labels = jnp.array([0, 0, 1])
-    draw = jax.jit(functools.partial(stylegan.sample, config), static_argnums=2, static_argnames=("truncation", "noise"))
+    draw = jax.jit(
+        functools.partial(stylegan.sample, config),
+        static_argnums=2,
+        static_argnames=("truncation", "noise"),
+    )
     same = draw(state, KEY, 3, labels, truncation=0.0, noise="none")
     np.testing.assert_allclose(same[1:], np.stack([same[0], same[0]]), atol=1e-6)
     plain = draw(state, KEY, 3, labels, noise="none")
@@ -206,7 +280,9 @@ def test_sampling_with_truncation_labels_and_noise():
     assert np.abs(relabelled[0] - plain[0]).max() > 1e-3
     constant = draw(state, KEY, 3, labels, noise="constant")
     assert np.abs(constant - plain).max() > 1e-3
-    silent = state.replace(ema=state.ema | {"noise": jax.tree.map(jnp.zeros_like, state.ema["noise"])})
+    silent = state.replace(
+        ema=state.ema | {"noise": jax.tree.map(jnp.zeros_like, state.ema["noise"])}
+    )
     np.testing.assert_array_equal(draw(silent, KEY, 3, labels, noise="constant"), plain)
     with pytest.raises(ValueError, match="labels are needed"):
         stylegan.sample(config, state, KEY, 3)
@@ -216,7 +292,12 @@ def test_a_grid_of_mixed_styles():
     """With all layers taken a column is one image, with none but the last almost the row's own; the borders are the sources alone."""
     config = EVERY["stylegan"].config
     state = initial_state(stylegan, config).replace(players={})
-    grid, late = (np.asarray(jax.jit(lambda state, layers=layers: stylegan.mix(config, state, KEY, 2, layers))(state)) for layers in ((0, 4), (3, 4)))
+    grid, late = (
+        np.asarray(
+            jax.jit(lambda state, layers=layers: stylegan.mix(config, state, KEY, 2, layers))(state)
+        )
+        for layers in ((0, 4), (3, 4))
+    )
     assert grid.shape == (3, 3, 8, 8, 1)
     assert np.all(grid[0, 0] == -1)
     np.testing.assert_allclose(grid[1:, 1:], np.stack([grid[0, 1:]] * 2), atol=1e-5)
@@ -232,7 +313,10 @@ def test_the_discriminator_reads_the_label():
     state, batch = initial_state(stylegan, LABELS), make_batch(stylegan, LABELS, 4)
     critic = dataclasses.replace(stylegan.networks(LABELS)[1], minibatch_std_group=0)
     params = state.players["discriminator"].params
-    params = {**params, "conv": {**params["conv"], "kernel": params["conv"]["kernel"][:, :, :-1]}}  # without the spread's input
+    params = {
+        **params,
+        "conv": {**params["conv"], "kernel": params["conv"]["kernel"][:, :, :-1]},
+    }  # without the spread's input
     judge = jax.jit(lambda labels: critic.apply({"params": params}, batch["image"], labels))
     logits = [judge(jnp.array(labels)) for labels in ([0, 1, 2, 0], [1, 1, 2, 0])]
     np.testing.assert_array_equal(logits[0][1:], logits[1][1:])
@@ -246,21 +330,45 @@ def test_the_automatic_rule():
     """As the table of stylegan2-ada-pytorch's "auto" gives it for 256 and batch 64, and for 1024 and batch 4."""
     config = stylegan.auto((256, 256), batch_size=64)
     s, adam = config.stabilisers, config.generator_optimizer
-    assert (config.mapping_layers, config.channel_base, config.minibatch_std_group, adam.learning_rate) == (2, 16384, 4, 0.0025)
+    assert (
+        config.mapping_layers,
+        config.channel_base,
+        config.minibatch_std_group,
+        adam.learning_rate,
+    ) == (2, 16384, 4, 0.0025)
     assert (s.r1, s.ema_half_life, s.ema_ramp) == (pytest.approx(0.2048), 20_000, 0.05)
-    assert (adam.beta1, adam.beta2, adam.epsilon, config.discriminator_optimizer) == (0, 0.99, 1e-8, adam)
+    assert (adam.beta1, adam.beta2, adam.epsilon, config.discriminator_optimizer) == (
+        0,
+        0.99,
+        1e-8,
+        adam,
+    )
     large = stylegan.auto((1024, 768), batch_size=4)
-    assert (large.channel_base, large.generator_optimizer.learning_rate, large.stabilisers.r1) == (32768, 0.002, pytest.approx(52.4288))
+    assert (large.channel_base, large.generator_optimizer.learning_rate, large.stabilisers.r1) == (
+        32768,
+        0.002,
+        pytest.approx(52.4288),
+    )
 
 
 def test_channels_and_sizes():
     """512 feature maps up to 64x64 and half as many at each doubling after; a base of 4x6 for 64x96, of 7x7 for 28x28."""
     state = jax.eval_shape(functools.partial(stylegan.init, stylegan.auto((256, 256))), KEY)
     params = state.players["generator"].params
-    assert [params[f"block{i}"]["conv1"]["kernel"].shape[-1] for i in range(7)] == [512, 512, 512, 512, 256, 128, 64]
+    assert [params[f"block{i}"]["conv1"]["kernel"].shape[-1] for i in range(7)] == [
+        512,
+        512,
+        512,
+        512,
+        256,
+        128,
+        64,
+    ]
     assert state.players["discriminator"].params["dense"]["kernel"].shape == (512 * 16, 512)
     for size, base, levels in (((64, 96), (4, 6), 5), ((28, 28), (7, 7), 3)):
-        params = jax.eval_shape(functools.partial(stylegan.init, stylegan.auto(size)), KEY).ema["params"]
+        params = jax.eval_shape(functools.partial(stylegan.init, stylegan.auto(size)), KEY).ema[
+            "params"
+        ]
         assert params["block0"]["const"].shape == (*base, 512)
         assert f"block{levels - 1}" in params
         assert f"block{levels}" not in params
@@ -279,8 +387,16 @@ def test_settings_that_do_not_fit(changes, message):
         stylegan.Config(**changes)
 
 
-@pytest.mark.parametrize(("count", "message"), [(3, "multiple of path_length_shrink"), (6, "multiple of minibatch_std_group")])
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [(3, "multiple of path_length_shrink"), (6, "multiple of minibatch_std_group")],
+)
 def test_batches_that_do_not_fit(count, message):
     config = EVERY["stylegan"].config
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(functools.partial(stylegan.train_step, config), initial_state(stylegan, config), make_batch(stylegan, config, count), KEY)
+        jax.eval_shape(
+            functools.partial(stylegan.train_step, config),
+            initial_state(stylegan, config),
+            make_batch(stylegan, config, count),
+            KEY,
+        )

@@ -26,7 +26,10 @@ SMALL = {"generator_width": 4, "discriminator_width": 4, "discriminator_layers":
     ("settings", "message"),
     [
         ({"image_size": (30, 32)}, r"multiples of 4 for this resnet generator, got \(30, 32\)"),
-        ({"image_size": (24, 32), "generator": "unet", "depth": 4}, r"multiples of 16 for this unet generator, got \(24, 32\)"),
+        (
+            {"image_size": (24, 32), "generator": "unet", "depth": 4},
+            r"multiples of 16 for this unet generator, got \(24, 32\)",
+        ),
         ({"channels_a": 1}, "identity_weight needs equal channels, got 1 and 3"),
         ({"statistics": "running"}, "only batch norm has running statistics"),
         ({"loss": "hinge", "stabilisers": Stabilisers(real_target=0.9)}, "no targets to smooth"),
@@ -43,7 +46,9 @@ def test_depth_and_blocks_follow_the_size():
     """8 halvings for 256 x 256, 9 residual blocks from there on and 6 below: the paper's."""
     assert translation.generator(pix2pix.Config(), 3).depth == 8
     assert translation.generator(pix2pix.Config(image_size=(96, 64)), 3).depth == 5
-    assert [translation.generator(cyclegan.Config(size), 3).blocks for size in ((256, 256), (128, 256))] == [9, 6]
+    assert [
+        translation.generator(cyclegan.Config(size), 3).blocks for size in ((256, 256), (128, 256))
+    ] == [9, 6]
 
 
 # ------------------------------------------------------------------------------------------------------------------ the losses
@@ -71,7 +76,9 @@ def judged(config: cyclegan.Config, name: str, *images) -> tuple[jax.Array, list
     """Logits and feature maps of one of the untrained critics."""
     state = initial_state(cyclegan, config)
     variables = {"params": state.players["discriminator"].params[name]}
-    return translation.discriminator(config).apply(variables, jnp.concatenate(images, -1), train=True, features=True)
+    return translation.discriminator(config).apply(
+        variables, jnp.concatenate(images, -1), train=True, features=True
+    )
 
 
 def l1(x, y) -> float:
@@ -81,21 +88,39 @@ def l1(x, y) -> float:
 @pytest.mark.slow
 def test_losses_of_the_improved_variant():
     """Every term of generators and critics, recomputed from the networks; the total is their weighted sum."""
-    config = cyclegan.improved((8, 8), channels_a=1, channels_b=1, blocks=1, feature_cycle=0.25, stabilisers=Stabilisers(), **SMALL)
+    config = cyclegan.improved(
+        (8, 8),
+        channels_a=1,
+        channels_b=1,
+        blocks=1,
+        feature_cycle=0.25,
+        stabilisers=Stabilisers(),
+        **SMALL,
+    )
     metrics, made = losses_of(config)
     g_loss = d_loss = 0.0
     for domain, direction in (("a", "b2a"), ("b", "a2b")):
         image, back, fake = made[domain], made[f"rec_{domain}"], made[f"fake_{domain}"]
-        of_fake, of_image, of_back = (judged(config, domain, images) for images in (fake, image, back))
-        of_twice, of_pair = judged(config, f"cycle_{domain}", image, image), judged(config, f"cycle_{domain}", image, back)
+        of_fake, of_image, of_back = (
+            judged(config, domain, images) for images in (fake, image, back)
+        )
+        of_twice, of_pair = (
+            judged(config, f"cycle_{domain}", image, image),
+            judged(config, f"cycle_{domain}", image, back),
+        )
         expected = {
             f"{direction}_adversarial_loss": float(np.mean((of_fake[0] - 1) ** 2)),
-            f"cycle_{domain}_loss": 0.75 * l1(back, image) + 0.25 * l1(of_back[1][-1], of_image[1][-1]),
+            f"cycle_{domain}_loss": 0.75 * l1(back, image)
+            + 0.25 * l1(of_back[1][-1], of_image[1][-1]),
             f"cycle_{domain}_critic_loss": float(np.mean((of_pair[0] - 1) ** 2)),
-            f"cycle_{domain}_features_loss": float(np.mean([l1(x, y) for x, y in zip(of_pair[1], of_twice[1], strict=True)])),
+            f"cycle_{domain}_features_loss": float(
+                np.mean([l1(x, y) for x, y in zip(of_pair[1], of_twice[1], strict=True)])
+            ),
             f"identity_{domain}_loss": l1(made[f"same_{domain}"], image),
-            f"d_{domain}_loss": 0.5 * float(np.mean((of_image[0] - 1) ** 2) + np.mean(of_fake[0] ** 2)),
-            f"d_cycle_{domain}_loss": 0.5 * float(np.mean((of_twice[0] - 1) ** 2) + np.mean(of_pair[0] ** 2)),
+            f"d_{domain}_loss": 0.5
+            * float(np.mean((of_image[0] - 1) ** 2) + np.mean(of_fake[0] ** 2)),
+            f"d_cycle_{domain}_loss": 0.5
+            * float(np.mean((of_twice[0] - 1) ** 2) + np.mean(of_pair[0] ** 2)),
         }
         for name, value in expected.items():
             np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
@@ -122,7 +147,9 @@ def test_any_size_is_padded_by_reflection_and_cut_back():
 
 def test_an_image_smaller_than_its_padding():
     config = CASES["pix2pix"].config
-    assert pix2pix.translate(config, initial_state(pix2pix, config), np.zeros((1, 1, 2, 3), np.float32)).shape == (1, 1, 2, 1)
+    assert pix2pix.translate(
+        config, initial_state(pix2pix, config), np.zeros((1, 1, 2, 3), np.float32)
+    ).shape == (1, 1, 2, 1)
 
 
 def test_dropout_and_statistics_at_translation():
@@ -133,7 +160,11 @@ def test_dropout_and_statistics_at_translation():
     images = make_batch(pix2pix, config, 2)["a"]
 
     def run(key, **changes):
-        return np.asarray(pix2pix.translate(dataclasses.replace(config, **changes), state, images, key=jax.random.key(key)))
+        return np.asarray(
+            pix2pix.translate(
+                dataclasses.replace(config, **changes), state, images, key=jax.random.key(key)
+            )
+        )
 
     assert np.abs(run(0) - run(1)).max() > 1e-3
     still = {"translation_dropout": False}
@@ -157,7 +188,9 @@ def test_refusals():
 # ------------------------------------------------------------------------------------------------------------------ arithmetic
 
 
-def conv_flops(size: int, kernel: int, inputs: int, outputs: int, stride: int = 1, padding: int = 0) -> int:
+def conv_flops(
+    size: int, kernel: int, inputs: int, outputs: int, stride: int = 1, padding: int = 0
+) -> int:
     """Of a convolution of [size, size, inputs] images, multiplications with padding left out; its transpose and its gradients need as many."""
     made = (size + 2 * padding - kernel) // stride + 1
     pairs = sum(0 <= stride * i + u - padding < size for i in range(made) for u in range(kernel))
@@ -167,9 +200,18 @@ def conv_flops(size: int, kernel: int, inputs: int, outputs: int, stride: int = 
 def resnet_layers(size: int, channels: int, width: int, blocks: int) -> list[int]:
     """A forward pass of the residual translator, layer by layer. Reflection pads by 3 and 1."""
     half, quarter = size // 2, size // 4
-    down = [conv_flops(size, 3, width, 2 * width, 2, 1), conv_flops(half, 3, 2 * width, 4 * width, 2, 1)]
+    down = [
+        conv_flops(size, 3, width, 2 * width, 2, 1),
+        conv_flops(half, 3, 2 * width, 4 * width, 2, 1),
+    ]
     middle = [conv_flops(quarter + 2, 3, 4 * width, 4 * width)] * 2 * blocks
-    return [conv_flops(size + 6, 7, channels, width), *down, *middle, *down[::-1], conv_flops(size + 6, 7, width, channels)]
+    return [
+        conv_flops(size + 6, 7, channels, width),
+        *down,
+        *middle,
+        *down[::-1],
+        conv_flops(size + 6, 7, width, channels),
+    ]
 
 
 def unet_layers(size: int, channels: int, width: int, depth: int) -> list[int]:
@@ -188,10 +230,17 @@ def patch_layers(size: int, channels: int, width: int, layers: int) -> list[int]
     return [*found, conv_flops(size, 4, inputs, 1, 1, 1)]
 
 
-def passes(layers: list[int], forward: int = 0, learnt: int = 0, learnt_through: int = 0, through: int = 0) -> int:
+def passes(
+    layers: list[int], forward: int = 0, learnt: int = 0, learnt_through: int = 0, through: int = 0
+) -> int:
     """forward: passes of a network. Backward ones: to its parameters (learnt), to parameters and input (learnt_through), to its input (through)."""
     whole = sum(layers)
-    return forward * whole + learnt * (2 * whole - layers[0]) + learnt_through * 2 * whole + through * whole
+    return (
+        forward * whole
+        + learnt * (2 * whole - layers[0])
+        + learnt_through * 2 * whole
+        + through * whole
+    )
 
 
 def cyclegan_table(size: int) -> int:
@@ -204,19 +253,36 @@ def cyclegan_table(size: int) -> int:
 def pix2pix_table(size: int) -> int:
     """One translation. The discriminator is shown real and fake, then fooled."""
     generator, critic = unet_layers(size, 3, 8, 5), patch_layers(size, 6, 8, 3)
-    return passes(generator, forward=1, learnt=1) + passes(critic, forward=2, learnt=2) + passes(critic, forward=1, through=1)
+    return (
+        passes(generator, forward=1, learnt=1)
+        + passes(critic, forward=2, learnt=2)
+        + passes(critic, forward=1, through=1)
+    )
 
 
 ADAM = {"generator_optimizer": Optimizer(), "discriminator_optimizer": Optimizer()}
 ARITHMETIC = {
-    "cyclegan": (cyclegan, cyclegan.Config((32, 32), generator_width=8, discriminator_width=8, **ADAM), cyclegan_table),
-    "pix2pix": (pix2pix, pix2pix.Config((32, 32), generator_width=8, discriminator_width=8, **ADAM), pix2pix_table),
+    "cyclegan": (
+        cyclegan,
+        cyclegan.Config((32, 32), generator_width=8, discriminator_width=8, **ADAM),
+        cyclegan_table,
+    ),
+    "pix2pix": (
+        pix2pix,
+        pix2pix.Config((32, 32), generator_width=8, discriminator_width=8, **ADAM),
+        pix2pix_table,
+    ),
 }
 
 
 def counted(family, config, batch_size=1) -> int:
     state = jax.eval_shape(functools.partial(family.init, config), KEY)
-    return flops.count(functools.partial(family.train_step, config), state, family.batch_spec(config, batch_size), KEY)
+    return flops.count(
+        functools.partial(family.train_step, config),
+        state,
+        family.batch_spec(config, batch_size),
+        KEY,
+    )
 
 
 @pytest.mark.parametrize("name", ARITHMETIC)

@@ -32,19 +32,43 @@ def test_metrics(golden):
     """The second set is the real one there."""
     case = _case(golden, "metrics")
     fake, real = case["inputs/features_1"], case["inputs/features_2"]
-    expected = {name.removeprefix("outputs/"): float(value) for name, value in case.items() if name.startswith("outputs/")}
-    np.testing.assert_allclose(frechet.distance(frechet.moments(real), frechet.moments(fake)), expected["frechet_inception_distance"], rtol=1e-6)
-    np.testing.assert_allclose(kid(real, fake, subset_size=600)[0], expected["kernel_inception_distance_mean"], rtol=1e-6)
-    np.testing.assert_allclose(precision_recall(real, fake), (expected["precision"], expected["recall"]), rtol=1e-6)
+    expected = {
+        name.removeprefix("outputs/"): float(value)
+        for name, value in case.items()
+        if name.startswith("outputs/")
+    }
+    np.testing.assert_allclose(
+        frechet.distance(frechet.moments(real), frechet.moments(fake)),
+        expected["frechet_inception_distance"],
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        kid(real, fake, subset_size=600)[0], expected["kernel_inception_distance_mean"], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        precision_recall(real, fake), (expected["precision"], expected["recall"]), rtol=1e-6
+    )
     powers = np.exp(case["inputs/logits"].astype(np.float64))
     probabilities = powers / powers.sum(1, keepdims=True)
-    np.testing.assert_allclose(inception_score(probabilities), (expected["inception_score_mean"], expected["inception_score_std"]), rtol=1e-6)
-    np.testing.assert_allclose(inception_score(probabilities, 1)[0], expected["inception_score_mean_1_split"], rtol=1e-6)
+    np.testing.assert_allclose(
+        inception_score(probabilities),
+        (expected["inception_score_mean"], expected["inception_score_std"]),
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        inception_score(probabilities, 1)[0], expected["inception_score_mean_1_split"], rtol=1e-6
+    )
 
 
-def _network(golden: Path, case: Arrays, folder: Path, layer: str, starts: tuple[str, ...] = ("",)) -> FeatureNetwork:
+def _network(
+    golden: Path, case: Arrays, folder: Path, layer: str, starts: tuple[str, ...] = ("",)
+) -> FeatureNetwork:
     """Inception from a file of the weights that the case names, of which only those are made whose names start so."""
-    shapes = {name: tuple(shape) for name, shape in json.loads(str(case["meta"]))["state_dict"].items() if name.startswith(starts)}
+    shapes = {
+        name: tuple(shape)
+        for name, shape in json.loads(str(case["meta"]))["state_dict"].items()
+        if name.startswith(starts)
+    }
     path = folder / "weights.npz"
     np.savez(path, **runpy.run_path(str(golden / "weights_by_name.py"))["weights_by_name"](shapes))
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -74,7 +98,11 @@ def test_inception(golden, tmp_path):
     """Every layer's features, and the classes of the score."""
     case = _case(golden, "inception_v3")
     for layer in ("192", "768", "2048"):
-        found = extract(_network(golden, case, tmp_path, layer), case["inputs/x"], mesh=data_mesh(jax.devices()[:1]))
+        found = extract(
+            _network(golden, case, tmp_path, layer),
+            case["inputs/x"],
+            mesh=data_mesh(jax.devices()[:1]),
+        )
         _assert_forward(found.features, case[f"outputs/{layer}"])
     assert found.probabilities is not None
     logits = case["outputs/logits_unbiased"].astype(np.float64)
@@ -84,7 +112,13 @@ def test_inception(golden, tmp_path):
 
 def test_inception_from_another_file():
     """torchvision's Inception lacks the parts by these names, and has fewer classes."""
-    with pytest.raises(DataError, match=r"the state dict has no Conv2d_1a_3x3\.conv\.weight: name a state dict of FID's Inception"):
+    with pytest.raises(
+        DataError,
+        match=r"the state dict has no Conv2d_1a_3x3\.conv\.weight: name a state dict of FID's Inception",
+    ):
         inception_weights.from_arrays("64", {"features.0.weight": np.zeros((1, 1, 1, 1))})
-    with pytest.raises(DataError, match=r"Conv2d_1a_3x3\.conv\.weight in the state dict has shape \(32, 1, 3, 3\), where .* has \(32, 3, 3, 3\)"):
+    with pytest.raises(
+        DataError,
+        match=r"Conv2d_1a_3x3\.conv\.weight in the state dict has shape \(32, 1, 3, 3\), where .* has \(32, 3, 3, 3\)",
+    ):
         inception_weights.from_arrays("64", {"Conv2d_1a_3x3.conv.weight": np.zeros((32, 1, 3, 3))})

@@ -22,7 +22,9 @@ def case(golden: Path) -> Arrays:
 
 def _weights(case: Arrays, player: str) -> Arrays:
     prefix = f"weights/{player}/"
-    return {name.removeprefix(prefix): array for name, array in case.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array for name, array in case.items() if name.startswith(prefix)
+    }
 
 
 def _assert_forward(ours: jax.Array, reference: np.ndarray) -> None:
@@ -35,10 +37,16 @@ def test_generator_with_batch_and_running_statistics(case):
     generator = ResNetGenerator((32, 32, 3), 8, upsampling="bilinear")
     variables = from_state_dict(generator, _weights(case, "G"))
     with jax.default_matmul_precision("highest"):
-        batch_statistics, _ = jax.jit(lambda v, z: generator.apply(v, z, train=True, mutable=["batch_stats"]))(variables, case["inputs/z"])
-        running_statistics = jax.jit(lambda v, z: generator.apply(v, z, train=False))(variables, case["inputs/z"])
+        batch_statistics, _ = jax.jit(
+            lambda v, z: generator.apply(v, z, train=True, mutable=["batch_stats"])
+        )(variables, case["inputs/z"])
+        running_statistics = jax.jit(lambda v, z: generator.apply(v, z, train=False))(
+            variables, case["inputs/z"]
+        )
     _assert_forward(batch_statistics, case["outputs/fake_batch_statistics"].transpose(0, 2, 3, 1))
-    _assert_forward(running_statistics, case["outputs/fake_running_statistics"].transpose(0, 2, 3, 1))
+    _assert_forward(
+        running_statistics, case["outputs/fake_running_statistics"].transpose(0, 2, 3, 1)
+    )
 
 
 def test_discriminator_at_evaluation(case):
@@ -46,5 +54,7 @@ def test_discriminator_at_evaluation(case):
     discriminator = ResNetDiscriminator(8, pool="sum", spectral_norm=True, activated_shortcut=True)
     variables = from_state_dict(discriminator, _weights(case, "D"))
     with jax.default_matmul_precision("highest"):
-        logits = jax.jit(lambda v, x: discriminator.apply(v, x, train=False))(variables, case["inputs/images"].transpose(0, 2, 3, 1))
+        logits = jax.jit(lambda v, x: discriminator.apply(v, x, train=False))(
+            variables, case["inputs/images"].transpose(0, 2, 3, 1)
+        )
     _assert_forward(logits, case["outputs/D_logits"][:, 0])

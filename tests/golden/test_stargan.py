@@ -34,13 +34,20 @@ class Reference(NamedTuple):
 
 def weights(case: Arrays, network: str) -> Arrays:
     prefix = f"weights/{network}/"
-    return {name.removeprefix(prefix): array for name, array in case.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array for name, array in case.items() if name.startswith(prefix)
+    }
 
 
 @pytest.fixture(scope="module")
 def reference(golden: Path) -> Reference:
     with np.load(golden / "stargan.npz") as file:
-        case = {name: np.moveaxis(array, 1, -1) if array.ndim == 4 and not name.startswith("weights") else array for name, array in file.items()}
+        case = {
+            name: np.moveaxis(array, 1, -1)
+            if array.ndim == 4 and not name.startswith("weights")
+            else array
+            for name, array in file.items()
+        }
     meta = json.loads(str(case["meta"]))
     config = stargan.Config(
         (meta["image_size"],) * 2,
@@ -50,11 +57,29 @@ def reference(golden: Path) -> Reference:
         blocks=meta["G_repeat"],
         discriminator_layers=meta["D_repeat"],
     )
-    assert (config.class_weight, config.reconstruction_weight, config.stabilisers.gradient_penalty) == (1, 10, 10)
+    assert (
+        config.class_weight,
+        config.reconstruction_weight,
+        config.stabilisers.gradient_penalty,
+    ) == (1, 10, 10)
     assert (meta["lambda_cls"], meta["lambda_rec"], meta["lambda_gp"]) == (1, 10, 10)
-    generator, discriminator = (from_state_dict(network, weights(case, name)) for network, name in zip(stargan._networks(config), "GD", strict=True))
-    players = {"g": Player({"g": generator["params"]}, {}, ()), "d": Player({"d": discriminator["params"]}, {}, ())}
-    return Reference(case, config, players, {"keys": jax.random.split(jax.random.key(0), 3), "alpha": jnp.asarray(case["inputs/alpha"].reshape(3))})
+    generator, discriminator = (
+        from_state_dict(network, weights(case, name))
+        for network, name in zip(stargan._networks(config), "GD", strict=True)
+    )
+    players = {
+        "g": Player({"g": generator["params"]}, {}, ()),
+        "d": Player({"d": discriminator["params"]}, {}, ()),
+    }
+    return Reference(
+        case,
+        config,
+        players,
+        {
+            "keys": jax.random.split(jax.random.key(0), 3),
+            "alpha": jnp.asarray(case["inputs/alpha"].reshape(3)),
+        },
+    )
 
 
 def check_forward(ours: Any, expected: np.ndarray) -> None:
@@ -65,18 +90,29 @@ def check_forward(ours: Any, expected: np.ndarray) -> None:
 
 def generated(reference: Reference, images: Any, attributes: np.ndarray) -> jax.Array:
     with jax.default_matmul_precision("highest"):
-        return jax.jit(lambda images: stargan._generate(reference.config, reference.players["g"].params, images, attributes))(images)
+        return jax.jit(
+            lambda images: stargan._generate(
+                reference.config, reference.players["g"].params, images, attributes
+            )
+        )(images)
 
 
 def test_generator_and_reconstruction(reference):
     fake = generated(reference, reference.case["inputs/x"], reference.case["inputs/target"])
     check_forward(fake, reference.case["outputs/fake"])
-    check_forward(generated(reference, fake, reference.case["inputs/label"]), reference.case["outputs/reconstruction"])
+    check_forward(
+        generated(reference, fake, reference.case["inputs/label"]),
+        reference.case["outputs/reconstruction"],
+    )
 
 
 def test_discriminator(reference):
     _, network = stargan._networks(reference.config)
-    judge = jax.jit(lambda images: network.apply({"params": reference.players["d"].params["d"]}, images, train=True))
+    judge = jax.jit(
+        lambda images: network.apply(
+            {"params": reference.players["d"].params["d"]}, images, train=True
+        )
+    )
     with jax.default_matmul_precision("highest"):
         patches, classes = judge(reference.case["inputs/x"])
         of_fake, _ = judge(reference.case["outputs/fake"])
@@ -86,13 +122,23 @@ def test_discriminator(reference):
 
 
 def test_discriminator_loss_and_gradient_penalty(reference):
-    params, fake, images = reference.players["d"].params, reference.case["outputs/fake"], jnp.int32(0)
+    params, fake, images = (
+        reference.players["d"].params,
+        reference.case["outputs/fake"],
+        jnp.int32(0),
+    )
     with jax.default_matmul_precision("highest"):
         loss, (_, metrics) = jax.jit(
-            lambda params: stargan._discriminator_loss(reference.config, params, {}, reference.real, fake, reference.draws, images, None)
+            lambda params: stargan._discriminator_loss(
+                reference.config, params, {}, reference.real, fake, reference.draws, images, None
+            )
         )(params)
-    np.testing.assert_allclose(metrics["gradient_penalty"], reference.case["outputs/gradient_penalty"], rtol=1e-4)
-    np.testing.assert_allclose(metrics["d_class_loss"], reference.case["outputs/classification_loss"], rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["gradient_penalty"], reference.case["outputs/gradient_penalty"], rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        metrics["d_class_loss"], reference.case["outputs/classification_loss"], rtol=1e-4
+    )
     np.testing.assert_allclose(loss, reference.case["outputs/D_loss"], rtol=1e-4)
 
 
@@ -102,7 +148,15 @@ def test_generator_loss(reference):
     with jax.default_matmul_precision("highest"):
         loss, _ = jax.jit(
             lambda params, fake: stargan._generator_loss(
-                reference.config, params, fake, reference.players["d"], reference.real, target, reference.draws, jnp.int32(0), None
+                reference.config,
+                params,
+                fake,
+                reference.players["d"],
+                reference.real,
+                target,
+                reference.draws,
+                jnp.int32(0),
+                None,
             )
         )(params, fake)
     np.testing.assert_allclose(loss, reference.case["outputs/G_loss"], rtol=1e-4)
@@ -112,26 +166,41 @@ def test_translating(reference):
     """`translate` reads the average, and does what the generator does."""
     state = State(jnp.int32(0), jnp.int32(0), {}, {"params": reference.players["g"].params}, {})
     with jax.default_matmul_precision("highest"):
-        fake = stargan.translate(reference.config, state, reference.case["inputs/x"], reference.case["inputs/target"])
+        fake = stargan.translate(
+            reference.config, state, reference.case["inputs/x"], reference.case["inputs/target"]
+        )
     check_forward(fake, reference.case["outputs/fake"])
 
 
 @pytest.mark.parametrize("name", "GD")
 def test_weights_are_written_as_they_were_read(reference, name):
     """All of them, but for the running statistics: the reference's own code never reads these, and they are written as it starts them."""
-    network, given = stargan._networks(reference.config)["GD".index(name)], weights(reference.case, name)
+    network, given = (
+        stargan._networks(reference.config)["GD".index(name)],
+        weights(reference.case, name),
+    )
     written = to_state_dict(network, from_state_dict(network, given))
     assert written.keys() == {key for key in given if not key.endswith("num_batches_tracked")}
     for key, array in written.items():
-        expected = np.zeros_like(array) if key.endswith("running_mean") else np.ones_like(array) if key.endswith("running_var") else given[key]
+        expected = (
+            np.zeros_like(array)
+            if key.endswith("running_mean")
+            else np.ones_like(array)
+            if key.endswith("running_var")
+            else given[key]
+        )
         np.testing.assert_array_equal(array, expected, err_msg=key)
 
 
 def test_a_wrong_border_is_seen(reference):
     """The comparison can fail: padded by reflection, as CycleGAN's generator does it, the images are others."""
     generator, _ = stargan._networks(reference.config)
-    planes = with_planes(jnp.asarray(reference.case["inputs/x"]), jnp.asarray(reference.case["inputs/target"]))
+    planes = with_planes(
+        jnp.asarray(reference.case["inputs/x"]), jnp.asarray(reference.case["inputs/target"])
+    )
     padded = jnp.pad(planes, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
-    fake = generator.apply({"params": reference.players["g"].params["g"]}, padded, train=False)[:, 4:-4, 4:-4]
+    fake = generator.apply({"params": reference.players["g"].params["g"]}, padded, train=False)[
+        :, 4:-4, 4:-4
+    ]
     with pytest.raises(AssertionError):
         check_forward(fake, reference.case["outputs/fake"])

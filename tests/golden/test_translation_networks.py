@@ -26,7 +26,9 @@ NETWORKS = {
 def _load(golden: Path, name: str) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """Weights, and input and output with channels last."""
     with np.load(golden / f"{name}.npz") as file:
-        weights = {key.removeprefix("weights/"): file[key] for key in file if key.startswith("weights/")}
+        weights = {
+            key.removeprefix("weights/"): file[key] for key in file if key.startswith("weights/")
+        }
         x, y = (np.moveaxis(file[key], 1, -1) for key in ("inputs/x", "outputs/y"))
         return weights, x, y
 
@@ -55,7 +57,9 @@ def test_unet_in_training_uses_and_stores_the_statistics_of_the_batch(golden):
     np.testing.assert_array_equal(x, same_x)
     variables = from_state_dict(network, before)
     with jax.default_matmul_precision("highest"):
-        ours, changed = jax.jit(lambda v, x: network.apply(v, x, train=True, mutable=["batch_stats"]))(variables, x)
+        ours, changed = jax.jit(
+            lambda v, x: network.apply(v, x, train=True, mutable=["batch_stats"])
+        )(variables, x)
     _assert_forward(ours, y)
     state = to_state_dict(network, {**variables, **changed})
     running = [name for name in after if "running" in name]

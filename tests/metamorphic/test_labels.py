@@ -47,7 +47,15 @@ def load(spec, **options):
 def content(spec):
     """All that training and evaluation see of both splits."""
     sets = [load(spec, split=split) for split in ("train", "val")]
-    return [(data.fingerprint, data.classes, data.arrays["label"].tolist(), data.arrays["image"].tolist()) for data in sets]
+    return [
+        (
+            data.fingerprint,
+            data.classes,
+            data.arrays["label"].tolist(),
+            data.arrays["image"].tolist(),
+        )
+        for data in sets
+    ]
 
 
 def files(root):
@@ -89,7 +97,11 @@ def test_images_come_in_one_order_at_any_depth(tmp_path, scheme):
     for level, name in enumerate(names):
         save(tmp_path / "set" / name, level)
     (tmp_path / "set" / "dataset.json").write_text('{"labels": null}')
-    spec = f"folder:{tmp_path / 'set'}" if scheme == "folder" else pack(tmp_path / "set", tmp_path / "x.zip")
+    spec = (
+        f"folder:{tmp_path / 'set'}"
+        if scheme == "folder"
+        else pack(tmp_path / "set", tmp_path / "x.zip")
+    )
     assert load(spec).arrays["image"][:, 0, 0, 0].tolist() == [0, 1, 5, 3, 2, 4]
 
 
@@ -107,7 +119,14 @@ def linked(pets):
 
 
 def littered(pets):
-    for file in ("train/.DS_Store", "train/a/Thumbs.db", "val/a/._ü20.png", "__MACOSX/x.png", "readme.txt", "train/a/notes"):
+    for file in (
+        "train/.DS_Store",
+        "train/a/Thumbs.db",
+        "val/a/._ü20.png",
+        "__MACOSX/x.png",
+        "readme.txt",
+        "train/a/notes",
+    ):
         (pets / file).parent.mkdir(exist_ok=True)
         (pets / file).write_bytes(b"no image")
 
@@ -119,7 +138,9 @@ CHANGES = {
     "dev": lambda pets: moved(pets, "val", "dev"),
     "a test split": lambda pets: shutil.copytree(pets / "val", pets / "test"),
     "upper case": lambda pets: [file.rename(file.with_suffix(".PNG")) for file in files(pets)],
-    "decomposed": lambda pets: [file.rename(file.with_name(unicodedata.normalize("NFD", file.name))) for file in files(pets)],
+    "decomposed": lambda pets: [
+        file.rename(file.with_name(unicodedata.normalize("NFD", file.name))) for file in files(pets)
+    ],
     "links": linked,
     "a loop": lambda pets: (pets / "train" / "a" / "up").symlink_to(pets),
     "litter": littered,
@@ -169,7 +190,12 @@ def test_the_order_of_rows_and_the_form_of_numbers_change_nothing(pets):
     written(pets, rows_of(pets, numbers.__getitem__))
     before = content(f"folder:{pets}")
     for form in ("{}.0", "0{}", "+{}"):
-        written(pets, [(file, form.format(label)) for file, label in rows_of(pets, numbers.__getitem__)][::-1])
+        written(
+            pets,
+            [(file, form.format(label)) for file, label in rows_of(pets, numbers.__getitem__)][
+                ::-1
+            ],
+        )
         assert content(f"folder:{pets}") == before
     (pets / "labels.csv").unlink()
     for kind in (int, float, str):
@@ -183,15 +209,26 @@ def test_one_table_or_one_for_each_split_are_the_same(pets):
     before = content(f"folder:{pets}")
     (pets / "labels.csv").unlink()
     for split in ("train", "val"):
-        written(pets / split, [(file.split("/", 1)[1], label) for file, label in rows_of(pets, str) if file.startswith(split)])
+        written(
+            pets / split,
+            [
+                (file.split("/", 1)[1], label)
+                for file, label in rows_of(pets, str)
+                if file.startswith(split)
+            ],
+        )
     assert content(f"folder:{pets}") == before
 
 
-@pytest.mark.parametrize(("on", "off"), [("1", "-1"), ("+1", "-1"), ("TRUE", "False"), ("yes", "NO"), ("1.0", "0.0")])
+@pytest.mark.parametrize(
+    ("on", "off"), [("1", "-1"), ("+1", "-1"), ("TRUE", "False"), ("yes", "NO"), ("1.0", "0.0")]
+)
 def test_words_for_on_and_off_change_nothing(pets, on, off):
     def seen(one, zero):
         with (pets.parent / "t.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("file", "dark"), *rows_of(pets, lambda name: one if name == "a" else zero)])
+            csv.writer(file).writerows(
+                [("file", "dark"), *rows_of(pets, lambda name: one if name == "a" else zero)]
+            )
         data = load(f"attributes:{pets}?table=t.csv")
         return data.fingerprint, data.attributes, data.arrays["attributes"].tolist()
 
@@ -214,7 +251,9 @@ def test_a_class_of_another_split_moves_the_numbers_behind_it(pets):
 def test_all_is_the_union_of_the_splits(pets):
     train, val, every = (load(f"folder:{pets}", split=split) for split in ("train", "val", "all"))
     for name in ("image", "label"):
-        np.testing.assert_array_equal(every.arrays[name], np.concatenate([train.arrays[name], val.arrays[name]]))
+        np.testing.assert_array_equal(
+            every.arrays[name], np.concatenate([train.arrays[name], val.arrays[name]])
+        )
     assert every.classes == train.classes == val.classes
 
 

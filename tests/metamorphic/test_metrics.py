@@ -36,7 +36,9 @@ def pairs(count=6):
 def test_errors_of_pairs_are_symmetric_and_each_on_its_own(measure):
     a, b = pairs()
     np.testing.assert_allclose(measure(a, b), measure(b, a), rtol=1e-12)
-    np.testing.assert_array_equal(measure(a, b), np.concatenate([measure(a[:2], b[:2]), measure(a[2:], b[2:])]))
+    np.testing.assert_array_equal(
+        measure(a, b), np.concatenate([measure(a[:2], b[:2]), measure(a[2:], b[2:])])
+    )
     order = RANDOM.permutation(len(a))
     np.testing.assert_array_equal(measure(a[order], b[order]), measure(a, b)[order])
     np.testing.assert_allclose(measure(a[:, :, ::-1], b[:, :, ::-1]), measure(a, b), rtol=1e-9)
@@ -90,7 +92,9 @@ def test_halves_are_two_like_parts_of_the_whole():
 def test_the_floor_does_not_depend_on_how_kinds_take_turns():
     zeros, ones = (DIGITS.data[DIGITS.target == kind][:120] for kind in (0, 1))
     alternating = np.stack([zeros, ones], 1).reshape(-1, zeros.shape[1])
-    floors = [frechet_distance(*halves(rows, 0)) for rows in (alternating, np.concatenate([zeros, ones]))]
+    floors = [
+        frechet_distance(*halves(rows, 0)) for rows in (alternating, np.concatenate([zeros, ones]))
+    ]
     by_stride = frechet_distance(alternating[0::2], alternating[1::2])
     assert max(floors) < 2 * min(floors)
     assert by_stride > 5 * max(floors)
@@ -116,18 +120,31 @@ def test_figures_of_sets_do_not_depend_on_their_order():
 def test_attributes_are_read_whichever_way_kinds_take_turns(order):
     """Without training images, a classifier is fitted to half of the real ones: every other one would be of one kind."""
     shown = np.arange(240) % 2
-    shown = {"alternating": shown, "in turn": np.sort(shown), "shuffled": RANDOM.permutation(shown)}[order]
+    shown = {
+        "alternating": shown,
+        "in turn": np.sort(shown),
+        "shuffled": RANDOM.permutation(shown),
+    }[order]
     features = RANDOM.normal(size=(240, 4)) + 8 * shown[:, None]
     known = Known(Features(features, None), None, shown[:, None], features[:, :1])
-    material = Material(Task("to it", 240, None, "image", column=0), None, (), known, known, None, {}, None, None, 0)
+    material = Material(
+        Task("to it", 240, None, "image", column=0), None, (), known, known, None, {}, None, None, 0
+    )
     (found,) = figures.attribute_accuracy(material)
     assert (found.value, found.floor) == (0.5, 1)
     assert 40 < found.counts[0] < 80  # about half of those that show it
 
 
 def test_counts_leave_out_what_a_figure_leaves_out():
-    features = [Known(Features(RANDOM.normal(size=(21, 3)), None), np.repeat([0, 1, 2], [10, 10, 1])) for _ in range(2)]
-    mean, *each = figures.intra_fid(Material(Task("", 21, None, "image"), None, ("a", "b", "c"), *features, None, {}, None, None, 0))
+    features = [
+        Known(Features(RANDOM.normal(size=(21, 3)), None), np.repeat([0, 1, 2], [10, 10, 1]))
+        for _ in range(2)
+    ]
+    mean, *each = figures.intra_fid(
+        Material(
+            Task("", 21, None, "image"), None, ("a", "b", "c"), *features, None, {}, None, None, 0
+        )
+    )
     assert [one.counts for one in (mean, *each)] == [(20, 20), (10, 10), (10, 10)]
     images, _ = pairs()
     images[:4] = 7  # of one brightness all over
@@ -142,7 +159,9 @@ def test_maps_without_a_known_pixel_are_not_counted():
     task = Task("", 5, None, "image", target=images, layout=Rows(maps, (16, 16)))
     watch = Watch(task, Ground(dataset, None, None, ("miou",), 5, None, False, False, 0))
     assert len(np.concatenate(list(watch([images.take(0, 2), images.take(2, 3)])))) == 5
-    material = Material(task, None, (), None, None, None, {}, watch.confusions, None, 0, mapped=watch.mapped)
+    material = Material(
+        task, None, (), None, None, None, {}, watch.confusions, None, 0, mapped=watch.mapped
+    )
     (found,) = figures.MEASURES["miou"](material)
     assert (found.value, found.counts) == (1, (3, 3))
 
@@ -154,7 +173,9 @@ def test_features_that_were_kept_are_those_of_the_images_drawn(monkeypatch, tmp_
     train, test = (open_data("digits", split=split) for split in ("train", "test"))
 
     def known(seed):
-        return Ground(test, train, network, ("fid",), 200, None, False, False, seed).known("image", (8, 8), True)
+        return Ground(test, train, network, ("fid",), 200, None, False, False, seed).known(
+            "image", (8, 8), True
+        )
 
     first, second, again = known(0), known(1), known(0)
     assert (first.labels != second.labels).any()
@@ -165,7 +186,10 @@ def test_features_that_were_kept_are_those_of_the_images_drawn(monkeypatch, tmp_
 
 def test_floors_of_files_are_drawn_by_the_seed():
     images = from_arrays("some", DIGITS.images[:120, :, :, None].astype(np.uint8) * 15)
-    floors = [evaluate_files(images, images, ["fid"], network="digits", looks=False, seed=seed)[0] for seed in (0, 0, 1)]
+    floors = [
+        evaluate_files(images, images, ["fid"], network="digits", looks=False, seed=seed)[0]
+        for seed in (0, 0, 1)
+    ]
     assert [one.seed for one in floors] == [0, 0, 1]
     assert floors[0].floor == floors[1].floor != floors[2].floor
     assert [one.value for one in floors] == pytest.approx([0, 0, 0], abs=1e-3)

@@ -56,7 +56,9 @@ def turned(pixels):
 
 
 def tiff(**how):
-    return lambda pixels: tiff_files.tiff(pixels, 2, tags=OPACITY if pixels.shape[2] == 4 else (), **how)
+    return lambda pixels: tiff_files.tiff(
+        pixels, 2, tags=OPACITY if pixels.shape[2] == 4 else (), **how
+    )
 
 
 def fingerprint(folder, encode, pictures, suffix=".png"):
@@ -101,7 +103,9 @@ def test_formats_without_opacity_are_the_same_set(tmp_path, kind):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".TIFF", ".gif", ".WebP"])
 def test_extensions_change_nothing(tmp_path, suffix):
-    assert fingerprint(tmp_path / "a", saved("PNG"), PICTURES) == fingerprint(tmp_path / "b", saved("PNG"), PICTURES, suffix)
+    assert fingerprint(tmp_path / "a", saved("PNG"), PICTURES) == fingerprint(
+        tmp_path / "b", saved("PNG"), PICTURES, suffix
+    )
 
 
 def test_a_zip_file_of_mixed_formats_is_the_folder(tmp_path):
@@ -116,7 +120,10 @@ def test_a_zip_file_of_mixed_formats_is_the_folder(tmp_path):
 def test_an_animation_is_its_first_frame():
     frames = [Image.fromarray(pixels) for pixels in PICTURES]
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("GIF", {})):
-        still, moving = (saved(kind, **options, **more)(frames[0]) for more in ({}, {"save_all": True, "append_images": frames[1:]}))
+        still, moving = (
+            saved(kind, **options, **more)(frames[0])
+            for more in ({}, {"save_all": True, "append_images": frames[1:]})
+        )
         np.testing.assert_array_equal(images.decode(moving), images.decode(still))
 
 
@@ -127,7 +134,9 @@ def test_an_animation_is_its_first_frame():
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_white_is_zero_is_the_negative(dtype, order):
     grey = RNG.integers(0, np.iinfo(dtype).max + 1, SIZE).astype(dtype)
-    black, white = (images.decode(tiff_files.tiff(grey, photometric, order=order)) for photometric in (1, 0))
+    black, white = (
+        images.decode(tiff_files.tiff(grey, photometric, order=order)) for photometric in (1, 0)
+    )
     np.testing.assert_array_equal(white, np.iinfo(dtype).max - black)
 
 
@@ -135,11 +144,20 @@ def test_white_is_zero_is_the_negative(dtype, order):
 def test_16_bits_are_8_bits_times_257(channels):
     pixels = RNG.integers(0, 256, (*SIZE, channels)).astype(np.uint8)
     deep = pixels.astype(np.uint16) * 257
-    for encode in (encode_png, lambda x: tiff_files.tiff(x, 2 if channels > 1 else 1, tags=OPACITY if channels == 4 else ())):
-        np.testing.assert_array_equal(images.decode(encode(deep)), images.decode(encode(pixels)).astype(np.uint16) * 257)
+    for encode in (
+        encode_png,
+        lambda x: tiff_files.tiff(
+            x, 2 if channels > 1 else 1, tags=OPACITY if channels == 4 else ()
+        ),
+    ):
+        np.testing.assert_array_equal(
+            images.decode(encode(deep)), images.decode(encode(pixels)).astype(np.uint16) * 257
+        )
     if channels < 4:
         for how in ("cover", "stretch", "width"):
-            np.testing.assert_allclose(images.resize(deep, (5, 6), how) / 257, images.resize(pixels, (5, 6), how), atol=1)
+            np.testing.assert_allclose(
+                images.resize(deep, (5, 6), how) / 257, images.resize(pixels, (5, 6), how), atol=1
+            )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -150,9 +168,13 @@ def test_full_opacity_changes_no_colour(dtype, how):
     opaque = np.dstack([pixels, np.full(SIZE, top, dtype)])
     for size in ((4, 5), (23, 19)):
         result = images.resize(opaque, size, how)
-        np.testing.assert_allclose(result[..., :3].astype(int), images.resize(pixels, size, how), atol=1)
+        np.testing.assert_allclose(
+            result[..., :3].astype(int), images.resize(pixels, size, how), atol=1
+        )
         assert (result[..., 3] == top).all()
-    np.testing.assert_array_equal(images.decode(tiff_files.tiff(opaque, 2, tags=[(338, 3, (1,))])), opaque)
+    np.testing.assert_array_equal(
+        images.decode(tiff_files.tiff(opaque, 2, tags=[(338, 3, (1,))])), opaque
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -163,7 +185,9 @@ def test_what_lies_under_clear_pixels_does_not_count(dtype):
     image[:, :7, 3] = 0
     other = image.copy()
     other[:, :7, :3] = top - other[:, :7, :3]
-    np.testing.assert_array_equal(images.resize(image, (7, 9), "stretch"), images.resize(other, (7, 9), "stretch"))
+    np.testing.assert_array_equal(
+        images.resize(image, (7, 9), "stretch"), images.resize(other, (7, 9), "stretch")
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -172,7 +196,10 @@ def test_mirroring_and_resizing_commute(dtype, channels):
     image = RNG.integers(0, np.iinfo(dtype).max + 1, (*SIZE, channels)).astype(dtype)
     image[..., -1] |= np.iinfo(dtype).max // 2 + 1  # 8-bit colours of little opacity are coarse
     for how in ("cover", "stretch"):
-        ways = images.resize(image[:, ::-1].copy(), (6, 5), how), images.resize(image, (6, 5), how)[:, ::-1]
+        ways = (
+            images.resize(image[:, ::-1].copy(), (6, 5), how),
+            images.resize(image, (6, 5), how)[:, ::-1],
+        )
         np.testing.assert_allclose(ways[0].astype(int), ways[1].astype(int), atol=3)
 
 
@@ -181,7 +208,9 @@ def test_a_transparent_level_is_an_opacity_of_zero():
         grey = (RNG.integers(0, 5, SIZE) * depth).astype(dtype)
         named = images.decode(saved("PNG", transparency=2 * depth)(grey))
         opacity = np.where(grey == 2 * depth, 0, np.iinfo(dtype).max).astype(dtype)
-        np.testing.assert_array_equal(named, images.decode(encode_png(np.dstack([grey] * 3 + [opacity]))))
+        np.testing.assert_array_equal(
+            named, images.decode(encode_png(np.dstack([grey] * 3 + [opacity])))
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------- label maps
@@ -227,8 +256,15 @@ def test_the_same_ids_in_another_file_are_the_same_set(tmp_path, name):
 
 def test_masks_of_any_two_levels_show_the_same(tmp_path):
     masks = [ids % 2 for ids in IDS]
-    ways = {"bit": lambda x: saved("PNG")(x > 0), "byte": lambda x: saved("PNG")(x * 255), "word": lambda x: saved("PNG")(x.astype(np.uint16) * 65_535)}
-    found = [layout(tmp_path / name, encode, masks, "?classes=ground,thing") for name, encode in ways.items()]
+    ways = {
+        "bit": lambda x: saved("PNG")(x > 0),
+        "byte": lambda x: saved("PNG")(x * 255),
+        "word": lambda x: saved("PNG")(x.astype(np.uint16) * 65_535),
+    }
+    found = [
+        layout(tmp_path / name, encode, masks, "?classes=ground,thing")
+        for name, encode in ways.items()
+    ]
     assert len({each.fingerprint for each in found}) == 1
     np.testing.assert_array_equal(found[0].arrays["layout"], masks)
 
@@ -244,10 +280,15 @@ def test_colours_of_classes_change_their_numbers_only(tmp_path):
         (tmp_path / "palette.txt").write_text("".join(lines[i] for i in order))
         colour_layouts.run(tmp_path / "maps", tmp_path / name, palette=tmp_path / "palette.txt")
         for i, ids in enumerate(IDS):
-            np.testing.assert_array_equal(images.decode_ids((tmp_path / name / f"{i}.png").read_bytes()), np.argsort(order)[ids])
+            np.testing.assert_array_equal(
+                images.decode_ids((tmp_path / name / f"{i}.png").read_bytes()),
+                np.argsort(order)[ids],
+            )
     colour_layouts.run(tmp_path / "maps", tmp_path / "own")
     darkest_first = np.argsort(np.argsort(colours.astype(int) @ [65536, 256, 1]))
-    np.testing.assert_array_equal(images.decode_ids((tmp_path / "own" / "0.png").read_bytes()), darkest_first[IDS[0]])
+    np.testing.assert_array_equal(
+        images.decode_ids((tmp_path / "own" / "0.png").read_bytes()), darkest_first[IDS[0]]
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------- attributes
@@ -262,9 +303,19 @@ def test_a_set_that_tells_nothing_of_an_attribute_changes_no_figure_of_it(monkey
     pixels, truth = np.zeros((20, 4, 4, 3), np.uint8), RNG.integers(0, 2, (20, 3))
 
     def one(rows, columns):
-        return jaxgan.data.with_attributes(jaxgan.data.from_arrays("x", pixels[rows]), truth[rows][:, columns], [names[i] for i in columns])
+        return jaxgan.data.with_attributes(
+            jaxgan.data.from_arrays("x", pixels[rows]),
+            truth[rows][:, columns],
+            [names[i] for i in columns],
+        )
 
     both = jaxgan.data.combine([one(slice(0, 12), [0, 1]), one(slice(12, 20), [2])])
-    shares = judges.attribute_accuracy(judge, both.arrays["image"], both.arrays["attributes"], both.told)
+    shares = judges.attribute_accuracy(
+        judge, both.arrays["image"], both.arrays["attributes"], both.told
+    )
     right = (logits > 0) == truth
-    assert shares == {"hat": right[:12, 0].mean(), "tie": right[:12, 1].mean(), "glass": right[12:, 2].mean()}
+    assert shares == {
+        "hat": right[:12, 0].mean(),
+        "tie": right[:12, 1].mean(),
+        "glass": right[12:, 2].mean(),
+    }

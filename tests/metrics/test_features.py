@@ -41,8 +41,12 @@ def test_whole_and_in_parts(devices):
     whole = extract(network, IMAGES, batch_size=16, mesh=mesh)
     np.testing.assert_allclose(whole.features, _expected(IMAGES), rtol=1e-5, atol=1e-5)
     powers = np.exp(_expected(IMAGES))
-    np.testing.assert_allclose(whole.probabilities, powers / powers.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
-    parts = extract(network, (part for part in np.split(IMAGES, [3, 3, 29])), batch_size=16, mesh=mesh)
+    np.testing.assert_allclose(
+        whole.probabilities, powers / powers.sum(1, keepdims=True), rtol=1e-4, atol=1e-6
+    )
+    parts = extract(
+        network, (part for part in np.split(IMAGES, [3, 3, 29])), batch_size=16, mesh=mesh
+    )
     np.testing.assert_array_equal(parts.features, whole.features)
     assert traced == [(16, 4, 5, 1)]
 
@@ -58,7 +62,11 @@ def test_few_images_make_a_small_batch_which_splits_over_all_devices():
 def test_images_are_taken_at_eight_bits():
     """Floats near a level, and 16 bits near it, have that level's features; out of range is clipped."""
     expected = extract(_network(), IMAGES).features
-    near = IMAGES / np.float32(127.5) - 1 + np.random.default_rng(2).uniform(-0.003, 0.003, IMAGES.shape).astype(np.float32)
+    near = (
+        IMAGES / np.float32(127.5)
+        - 1
+        + np.random.default_rng(2).uniform(-0.003, 0.003, IMAGES.shape).astype(np.float32)
+    )
     np.testing.assert_array_equal(extract(_network(), near).features, expected)
     np.testing.assert_array_equal(extract(_network(), jnp.array(near)).features, expected)
     fine = (IMAGES.astype(np.int64) * 257 + 100).clip(0, 65535).astype(np.uint16)
@@ -95,20 +103,34 @@ def test_cache(tmp_path, monkeypatch):
         return cached(_network()._replace(**other), name, fingerprint, make).features[0, 0]
 
     assert [value(), value()] == [1, 1]
-    assert [value(name="test"), value(fingerprint="abd"), value(checksum="9"), value(resize="other")] == [2, 3, 4, 5]
+    assert [
+        value(name="test"),
+        value(fingerprint="abd"),
+        value(checksum="9"),
+        value(resize="other"),
+    ] == [2, 3, 4, 5]
     assert value() == 1
-    assert [value(fingerprint=""), value(fingerprint=""), value(checksum=""), value(checksum="")] == [6, 7, 8, 9]
+    assert [
+        value(fingerprint=""),
+        value(fingerprint=""),
+        value(checksum=""),
+        value(checksum=""),
+    ] == [6, 7, 8, 9]
     for path in (tmp_path / "features").iterdir():
         assert path.suffix == ".npz"
         path.write_bytes(path.read_bytes()[:100])
     assert [value(), value()] == [10, 10]
-    monkeypatch.setenv("JAXGAN_CACHE", str(next((tmp_path / "features").iterdir())))  # a file, in which nothing can be made
+    monkeypatch.setenv(
+        "JAXGAN_CACHE", str(next((tmp_path / "features").iterdir()))
+    )  # a file, in which nothing can be made
     assert [value(), value()] == [11, 12]
 
 
 def test_cache_keeps_probabilities(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path))
-    first, second = (cached(_network(), "train", "abc", lambda: extract(_network(), IMAGES)) for _ in range(2))
+    first, second = (
+        cached(_network(), "train", "abc", lambda: extract(_network(), IMAGES)) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.features, second.features)
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
     assert second.features.dtype == np.float32
@@ -116,7 +138,10 @@ def test_cache_keeps_probabilities(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("spec", ["resnet", "inception", "inception:", "digits:x"])
 def test_unknown_networks(spec):
-    with pytest.raises(ValueError, match=r"the kinds are digits, mnist, fashion_mnist, inception:FILE, vgg16:FILE, vgg19:FILE, judge:FILE"):
+    with pytest.raises(
+        ValueError,
+        match=r"the kinds are digits, mnist, fashion_mnist, inception:FILE, vgg16:FILE, vgg19:FILE, judge:FILE",
+    ):
         open_network(spec)
 
 
@@ -125,7 +150,11 @@ def test_a_judge_s_file_is_a_network():
     from jaxgan.metrics.classifier import WEIGHTS
 
     named, own = open_network("digits"), open_network(f"judge:{WEIGHTS / 'digits.npz'}")
-    assert (own.name, own.checksum, own.classes) == ("judge of classes", named.checksum, named.classes)
+    assert (own.name, own.checksum, own.classes) == (
+        "judge of classes",
+        named.checksum,
+        named.classes,
+    )
     np.testing.assert_array_equal(extract(own, IMAGES).features, extract(named, IMAGES).features)
     with pytest.raises(DataError, match=r"there is no file nowhere\.npz"):
         open_network("judge:nowhere.npz")
@@ -137,13 +166,19 @@ def test_files_of_networks(kind, tmp_path):
         open_network(f"{kind}:{tmp_path / 'absent.pth'}")
     path = tmp_path / "odd?name.npz"
     path.write_bytes(b"something else")
-    with pytest.raises(DataError, match=f"is not the expected file of .*its SHA-256 begins .*, not {'6726825d' if kind == 'inception' else ''}"):
+    with pytest.raises(
+        DataError,
+        match=f"is not the expected file of .*its SHA-256 begins .*, not {'6726825d' if kind == 'inception' else ''}",
+    ):
         open_network(f"{kind}:{path}")
     with pytest.raises(DataError, match="not 00ff; take the original"):
         open_network(f"{kind}:{path}?checksum=00FF")
     with pytest.raises(ValueError, match=r"options that are not known: write FILE\?checksum"):
         open_network(f"{kind}:{path}?sum=00")
-    with pytest.raises(ValueError, match="'768', '2048', got '3'" if kind == "inception" else "known here: checksum"):
+    with pytest.raises(
+        ValueError,
+        match="'768', '2048', got '3'" if kind == "inception" else "known here: checksum",
+    ):
         open_network(f"{kind}:{path}?features=3")
 
 
@@ -154,7 +189,11 @@ def test_resize_is_pillows():
     image = np.random.default_rng(0).uniform(-1, 1, (9, 14)).astype(np.float32)
     for size in ((5, 6), (20, 10)):
         expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-        np.testing.assert_allclose(jax.jit(resize, static_argnums=1)(image[None, :, :, None], size)[0, :, :, 0], expected, atol=2e-6)
+        np.testing.assert_allclose(
+            jax.jit(resize, static_argnums=1)(image[None, :, :, None], size)[0, :, :, 0],
+            expected,
+            atol=2e-6,
+        )
 
 
 @pytest.mark.parametrize("size", [(3, 4), (17, 29)])
@@ -165,7 +204,9 @@ def test_tf1_resize_by_loops(size):
         y, x = i * 9 / size[0], j * 14 / size[1]
         top, left = int(y), int(x)
         bottom, right, v, u = min(top + 1, 8), min(left + 1, 13), y - top, x - left
-        expected[i, j] = (1 - v) * ((1 - u) * image[top, left] + u * image[top, right]) + v * ((1 - u) * image[bottom, left] + u * image[bottom, right])
+        expected[i, j] = (1 - v) * ((1 - u) * image[top, left] + u * image[top, right]) + v * (
+            (1 - u) * image[bottom, left] + u * image[bottom, right]
+        )
     found = jax.jit(resize_tf1, static_argnums=1)(image.astype(np.float32)[None, :, :, None], size)
     np.testing.assert_allclose(found[0, :, :, 0], expected, atol=2e-6)
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from jaxgan.metrics.frechet import Moments, add, distance, moments
 
-FEATURES = arrays.arrays(np.float64, st.tuples(st.integers(2, 12), st.just(4)), elements=st.floats(-100, 100, width=32))
+FEATURES = arrays.arrays(
+    np.float64, st.tuples(st.integers(2, 12), st.just(4)), elements=st.floats(-100, 100, width=32)
+)
 FAST = settings(max_examples=30, deadline=None)
 
 
@@ -37,15 +39,24 @@ def test_a_shift_adds_its_square(x, shift):
 
 def test_diagonal_gaussians():
     a, b = np.array([1.0, 4.0, 0.25]), np.array([9.0, 1.0, 0.25])
-    first, second = Moments(10, np.zeros(3), np.diag(a)), Moments(10, np.array([1.0, 2.0, 0.0]), np.diag(b))
-    np.testing.assert_allclose(distance(first, second), 5 + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2), rtol=1e-12)
+    first, second = (
+        Moments(10, np.zeros(3), np.diag(a)),
+        Moments(10, np.array([1.0, 2.0, 0.0]), np.diag(b)),
+    )
+    np.testing.assert_allclose(
+        distance(first, second), 5 + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2), rtol=1e-12
+    )
 
 
 def test_full_covariances_against_the_matrix_square_root():
     linalg = pytest.importorskip("scipy.linalg")
-    x, y = np.random.default_rng(0).normal(size=(2, 50, 6)) @ np.random.default_rng(1).normal(size=(2, 6, 6))
+    x, y = np.random.default_rng(0).normal(size=(2, 50, 6)) @ np.random.default_rng(1).normal(
+        size=(2, 6, 6)
+    )
     a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
-    expected = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(a + b - 2 * np.real(linalg.sqrtm(a @ b)))
+    expected = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(
+        a + b - 2 * np.real(linalg.sqrtm(a @ b))
+    )
     np.testing.assert_allclose(distance(moments(x), moments(y)), expected, rtol=1e-8)
 
 
@@ -64,20 +75,26 @@ def test_numbers_that_never_change_or_say_the_same():
     dead = [np.concatenate([features, np.full((400, 1), 7.0)], 1) for features in (x, y)]
     np.testing.assert_allclose(distance(*map(moments, dead)), expected, rtol=1e-9)
     turned = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 3)))[0]
-    np.testing.assert_allclose(distance(moments(x @ turned.T), moments(y @ turned.T)), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        distance(moments(x @ turned.T), moments(y @ turned.T)), expected, rtol=1e-9
+    )
 
 
 def test_bias():
     """What the docstring says of it."""
     generator, n, d = np.random.default_rng(0), 500, 32
-    values = [distance(*(moments(generator.normal(size=(n, d))) for _ in range(2))) for _ in range(10)]
+    values = [
+        distance(*(moments(generator.normal(size=(n, d))) for _ in range(2))) for _ in range(10)
+    ]
     np.testing.assert_allclose(np.mean(values), d * (d / 2 + 2) / n, rtol=0.1)
 
 
 @FAST
 @given(FEATURES, st.lists(st.integers(1, 11), max_size=4))
 def test_moments_in_parts(x, cuts):
-    first, *rest = [part for part in np.split(x, sorted({cut for cut in cuts if cut < len(x)})) if len(part)]
+    first, *rest = [
+        part for part in np.split(x, sorted({cut for cut in cuts if cut < len(x)})) if len(part)
+    ]
     total = moments(first)
     for part in rest:
         total = add(total, part)
@@ -92,7 +109,9 @@ def test_parts_far_from_zero_lose_no_digits():
     total = moments(x[:300])
     for part in (x[300:301], x[301:]):
         total = add(total, part)
-    np.testing.assert_allclose(total.covariance, np.cov(x - 1e8, rowvar=False), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        total.covariance, np.cov(x - 1e8, rowvar=False), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,8 +120,14 @@ def test_parts_far_from_zero_lose_no_digits():
         (lambda: moments(np.zeros(3)), r"features must be \[N, D\]"),
         (lambda: moments(np.array([[1.0, np.nan]])), "1 rows with a NaN"),
         (lambda: add(moments(np.zeros((2, 3))), np.zeros((2, 4))), "4 numbers cannot be added"),
-        (lambda: distance(moments(np.zeros((2, 3))), moments(np.zeros((2, 4)))), "cannot be compared"),
-        (lambda: distance(moments(np.zeros((1, 3))), moments(np.zeros((2, 3)))), "at least 2 features, got 1 and 2"),
+        (
+            lambda: distance(moments(np.zeros((2, 3))), moments(np.zeros((2, 4)))),
+            "cannot be compared",
+        ),
+        (
+            lambda: distance(moments(np.zeros((1, 3))), moments(np.zeros((2, 3)))),
+            "at least 2 features, got 1 and 2",
+        ),
     ],
 )
 def test_refusals(act, message):

@@ -26,7 +26,11 @@ def test_subsets_of_unequal_sets_against_loops():
     generator, y = np.random.default_rng(5), y[:6]
     values = []
     for _ in range(3):
-        values.append(_by_loops(x[generator.choice(8, 6, replace=False)], y[generator.choice(6, 6, replace=False)]))
+        values.append(
+            _by_loops(
+                x[generator.choice(8, 6, replace=False)], y[generator.choice(6, 6, replace=False)]
+            )
+        )
     np.testing.assert_allclose(kid(x, y, subsets=3, seed=5)[0], np.mean(values), rtol=1e-12)
 
 
@@ -36,7 +40,10 @@ def test_unbiased_on_halves_of_one_set_and_so_is_each_size():
     values = [kid(*generator.normal(size=(2, 30, 4)))[0] for _ in range(200)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
     x, y = generator.normal(size=(2, 1000, 4))
-    small, large = (kid(x, y + 0.5, subset_size=size, subsets=subsets) for size, subsets in ((20, 400), (250, 40)))
+    small, large = (
+        kid(x, y + 0.5, subset_size=size, subsets=subsets)
+        for size, subsets in ((20, 400), (250, 40))
+    )
     assert abs(small[0] - large[0]) < 3 * np.hypot(small[1], large[1])
     assert large[0] > 5 * large[1]
 
@@ -45,7 +52,15 @@ def test_unbiased_on_halves_of_one_set_and_so_is_each_size():
 def test_standard_error(subset_size):
     """What it says, on average, is the spread over draws of both sets: from subsets, and from one subset of everything."""
     generator = np.random.default_rng(1)
-    draws = [kid(generator.normal(size=(300, 3)), generator.normal(0.3, 1, (300, 3)), subset_size=subset_size, subsets=20) for _ in range(100)]
+    draws = [
+        kid(
+            generator.normal(size=(300, 3)),
+            generator.normal(0.3, 1, (300, 3)),
+            subset_size=subset_size,
+            subsets=20,
+        )
+        for _ in range(100)
+    ]
     values, errors = np.array(draws).T
     np.testing.assert_allclose(np.sqrt(np.mean(errors**2)), np.std(values, ddof=1), rtol=0.25)
 

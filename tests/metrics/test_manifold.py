@@ -11,15 +11,27 @@ from jaxgan.metrics.manifold import density_coverage, precision_recall
 
 def _by_loops(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[float, float, float, float]:
     def radius(i, features):
-        return sorted(np.linalg.norm(features[i] - x) for j, x in enumerate(features) if j != i)[k - 1]
+        return sorted(np.linalg.norm(features[i] - x) for j, x in enumerate(features) if j != i)[
+            k - 1
+        ]
 
     def balls(point, centres, radii):
         return sum(np.linalg.norm(point - centre) <= r for centre, r in zip(centres, radii))
 
-    of_real, of_fake = [radius(i, real) for i in range(len(real))], [radius(i, fake) for i in range(len(fake))]
+    of_real, of_fake = (
+        [radius(i, real) for i in range(len(real))],
+        [radius(i, fake) for i in range(len(fake))],
+    )
     held = [balls(x, real, of_real) for x in fake]
-    covered = [any(np.linalg.norm(centre - x) <= r for x in fake) for centre, r in zip(real, of_real)]
-    return float(np.mean(np.array(held) > 0)), float(np.mean([balls(x, fake, of_fake) > 0 for x in real])), sum(held) / (k * len(fake)), float(np.mean(covered))
+    covered = [
+        any(np.linalg.norm(centre - x) <= r for x in fake) for centre, r in zip(real, of_real)
+    ]
+    return (
+        float(np.mean(np.array(held) > 0)),
+        float(np.mean([balls(x, fake, of_fake) > 0 for x in real])),
+        sum(held) / (k * len(fake)),
+        float(np.mean(covered)),
+    )
 
 
 @pytest.mark.parametrize("block", [2**23, 50])
@@ -60,7 +72,10 @@ def test_a_collapsed_generator_is_precise_and_covers_nothing():
 def test_one_outlier():
     """It makes a ball as large as all, so that precision is 1 for anything near; density hardly changes."""
     generator = np.random.default_rng(0)
-    real, fake = np.concatenate([generator.normal(size=(200, 2)), [[1000.0, 0.0]]]), generator.normal(300, 1, (200, 2))
+    real, fake = (
+        np.concatenate([generator.normal(size=(200, 2)), [[1000.0, 0.0]]]),
+        generator.normal(300, 1, (200, 2)),
+    )
     assert precision_recall(real, fake, 3)[0] == 1.0
     np.testing.assert_allclose(density_coverage(real, fake, 5)[0], 0.2)
 

@@ -24,7 +24,12 @@ from tests.families_under_test import CASES
 
 NETWORK = tiny_network.network()
 TRAIN, TEST = (data.open("digits", split=split) for split in ("train", "test"))
-INKS = {"attributes": tuple(digit_views.INKS), "groups": (("ink", 3),), "known": (), "alternatives": ()}
+INKS = {
+    "attributes": tuple(digit_views.INKS),
+    "groups": (("ink", 3),),
+    "known": (),
+    "alternatives": (),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +38,21 @@ def cache(monkeypatch, tmp_path):
 
 
 def state_of(**stored):
-    return State(jnp.int32(3), jnp.int32(48), {}, {name: jnp.asarray(array) for name, array in stored.items()}, {})
+    return State(
+        jnp.int32(3),
+        jnp.int32(48),
+        {},
+        {name: jnp.asarray(array) for name, array in stored.items()},
+        {},
+    )
 
 
 def spec_of(**shapes):
     kinds = {"label": jnp.int32, "layout": jnp.int32}
-    return lambda config, count: {name: jax.ShapeDtypeStruct((count, *shape), kinds.get(name, jnp.float32)) for name, shape in shapes.items()}
+    return lambda config, count: {
+        name: jax.ShapeDtypeStruct((count, *shape), kinds.get(name, jnp.float32))
+        for name, shape in shapes.items()
+    }
 
 
 def taken(images, first, count):
@@ -74,25 +88,50 @@ def test_distances_and_their_floors_are_those_of_the_features():
     fakes = TRAIN.arrays["image"][300:420] // 2
     family, names = painter(image=(8, 8, 1)), ["fid", "kid", "precision", "coverage", "is"]
     options = {"network": NETWORK, "samples": 120, "split": "test", "train": TRAIN}
-    results = by_name(evaluate(family, None, state_of(images=padded(fakes)), TEST, names, **options))
+    results = by_name(
+        evaluate(family, None, state_of(images=padded(fakes)), TEST, names, **options)
+    )
     fake, held_out = (extract(NETWORK, images).features for images in (fakes, TEST.arrays["image"]))
     train = extract(NETWORK, TRAIN.arrays["image"][real.drawn(1500, 120)]).features
     moments = [frechet.moments(features) for features in (held_out, fake, train)]
-    np.testing.assert_allclose(results["fid"].value, frechet.distance(moments[0], moments[1]), rtol=1e-5)
-    np.testing.assert_allclose(results["fid"].floor, frechet.distance(moments[0], moments[2]), rtol=1e-5)
+    np.testing.assert_allclose(
+        results["fid"].value, frechet.distance(moments[0], moments[1]), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        results["fid"].floor, frechet.distance(moments[0], moments[2]), rtol=1e-5
+    )
     assert results["fid"].floor_counts == (297, 120)
     value, error = kernel.kid(held_out, fake)
-    np.testing.assert_allclose((results["kid"].value, results["kid"].standard_error), (value, error), rtol=1e-4)
+    np.testing.assert_allclose(
+        (results["kid"].value, results["kid"].standard_error), (value, error), rtol=1e-4
+    )
     precisions = [manifold.precision_recall(held_out, other)[0] for other in (fake, train)]
     assert [results["precision"].value, results["precision"].floor] == precisions
     one = results["fid"]
-    assert (one.real, one.generated, one.network, one.checksum, one.checkpoint, one.family) == (297, 120, "tiny", "0123456789abcdef", 48, "a.painter")
+    assert (one.real, one.generated, one.network, one.checksum, one.checkpoint, one.family) == (
+        297,
+        120,
+        "tiny",
+        "0123456789abcdef",
+        48,
+        "a.painter",
+    )
     assert (one.data, one.fingerprint, one.split) == ("digits", TEST.fingerprint, "test")
     assert set(one.versions) == {"jaxgan", "jax", "numpy"}
 
 
 def test_without_other_images_the_floor_is_that_of_two_halves():
-    results = by_name(evaluate(painter(image=(8, 8, 1)), None, state_of(images=padded(TEST.arrays["image"])), TEST, ["fid"], network=NETWORK, samples=50))
+    results = by_name(
+        evaluate(
+            painter(image=(8, 8, 1)),
+            None,
+            state_of(images=padded(TEST.arrays["image"])),
+            TEST,
+            ["fid"],
+            network=NETWORK,
+            samples=50,
+        )
+    )
     real_features = extract(NETWORK, TEST.arrays["image"]).features
     halves = [frechet.moments(half) for half in real.halves(real_features, 0)]
     np.testing.assert_allclose(results["fid"].floor, frechet.distance(*halves), rtol=1e-5)
@@ -102,18 +141,35 @@ def test_without_other_images_the_floor_is_that_of_two_halves():
 def test_the_floor_of_a_translator_is_of_as_many_training_images_as_it_makes():
     """Of many training images the floor would be lower than any translation of few test images can be."""
     train, test = (data.open("paired:digits", split=split) for split in ("train", "test"))
-    test = dataclasses.replace(test, arrays={name: array[:30] for name, array in test.arrays.items()}, fingerprint="thirty")
+    test = dataclasses.replace(
+        test, arrays={name: array[:30] for name, array in test.arrays.items()}, fingerprint="thirty"
+    )
     family = translator(a=(16, 16, 1), b=(16, 16, 1))
-    found = by_name(evaluate(family, None, state_of(), test, ["fid"], network=NETWORK, train=train), "a2b")["fid"]
+    found = by_name(
+        evaluate(family, None, state_of(), test, ["fid"], network=NETWORK, train=train), "a2b"
+    )["fid"]
     spread = train.arrays["b"][real.drawn(1500, 30)]
-    moments = [frechet.moments(extract(NETWORK, images).features) for images in (test.arrays["b"], spread)]
+    moments = [
+        frechet.moments(extract(NETWORK, images).features) for images in (test.arrays["b"], spread)
+    ]
     np.testing.assert_allclose(found.floor, frechet.distance(*moments), rtol=1e-5)
     assert (found.real, found.generated, found.floor_counts) == (30, 30, (30, 30))
 
 
 def test_the_floor_of_a_target_domain_is_of_training_images_that_show_it():
     train, test = (data.open("attributes:digits", split=split) for split in ("train", "test"))
-    found = by_name(evaluate(inker(), SimpleNamespace(**INKS), state_of(), test, ["fid"], network=NETWORK, train=train), "to green")["fid"]
+    found = by_name(
+        evaluate(
+            inker(),
+            SimpleNamespace(**INKS),
+            state_of(),
+            test,
+            ["fid"],
+            network=NETWORK,
+            train=train,
+        ),
+        "to green",
+    )["fid"]
     green = [one.arrays["image"][one.arrays["attributes"][:, 1] == 1] for one in (train, test)]
     spread = green[0][real.drawn(len(green[0]), 198)]
     moments = [frechet.moments(extract(NETWORK, images).features) for images in (spread, green[1])]
@@ -123,17 +179,35 @@ def test_the_floor_of_a_target_domain_is_of_training_images_that_show_it():
 
 def test_neighbours_are_looked_for_once_and_floors_once_for_all_states(monkeypatch):
     calls = []
-    monkeypatch.setattr(manifold, "_reach", lambda features, k, reach=manifold._reach: calls.append(k) or reach(features, k))
-    measure = evaluator(painter(image=(8, 8, 1)), None, TEST, ["precision", "recall", "density", "coverage", "fid"], network=NETWORK, samples=40)
+    monkeypatch.setattr(
+        manifold,
+        "_reach",
+        lambda features, k, reach=manifold._reach: calls.append(k) or reach(features, k),
+    )
+    measure = evaluator(
+        painter(image=(8, 8, 1)),
+        None,
+        TEST,
+        ["precision", "recall", "density", "coverage", "fid"],
+        network=NETWORK,
+        samples=40,
+    )
     state = state_of(images=padded(TRAIN.arrays["image"]))
     first = measure(state)
-    assert calls == [3, 3, 3, 3, 5, 5]  # two sets' balls of each function, of generated and of real images; density looks at real balls alone
+    assert (
+        calls == [3, 3, 3, 3, 5, 5]
+    )  # two sets' balls of each function, of generated and of real images; density looks at real balls alone
     assert measure(state) == first
     assert calls[6:] == [3, 3, 5]
-    features = [extract(NETWORK, images).features for images in (TEST.arrays["image"], TRAIN.arrays["image"][:40])]
+    features = [
+        extract(NETWORK, images).features
+        for images in (TEST.arrays["image"], TRAIN.arrays["image"][:40])
+    ]
     found = by_name(first)
     assert (found["precision"].value, found["recall"].value) == manifold.precision_recall(*features)
-    assert (found["density"].floor, found["coverage"].floor) == manifold.density_coverage(*real.halves(features[0], 0))
+    assert (found["density"].floor, found["coverage"].floor) == manifold.density_coverage(
+        *real.halves(features[0], 0)
+    )
 
 
 def test_inception_scores_of_images_sorted_by_class():
@@ -141,7 +215,9 @@ def test_inception_scores_of_images_sorted_by_class():
     sure = np.eye(4)[np.repeat(np.arange(4), 100)]
     known = figures.Known(Features(np.zeros((400, 1)), sure))
     task = Task("", 400, lambda state: iter(()), "image")
-    (found,) = figures.score(figures.Material(task, None, (), known, known, None, {}, None, None, 0))
+    (found,) = figures.score(
+        figures.Material(task, None, (), known, known, None, {}, None, None, 0)
+    )
     assert 3.7 < found.value <= 4
     assert 3.7 < found.floor <= 4
 
@@ -164,7 +240,9 @@ def test_classes_are_matched_by_name_where_both_have_names():
 
 def test_copies_are_found_and_variety_is_measured():
     copies = TRAIN.arrays["image"][:64]
-    evaluated = evaluator(painter(image=(8, 8, 1)), None, TEST, ["fid"], network=NETWORK, samples=64, train=TRAIN)
+    evaluated = evaluator(
+        painter(image=(8, 8, 1)), None, TEST, ["fid"], network=NETWORK, samples=64, train=TRAIN
+    )
     results = by_name(evaluated(state_of(images=padded(copies))))
     assert results["memorisation"].value < 1e-3
     pixels = TRAIN.arrays["image"].reshape(1500, 64) / 255
@@ -172,10 +250,14 @@ def test_copies_are_found_and_variety_is_measured():
     distances = [np.sqrt(np.square(row - pixels).mean(1).min()) for row in held_out]
     np.testing.assert_allclose(results["memorisation"].floor, np.median(distances), rtol=1e-4)
     differences = np.square(pixels[:64, None] - pixels[None, :64]).mean(-1)
-    np.testing.assert_allclose(results["diversity"].value, np.sqrt(differences.sum() / (64 * 63)), rtol=1e-4)
+    np.testing.assert_allclose(
+        results["diversity"].value, np.sqrt(differences.sum() / (64 * 63)), rtol=1e-4
+    )
     one_image = by_name(evaluated(state_of(images=padded(copies[:1]))))
     assert one_image["diversity"].value < 1e-5
-    noise = by_name(evaluated(state_of(images=padded(np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1))))))
+    noise = by_name(
+        evaluated(state_of(images=padded(np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1)))))
+    )
     assert noise["memorisation"].value > noise["memorisation"].floor
 
 
@@ -186,44 +268,103 @@ def test_classes_are_asked_for_as_often_as_they_occur_and_judged_one_by_one():
         return state.ema["images"][labels]  # for each class one and the same real image
 
     family.sample = sample
-    examples = np.stack([TRAIN.arrays["image"][TRAIN.arrays["label"] == digit][0] for digit in range(10)])
-    found = evaluate(family, SimpleNamespace(classes=10), state_of(images=normal(examples)), TEST, names, network=NETWORK, samples=297)
+    examples = np.stack(
+        [TRAIN.arrays["image"][TRAIN.arrays["label"] == digit][0] for digit in range(10)]
+    )
+    found = evaluate(
+        family,
+        SimpleNamespace(classes=10),
+        state_of(images=normal(examples)),
+        TEST,
+        names,
+        network=NETWORK,
+        samples=297,
+    )
     read = extract(NETWORK, examples).probabilities.argmax(1)
     counts = np.bincount(TEST.arrays["label"], minlength=10)
     results = by_name(found)
-    np.testing.assert_allclose(results["class_accuracy"].value, counts[read == np.arange(10)].sum() / 297, rtol=1e-6)
+    np.testing.assert_allclose(
+        results["class_accuracy"].value, counts[read == np.arange(10)].sum() / 297, rtol=1e-6
+    )
     true = extract(NETWORK, TEST.arrays["image"]).probabilities.argmax(1) == TEST.arrays["label"]
     np.testing.assert_allclose(results["class_accuracy"].floor, true.mean(), rtol=1e-6)
-    assert {one.subject: one.generated for one in found if one.metric == "class_accuracy" and one.subject} == {f"class {i}": counts[i] for i in range(10)}
+    assert {
+        one.subject: one.generated
+        for one in found
+        if one.metric == "class_accuracy" and one.subject
+    } == {f"class {i}": counts[i] for i in range(10)}
     third = by_name(found, "class 3")
     held_out = extract(NETWORK, TEST.arrays["image"][TEST.arrays["label"] == 3]).features
     same = np.repeat(extract(NETWORK, examples[3:4]).features, 5, 0)
-    np.testing.assert_allclose(third["intra_fid"].value, frechet.distance(frechet.moments(held_out), frechet.moments(same)), rtol=1e-4)
-    np.testing.assert_allclose(results["intra_fid"].value, np.mean([one.value for one in found if one.metric == "intra_fid" and one.subject]))
+    np.testing.assert_allclose(
+        third["intra_fid"].value,
+        frechet.distance(frechet.moments(held_out), frechet.moments(same)),
+        rtol=1e-4,
+    )
+    np.testing.assert_allclose(
+        results["intra_fid"].value,
+        np.mean([one.value for one in found if one.metric == "intra_fid" and one.subject]),
+    )
 
 
 def test_reconstructions_are_compared_with_what_was_given():
     family = painter(image=(8, 8, 1))
     family.encode = family.decode = None
     family.reconstruct = lambda config, state, images: jnp.clip(images + 10 / 127.5, -1, 1)
-    results = by_name(evaluate(family, None, state_of(images=padded(TEST.arrays["image"])), TEST, ["reconstruction_l1"], samples=100))
+    results = by_name(
+        evaluate(
+            family,
+            None,
+            state_of(images=padded(TEST.arrays["image"])),
+            TEST,
+            ["reconstruction_l1"],
+            samples=100,
+        )
+    )
     given = TEST.arrays["image"][real.drawn(297, 100)].astype(int)
-    np.testing.assert_allclose(results["reconstruction_l1"].value, (np.minimum(given + 10, 255) - given).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        results["reconstruction_l1"].value, (np.minimum(given + 10, 255) - given).mean(), rtol=1e-6
+    )
 
 
 def test_what_would_fail_after_the_images_were_made_is_refused_before():
     family = painter(image=(8, 8, 1))
-    few = dataclasses.replace(TEST, arrays={name: array[:4] for name, array in TEST.arrays.items()}, fingerprint="four")
-    with pytest.raises(ValueError, match="density needs more than 5 images on either side; of digits, there are 4 generated or real images"):
+    few = dataclasses.replace(
+        TEST, arrays={name: array[:4] for name, array in TEST.arrays.items()}, fingerprint="four"
+    )
+    with pytest.raises(
+        ValueError,
+        match="density needs more than 5 images on either side; of digits, there are 4 generated or real images",
+    ):
         evaluator(family, None, few, ["precision", "density"], network=NETWORK)
     with pytest.raises(ValueError, match="precision needs more than 3 images"):
-        evaluate_files(data.from_arrays("made", TEST.arrays["image"][:3]), TEST, ["precision"], network=NETWORK)
-    with pytest.raises(ValueError, match="intra_fid needs two real and two generated images of some class"):
-        evaluator(painter(image=(8, 8, 1), label=()), SimpleNamespace(classes=10), few, ["intra_fid"], network=NETWORK, samples=5)
-    mapper = SimpleNamespace(__name__="a.mapper", batch_spec=spec_of(image=(16, 16, 3), layout=(16, 16)), translate=lambda config, state, layouts: layouts)
+        evaluate_files(
+            data.from_arrays("made", TEST.arrays["image"][:3]), TEST, ["precision"], network=NETWORK
+        )
+    with pytest.raises(
+        ValueError, match="intra_fid needs two real and two generated images of some class"
+    ):
+        evaluator(
+            painter(image=(8, 8, 1), label=()),
+            SimpleNamespace(classes=10),
+            few,
+            ["intra_fid"],
+            network=NETWORK,
+            samples=5,
+        )
+    mapper = SimpleNamespace(
+        __name__="a.mapper",
+        batch_spec=spec_of(image=(16, 16, 3), layout=(16, 16)),
+        translate=lambda config, state, layouts: layouts,
+    )
     digits = data.open("layout:digits", split="test")
-    judge = judges.Judge("layout", "f" * 64, None, None, {"outputs": digits.classes, "image_size": [32, 32]})
-    with pytest.raises(ValueError, match="the judge reads maps of 32x32, the model makes 16x16: train a judge with --image-size 16 16"):
+    judge = judges.Judge(
+        "layout", "f" * 64, None, None, {"outputs": digits.classes, "image_size": [32, 32]}
+    )
+    with pytest.raises(
+        ValueError,
+        match="the judge reads maps of 32x32, the model makes 16x16: train a judge with --image-size 16 16",
+    ):
         evaluator(mapper, None, digits, ["miou"], judge=judge)
 
 
@@ -231,7 +372,15 @@ def test_images_that_are_not_finite_are_refused():
     broken = padded(TEST.arrays["image"])
     broken[7, 0, 0, 0] = np.nan
     with pytest.raises(NonFiniteError, match="NaN or infinite"):
-        evaluate(painter(image=(8, 8, 1)), None, state_of(images=broken), TEST, ["fid"], network=NETWORK, samples=20)
+        evaluate(
+            painter(image=(8, 8, 1)),
+            None,
+            state_of(images=broken),
+            TEST,
+            ["fid"],
+            network=NETWORK,
+            samples=20,
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------- from images
@@ -247,7 +396,12 @@ def translator(**shapes):
     def translate(config, state, images, *, direction="a2b"):
         return jnp.clip(-images + (4 / 127.5 if direction == "a2b" else 0), -1, 1)
 
-    return SimpleNamespace(__name__="a.translator", batch_spec=spec_of(**shapes), translate=translate, conditioning=both_ways)
+    return SimpleNamespace(
+        __name__="a.translator",
+        batch_spec=spec_of(**shapes),
+        translate=translate,
+        conditioning=both_ways,
+    )
 
 
 def test_each_direction_is_judged_by_its_targets():
@@ -255,23 +409,44 @@ def test_each_direction_is_judged_by_its_targets():
     pairs = data.from_domains("pairs", a, 255 - a, independent=False)
     family = translator(a=(12, 12, 3), b=(12, 12, 3))
     assert table.mode(family, None, pairs) == "paired"
-    found = evaluate(family, None, state_of(), pairs, ["l1", "accuracy", "psnr", "ssim", "reconstruction_l1"], samples=30)
+    found = evaluate(
+        family,
+        None,
+        state_of(),
+        pairs,
+        ["l1", "accuracy", "psnr", "ssim", "reconstruction_l1"],
+        samples=30,
+    )
     there, back = by_name(found, "a2b"), by_name(found, "b2a")
-    np.testing.assert_allclose((there["l1"].value, there["accuracy"].value, there["psnr"].value), (4, 1, 10 * np.log10(255**2 / 16)), atol=1e-2)
+    np.testing.assert_allclose(
+        (there["l1"].value, there["accuracy"].value, there["psnr"].value),
+        (4, 1, 10 * np.log10(255**2 / 16)),
+        atol=1e-2,
+    )
     assert back["l1"].value == 0
     assert back["ssim"].value == 1
     np.testing.assert_allclose(there["reconstruction_l1"].value, 4, atol=1e-2)
-    np.testing.assert_allclose([there["colour_correlation"].value, there["colour_correlation"].floor], -1, atol=1e-3)
+    np.testing.assert_allclose(
+        [there["colour_correlation"].value, there["colour_correlation"].floor], -1, atol=1e-3
+    )
     assert {one.generated for one in found if one.metric == "l1"} == {30}
     unpaired = data.from_domains("two", a, a[:20] // 2, independent=True)
     assert "l1" not in table.offered(family, None, unpaired)
-    with pytest.raises(ValueError, match="l1, class_accuracy cannot be measured of translator on two: ask for some of fid, kid, is, precision"):
-        evaluate(family, None, state_of(), unpaired, ["fid", "l1", "class_accuracy"], network=NETWORK)
+    with pytest.raises(
+        ValueError,
+        match="l1, class_accuracy cannot be measured of translator on two: ask for some of fid, kid, is, precision",
+    ):
+        evaluate(
+            family, None, state_of(), unpaired, ["fid", "l1", "class_accuracy"], network=NETWORK
+        )
 
 
 def test_fewer_images_than_there_are_are_drawn_with_their_targets():
     a = np.repeat(np.arange(40, dtype=np.uint8), 12 * 12 * 3).reshape(40, 12, 12, 3) * 5 + 5
-    pairs, family = data.from_domains("pairs", a, 255 - a, independent=False), translator(a=(12, 12, 3), b=(12, 12, 3))
+    pairs, family = (
+        data.from_domains("pairs", a, 255 - a, independent=False),
+        translator(a=(12, 12, 3), b=(12, 12, 3)),
+    )
     there, _ = make_tasks(family, None, pairs, 14, 0, {})
     made = np.concatenate(list(there.make(state_of())))
     np.testing.assert_array_equal(made[:, 0, 0, 0], 254 - 5 * real.drawn(40, 14))
@@ -279,7 +454,9 @@ def test_fewer_images_than_there_are_are_drawn_with_their_targets():
     assert (found["l1"].value, found["l1"].generated) == (4, 14)
     inks = data.open("attributes:digits", split="test")
     order = np.argsort(inks.arrays["attributes"].argmax(1), kind="stable")
-    inks = dataclasses.replace(inks, arrays={name: array[order] for name, array in inks.arrays.items()})
+    inks = dataclasses.replace(
+        inks, arrays={name: array[order] for name, array in inks.arrays.items()}
+    )
     for task in make_tasks(inker(), SimpleNamespace(**INKS), inks, 10, 0, {}):
         shown = inks.arrays["attributes"][task.source.index].sum(0)
         none, fewer, more = sorted(shown)
@@ -295,7 +472,12 @@ def test_sixteen_bits_are_given_to_a_translator_as_they_are():
         jax.debug.callback(lambda values: seen.append(np.asarray(values)), images)
         return images
 
-    family = SimpleNamespace(__name__="a.keeper", batch_spec=spec_of(a=(12, 12, 1), b=(12, 12, 1)), translate=translate, conditioning=both_ways)
+    family = SimpleNamespace(
+        __name__="a.keeper",
+        batch_spec=spec_of(a=(12, 12, 1), b=(12, 12, 1)),
+        translate=translate,
+        conditioning=both_ways,
+    )
     task = make_tasks(family, None, data.from_domains("fine", a, a, independent=False), 9, 0, {})[0]
     made = np.concatenate(list(task.make(state_of())))
     jax.effects_barrier()
@@ -312,7 +494,11 @@ def inker(wrong=False):
         colour = jnp.broadcast_to(inks[:1], (len(images), 3)) if wrong else attributes @ inks
         return jnp.rint(colour[:, None, None, :] * value) / 127.5 - 1
 
-    return SimpleNamespace(__name__="an.inker", batch_spec=spec_of(image=(16, 16, 3), attributes=(3,)), translate=translate)
+    return SimpleNamespace(
+        __name__="an.inker",
+        batch_spec=spec_of(image=(16, 16, 3), attributes=(3,)),
+        translate=translate,
+    )
 
 
 def test_each_target_domain_is_judged_and_true_inks_are_known():
@@ -343,8 +529,12 @@ def test_a_judge_reads_attributes_where_there_is_one(monkeypatch):
         return np.eye(3, dtype=np.uint8)[2 - brightest]
 
     monkeypatch.setattr("jaxgan.metrics.ground.attributes", read)
-    found = evaluate(inker(wrong=True), config, state_of(), digits, ["attribute_accuracy"], judge=judge)
-    assert {one.subject: (one.value, one.floor) for one in found if one.metric == "attribute_accuracy"} == {
+    found = evaluate(
+        inker(wrong=True), config, state_of(), digits, ["attribute_accuracy"], judge=judge
+    )
+    assert {
+        one.subject: (one.value, one.floor) for one in found if one.metric == "attribute_accuracy"
+    } == {
         "to red": (1, 1),
         "to green": (0, 1),
         "to blue": (0, 1),
@@ -363,7 +553,11 @@ def test_maps_are_read_off_painted_digits():
     def translate(config, state, layouts, *, first=0, key=None):
         return taken(state.ema["images"], first, len(layouts))
 
-    family = SimpleNamespace(__name__="a.mapper", batch_spec=spec_of(image=(16, 16, 3), layout=(16, 16)), translate=translate)
+    family = SimpleNamespace(
+        __name__="a.mapper",
+        batch_spec=spec_of(image=(16, 16, 3), layout=(16, 16)),
+        translate=translate,
+    )
     stored = np.concatenate([images, images])
     stored[:, :, :8] = 255  # as paper of another tone: the left half reads as paper
     names = ["miou", "pixel_accuracy", "l1"]
@@ -380,10 +574,17 @@ def test_maps_are_read_off_painted_digits():
 
 
 def test_two_sets_of_files_are_compared():
-    found = evaluate_files(data.from_arrays("made", TEST.arrays["image"][:100] // 2), TEST, ["fid"], network=NETWORK)
-    moments = [frechet.moments(extract(NETWORK, images).features) for images in (TEST.arrays["image"], TEST.arrays["image"][:100] // 2)]
+    found = evaluate_files(
+        data.from_arrays("made", TEST.arrays["image"][:100] // 2), TEST, ["fid"], network=NETWORK
+    )
+    moments = [
+        frechet.moments(extract(NETWORK, images).features)
+        for images in (TEST.arrays["image"], TEST.arrays["image"][:100] // 2)
+    ]
     np.testing.assert_allclose(by_name(found)["fid"].value, frechet.distance(*moments), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"l1 cannot be measured of images from files: ask for some of fid"):
+    with pytest.raises(
+        ValueError, match=r"l1 cannot be measured of images from files: ask for some of fid"
+    ):
         evaluate_files(TEST, TEST, ["l1"], network=NETWORK)
 
 
@@ -396,7 +597,15 @@ def test_the_network_is_that_of_the_data(spec, name):
     assert default_network(spec) == name
 
 
-ELSEWHERE = ["folder:faces", "tfds:kmnist", "idx:emnist/letters", "unpaired:maps", "folder:mnist/faces", "folder:digits/faces", "folder:digits"]
+ELSEWHERE = [
+    "folder:faces",
+    "tfds:kmnist",
+    "idx:emnist/letters",
+    "unpaired:maps",
+    "folder:mnist/faces",
+    "folder:digits/faces",
+    "folder:digits",
+]
 
 
 @pytest.mark.parametrize("spec", ELSEWHERE)
@@ -407,7 +616,12 @@ def test_other_data_need_a_network_named(spec):
 
 def test_held_out_images_are_opened_where_there_are_any(tmp_path):
     held_out, split = real.open_like(data.open("unpaired:digits"))
-    assert (held_out.name, split, held_out.independent, held_out.size) == ("paired:digits", "test", False, 297)
+    assert (held_out.name, split, held_out.independent, held_out.size) == (
+        "paired:digits",
+        "test",
+        False,
+        297,
+    )
     from PIL import Image
 
     for i in range(3):
@@ -425,18 +639,30 @@ EVERY = [name if name == "cgan" else pytest.param(name, marks=pytest.mark.slow) 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_family_is_evaluated_by_what_applies_to_it(name):
     family, config, spec, _ = CASES[name]
-    shapes = [wanted.shape for wanted in family.batch_spec(config, 1).values() if len(wanted.shape) == 4]
-    channels = shapes[0][3] if len({shape[3] for shape in shapes}) == 1 else tuple(shape[3] for shape in shapes)
+    shapes = [
+        wanted.shape for wanted in family.batch_spec(config, 1).values() if len(wanted.shape) == 4
+    ]
+    channels = (
+        shapes[0][3]
+        if len({shape[3] for shape in shapes}) == 1
+        else tuple(shape[3] for shape in shapes)
+    )
     dataset, split = real.open_real(spec, image_size=config.image_size, channels=channels)
     names = table.offered(family, config, dataset)
     assert ("ssim" in names) == ("l1" in names and min(config.image_size) > 10)
     state = jax.jit(family.init, static_argnums=0)(config, jax.random.key(0))
-    found = evaluate(family, config, state, dataset, names, network=NETWORK, samples=40, split=split)
+    found = evaluate(
+        family, config, state, dataset, names, network=NETWORK, samples=40, split=split
+    )
     assert {one.metric for one in found} >= set(names)
     assert all(np.isfinite(one.value) or one.metric == "psnr" for one in found)
     assert {one.split for one in found} == {"test"}
     subjects = {one.subject for one in found if one.metric == "fid"}
-    assert subjects == {"cyclegan": {"a2b", "b2a"}, "pix2pix": {"a2b"}, "stargan": {"to red", "to green", "to blue"}}.get(name, {""})
+    assert subjects == {
+        "cyclegan": {"a2b", "b2a"},
+        "pix2pix": {"a2b"},
+        "stargan": {"to red", "to green", "to blue"},
+    }.get(name, {""})
 
 
 def test_path_lengths_are_measured_between_a_family_s_own_codes():
@@ -444,13 +670,23 @@ def test_path_lengths_are_measured_between_a_family_s_own_codes():
     family.latents = lambda config, key, n: jax.random.normal(key, (n, 2, 5))
     family.styles_of, family.mix = lambda config, state, latents: latents, None
     traced = []
-    family.synthesise = lambda config, state, w: traced.append(w.shape) or jnp.tanh(w.sum(1) @ state.ema["map"]).reshape(-1, 8, 8, 1)
-    stored = {"images": padded(TEST.arrays["image"]), "map": np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)}
+    family.synthesise = lambda config, state, w: (
+        traced.append(w.shape) or jnp.tanh(w.sum(1) @ state.ema["map"]).reshape(-1, 8, 8, 1)
+    )
+    stored = {
+        "images": padded(TEST.arrays["image"]),
+        "map": np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32),
+    }
     measure = evaluator(family, None, TEST, ["ppl"], network=NETWORK, samples=64)
-    found = {scale: by_name(measure(state_of(**(stored | {"map": scale * stored["map"]}))))["ppl"] for scale in (0.01, 0.02)}
+    found = {
+        scale: by_name(measure(state_of(**(stored | {"map": scale * stored["map"]}))))["ppl"]
+        for scale in (0.01, 0.02)
+    }
     assert len(traced) == 2  # both points of a pair, and once for all states
     assert found[0.01].value > 0
-    np.testing.assert_allclose(found[0.02].value / found[0.01].value, 4, rtol=0.2)  # as good as linear: twice the way, four times its square
+    np.testing.assert_allclose(
+        found[0.02].value / found[0.01].value, 4, rtol=0.2
+    )  # as good as linear: twice the way, four times its square
     assert (found[0.01].generated, found[0.01].network) == (128, "tiny")
 
 
@@ -461,7 +697,19 @@ def test_path_lengths_are_of_all_classes_of_a_sorted_set():
     family.styles_of = lambda config, state, latents, labels: asked.append(labels) or latents
     family.synthesise = lambda config, state, w: jnp.tanh(w).reshape(-1, 8, 8, 1)
     order = np.argsort(TEST.arrays["label"], kind="stable")
-    dataset = dataclasses.replace(TEST, arrays={name: array[order] for name, array in TEST.arrays.items()}, fingerprint="sorted")
-    evaluate(family, SimpleNamespace(classes=10), state_of(images=padded(TEST.arrays["image"])), dataset, ["ppl"], network=NETWORK, samples=100)
+    dataset = dataclasses.replace(
+        TEST,
+        arrays={name: array[order] for name, array in TEST.arrays.items()},
+        fingerprint="sorted",
+    )
+    evaluate(
+        family,
+        SimpleNamespace(classes=10),
+        state_of(images=padded(TEST.arrays["image"])),
+        dataset,
+        ["ppl"],
+        network=NETWORK,
+        samples=100,
+    )
     assert set(np.concatenate(asked)) == set(range(10))
     np.testing.assert_array_equal(asked[0], asked[1])

@@ -10,7 +10,14 @@ from jaxgan.metrics.features import FeatureNetwork, Outputs
 from jaxgan.metrics.path_length import path_length, slerp
 
 KEY = jax.random.key(0)
-PIXELS = FeatureNetwork("pixels", "", "none", (), {}, lambda params, images: Outputs(images.reshape(len(images), -1), None))
+PIXELS = FeatureNetwork(
+    "pixels",
+    "",
+    "none",
+    (),
+    {},
+    lambda params, images: Outputs(images.reshape(len(images), -1), None),
+)
 STARTS, ENDS = np.random.default_rng(0).normal(size=(2, 250, 4)).astype(np.float32)
 
 
@@ -27,7 +34,17 @@ def _trimmed(distances: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize(("sampling", "batch_size"), [("full", 64), ("end", 250)])
 def test_straight_lines(sampling, batch_size):
     """An identity moves by |end - start| for each step of 1, anywhere on the way; the last batch is filled up and does not count twice."""
-    found = path_length(PIXELS, _images, None, STARTS, ENDS, key=KEY, sampling=sampling, epsilon=1e-2, batch_size=batch_size)
+    found = path_length(
+        PIXELS,
+        _images,
+        None,
+        STARTS,
+        ENDS,
+        key=KEY,
+        sampling=sampling,
+        epsilon=1e-2,
+        batch_size=batch_size,
+    )
     np.testing.assert_allclose(found, _trimmed(np.sum((ENDS - STARTS) ** 2, 1)), rtol=1e-3)
 
 
@@ -54,11 +71,17 @@ def test_place_on_the_way_and_rows():
         return (latents**2 * rows[:, None].astype(np.float32)).reshape(-1, 1, 1, 1)
 
     zeros, ones = np.zeros((250, 1), np.float32), np.ones((250, 1), np.float32)
-    at_start = path_length(PIXELS, squares, None, zeros, ones, key=KEY, sampling="end", epsilon=1e-2)
+    at_start = path_length(
+        PIXELS, squares, None, zeros, ones, key=KEY, sampling="end", epsilon=1e-2
+    )
     np.testing.assert_allclose(at_start, _trimmed((np.arange(250) * 1e-2) ** 2), rtol=1e-3)
-    places = np.asarray(jax.jit(jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(KEY, i))))(np.arange(250)))
+    places = np.asarray(
+        jax.jit(jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(KEY, i))))(np.arange(250))
+    )
     full = path_length(PIXELS, squares, None, zeros, ones, key=KEY, epsilon=1e-2, batch_size=77)
-    np.testing.assert_allclose(full, _trimmed((np.arange(250) * (2 * places + 1e-2)) ** 2), rtol=1e-2)
+    np.testing.assert_allclose(
+        full, _trimmed((np.arange(250) * (2 * places + 1e-2)) ** 2), rtol=1e-2
+    )
 
 
 def test_refusals():

@@ -33,12 +33,29 @@ def changed(**fields):
     return json.dumps({**json.loads(ONE.to_json()), **fields})
 
 
-OTHERS = [{"real": "many"}, {"seed": True}, {"network": 3}, {"floor_counts": ["a"]}, {"floor_counts": 3}, {"versions": []}, {"value": 10**400}, {"split": None}]
+OTHERS = [
+    {"real": "many"},
+    {"seed": True},
+    {"network": 3},
+    {"floor_counts": ["a"]},
+    {"floor_counts": 3},
+    {"versions": []},
+    {"value": 10**400},
+    {"split": None},
+]
 
 
 @pytest.mark.parametrize(
     "line",
-    ["", "[]", "7", '{"value": 3}', '{"metric": "fid", "value": "much"}', "[" * 100_000, *(changed(**fields) for fields in OTHERS)],
+    [
+        "",
+        "[]",
+        "7",
+        '{"value": 3}',
+        '{"metric": "fid", "value": "much"}',
+        "[" * 100_000,
+        *(changed(**fields) for fields in OTHERS),
+    ],
     ids=lambda line: line[:10] + line[-20:],
 )
 def test_other_lines_are_refused(line):
@@ -47,9 +64,20 @@ def test_other_lines_are_refused(line):
 
 
 def test_figures_of_like_provenance_are_compared():
-    other = dataclasses.replace(ONE, value=10.0, subject="b2a", family="jaxgan.families.stargan", checkpoint=99, data="unpaired:moved", floor=None)
+    other = dataclasses.replace(
+        ONE,
+        value=10.0,
+        subject="b2a",
+        family="jaxgan.families.stargan",
+        checkpoint=99,
+        data="unpaired:moved",
+        floor=None,
+    )
     assert compare(ONE, other) == -2.5
-    assert compare(ONE, dataclasses.replace(other, versions={"jaxgan": "0.1.0", "jax": "0.12.0"})) == -2.5
+    assert (
+        compare(ONE, dataclasses.replace(other, versions={"jaxgan": "0.1.0", "jax": "0.12.0"}))
+        == -2.5
+    )
 
 
 CHANGES = {
@@ -61,12 +89,16 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_figure_measured_in_another_way_is_refused_by_the_name_of_what_differs(name):
     told = "jaxgan" if name == "versions" else name
-    with pytest.raises(ValueError, match=rf"not measured alike \({told} [^;]+\): evaluate both again"):
+    with pytest.raises(
+        ValueError, match=rf"not measured alike \({told} [^;]+\): evaluate both again"
+    ):
         compare(ONE, dataclasses.replace(ONE, **{name: CHANGES[name]}))
 
 
 def test_every_difference_is_named():
-    with pytest.raises(ValueError, match=r"network 'inception' and 'vgg16'; real 100 and 99; seed 7 and 8"):
+    with pytest.raises(
+        ValueError, match=r"network 'inception' and 'vgg16'; real 100 and 99; seed 7 and 8"
+    ):
         compare(ONE, dataclasses.replace(ONE, network="vgg16", real=99, seed=8))
 
 

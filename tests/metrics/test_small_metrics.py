@@ -21,7 +21,10 @@ def test_inception_score_of_sure_and_of_unsure_classes():
 
 def test_inception_score_by_parts():
     p = np.random.default_rng(0).dirichlet(np.ones(5), 30)
-    scores = [np.exp(np.mean([np.sum(row * np.log(row / part.mean(0))) for row in part])) for part in (p[:10], p[10:20], p[20:])]
+    scores = [
+        np.exp(np.mean([np.sum(row * np.log(row / part.mean(0))) for row in part]))
+        for part in (p[:10], p[10:20], p[20:])
+    ]
     np.testing.assert_allclose(inception_score(p, 3), (np.mean(scores), np.std(scores)), rtol=1e-12)
 
 
@@ -43,7 +46,9 @@ def test_l1_and_psnr():
     a, b = PAIR
     differences = a.astype(float) - b
     np.testing.assert_allclose(l1(a, b), [np.mean(np.abs(d)) for d in differences], rtol=1e-12)
-    np.testing.assert_allclose(psnr(a, b), [-10 * np.log10(np.mean((d / 255) ** 2)) for d in differences], rtol=1e-12)
+    np.testing.assert_allclose(
+        psnr(a, b), [-10 * np.log10(np.mean((d / 255) ** 2)) for d in differences], rtol=1e-12
+    )
     np.testing.assert_allclose(psnr(a, a), np.full(3, 10 * np.log10(255**2 * 12)), rtol=1e-12)
 
 
@@ -65,11 +70,27 @@ def test_ssim_against_windows():
 
     def at(x, y):
         mx, my = (weights * x).sum(), (weights * y).sum()
-        vx, vy, cov = (weights * (x - mx) ** 2).sum(), (weights * (y - my) ** 2).sum(), (weights * (x - mx) * (y - my)).sum()
-        return (2 * mx * my + 2.55**2) * (2 * cov + 7.65**2) / ((mx**2 + my**2 + 2.55**2) * (vx + vy + 7.65**2))
+        vx, vy, cov = (
+            (weights * (x - mx) ** 2).sum(),
+            (weights * (y - my) ** 2).sum(),
+            (weights * (x - mx) * (y - my)).sum(),
+        )
+        return (
+            (2 * mx * my + 2.55**2)
+            * (2 * cov + 7.65**2)
+            / ((mx**2 + my**2 + 2.55**2) * (vx + vy + 7.65**2))
+        )
 
     expected = [
-        np.mean([at(x[i : i + 11, j : j + 11, c], y[i : i + 11, j : j + 11, c]) for i in range(4) for j in range(2) for c in range(3)]) for x, y in zip(a, b)
+        np.mean(
+            [
+                at(x[i : i + 11, j : j + 11, c], y[i : i + 11, j : j + 11, c])
+                for i in range(4)
+                for j in range(2)
+                for c in range(3)
+            ]
+        )
+        for x, y in zip(a, b)
     ]
     np.testing.assert_allclose(ssim(*PAIR), expected, rtol=1e-10)
     np.testing.assert_allclose(ssim(PAIR[0], PAIR[0]), np.ones(3), rtol=1e-12)
@@ -87,10 +108,15 @@ def test_pairs_that_do_not_fit(measure):
 
 
 def test_label_maps():
-    true, predicted = np.array([[0, 0, 1], [1, 3, 3]], np.uint8), np.array([[0, 1, 1], [1, 0, 2]], np.int32)
+    true, predicted = (
+        np.array([[0, 0, 1], [1, 3, 3]], np.uint8),
+        np.array([[0, 1, 1], [1, 0, 2]], np.int32),
+    )
     counts = confusion(true, predicted, 3, unknown=3)
     np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 2, 0], [0, 0, 0]])
-    np.testing.assert_allclose(mean_iou(counts), (1 / 2 + 2 / 3) / 2)  # class 2 is nowhere that counts
+    np.testing.assert_allclose(
+        mean_iou(counts), (1 / 2 + 2 / 3) / 2
+    )  # class 2 is nowhere that counts
     np.testing.assert_allclose(pixel_accuracy(counts), 3 / 4)
     assert mean_iou(confusion(true, true, 4)) == pixel_accuracy(confusion(true, true, 4)) == 1
     assert np.isnan([mean_iou(np.zeros((2, 2), int)), pixel_accuracy(np.zeros((2, 2), int))]).all()

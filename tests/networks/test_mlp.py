@@ -22,10 +22,15 @@ def maxout_in_numpy(x, kernel, bias, pieces):
 def test_maxout_and_its_gradient():
     """Value: the largest piece. Gradient of the sum: x at the columns of the largest pieces, 0 elsewhere."""
     layer = MaxoutDense(3, 4)
-    kernel, bias = RANDOM.normal(size=(5, 12)).astype(np.float32), RANDOM.normal(size=12).astype(np.float32)
+    kernel, bias = (
+        RANDOM.normal(size=(5, 12)).astype(np.float32),
+        RANDOM.normal(size=12).astype(np.float32),
+    )
 
     def total(kernel):
-        return jnp.sum(layer.apply({"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}, X, True))
+        return jnp.sum(
+            layer.apply({"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}, X, True)
+        )
 
     value, index = maxout_in_numpy(X, kernel, bias, 4)
     np.testing.assert_allclose(total(kernel), value.sum(), rtol=1e-5)
@@ -40,13 +45,19 @@ def test_maxout_and_its_gradient():
 def test_maxout_of_equal_pieces_has_a_finite_gradient(dtype):
     layer = MaxoutDense(3, 4, dtype=dtype)
     params = {"Dense_0": {"kernel": jnp.ones((5, 12)), "bias": jnp.zeros(12)}}
-    gradient = jax.grad(lambda params: jnp.sum(layer.apply({"params": params}, X, True).astype(jnp.float32)))(params)
+    gradient = jax.grad(
+        lambda params: jnp.sum(layer.apply({"params": params}, X, True).astype(jnp.float32))
+    )(params)
     np.testing.assert_allclose(gradient["Dense_0"]["bias"].reshape(3, 4).sum(-1), 6)
 
 
 def test_maxout_keeps_a_nan():
     """What is not finite must reach the loss, where training stops."""
-    y = MaxoutDense(1, 2).apply({"params": {"Dense_0": {"kernel": jnp.ones((5, 2)), "bias": jnp.array([0.0, jnp.nan])}}}, X, True)
+    y = MaxoutDense(1, 2).apply(
+        {"params": {"Dense_0": {"kernel": jnp.ones((5, 2)), "bias": jnp.array([0.0, jnp.nan])}}},
+        X,
+        True,
+    )
     assert np.all(np.isnan(y))
 
 
@@ -54,17 +65,23 @@ def test_maxout_discriminator():
     """Images to [0, 1], two maxout layers, a linear output; without keys no dropout."""
     module = MaxoutDiscriminator(((4, 2), (3, 2)))
     images = RANDOM.uniform(-1, 1, (6, 2, 3, 1)).astype(np.float32)
-    params = jax.tree.map(lambda leaf: leaf * 100, module.init(jax.random.key(0), images, train=False)["params"])
+    params = jax.tree.map(
+        lambda leaf: leaf * 100, module.init(jax.random.key(0), images, train=False)["params"]
+    )
     x = (images.reshape(6, -1) + 1) / 2
     for layer in ("hidden0", "hidden1"):
         dense = params[layer]["Dense_0"]
         x, _ = maxout_in_numpy(x, np.asarray(dense["kernel"]), np.asarray(dense["bias"]), 2)
     expected = x @ np.asarray(params["output"]["kernel"]) + np.asarray(params["output"]["bias"])
-    np.testing.assert_allclose(module.apply({"params": params}, images, train=True), expected[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(
+        module.apply({"params": params}, images, train=True), expected[:, 0], rtol=1e-4
+    )
     keys = jax.random.split(jax.random.key(1), 6)
     dropped = module.apply({"params": params}, images, None, keys, train=True)
     assert np.abs(dropped - expected[:, 0]).max() > 1e-3
-    np.testing.assert_allclose(module.apply({"params": params}, images, None, keys, train=False), expected[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(
+        module.apply({"params": params}, images, None, keys, train=False), expected[:, 0], rtol=1e-4
+    )
 
 
 def test_generators_stay_in_range():

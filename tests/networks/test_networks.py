@@ -21,8 +21,18 @@ def shapes(family, config):
 def test_dcgan_has_the_parameters_of_pytorch_examples():
     """Convolutions 4x4 without bias, two numbers per batch-norm channel."""
     widths = [512, 256, 128, 64]
-    generator = 100 * 512 * 16 + sum(a * b * 16 for a, b in zip(widths, widths[1:])) + 64 * 3 * 16 + 2 * sum(widths)
-    discriminator = 3 * 64 * 16 + sum(a * b * 16 for a, b in zip(widths, widths[1:])) + 512 * 16 + 2 * (128 + 256 + 512)
+    generator = (
+        100 * 512 * 16
+        + sum(a * b * 16 for a, b in zip(widths, widths[1:]))
+        + 64 * 3 * 16
+        + 2 * sum(widths)
+    )
+    discriminator = (
+        3 * 64 * 16
+        + sum(a * b * 16 for a, b in zip(widths, widths[1:]))
+        + 512 * 16
+        + 2 * (128 + 256 + 512)
+    )
     state = shapes(dcgan, dcgan.Config())
     assert count(state.players["generator"].params) == generator == 3_576_704
     assert count(state.players["discriminator"].params) == discriminator == 2_765_568
@@ -40,10 +50,23 @@ def test_acgan_discriminator_has_the_paper_s_convolutions():
     widths = [3, 16, 32, 64, 128, 256, 512]
     convolutions = sum(9 * a * b for a, b in zip(widths, widths[1:])) + 16 + 2 * sum(widths[2:])
     heads = 4 * 4 * 512 * 11 + 11
-    assert count(shapes(acgan, acgan.Config()).players["discriminator"].params) == convolutions + heads
+    assert (
+        count(shapes(acgan, acgan.Config()).players["discriminator"].params) == convolutions + heads
+    )
 
 
-@pytest.mark.parametrize(("size", "halved"), [((64, 64), 4), ((28, 28), 2), ((32, 32), 3), ((16, 16), 2), ((48, 64), 3), ((128, 128), 5), ((96, 64), 4)])
+@pytest.mark.parametrize(
+    ("size", "halved"),
+    [
+        ((64, 64), 4),
+        ((28, 28), 2),
+        ((32, 32), 3),
+        ((16, 16), 2),
+        ((48, 64), 3),
+        ((128, 128), 5),
+        ((96, 64), 4),
+    ],
+)
 def test_halvings(size, halved):
     assert halvings(size) == halved
 
@@ -71,10 +94,17 @@ def test_bad_settings_say_what_would_do(make, words):
 def test_any_size_that_halves_and_any_channels(size, channels, architecture):
     config = dcgan.Config(size, channels, 0, 4, architecture, 2, 2)
     state = shapes(dcgan, config)
-    sampled = jax.eval_shape(lambda state, key: dcgan.sample(config, state, key, 3), state, jax.random.key(0))
+    sampled = jax.eval_shape(
+        lambda state, key: dcgan.sample(config, state, key, 3), state, jax.random.key(0)
+    )
     assert sampled.shape == (3, *size, channels)
     assert sampled.dtype == jnp.float32
     game = dcgan.game(config)
-    variables = {"params": state.players["discriminator"].params, **state.players["discriminator"].stats}
-    logits = jax.eval_shape(lambda v, x: game.discriminator.apply(v, x, train=False), variables, sampled)
+    variables = {
+        "params": state.players["discriminator"].params,
+        **state.players["discriminator"].stats,
+    }
+    logits = jax.eval_shape(
+        lambda v, x: game.discriminator.apply(v, x, train=False), variables, sampled
+    )
     assert logits.shape == (3,)

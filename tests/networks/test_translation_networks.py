@@ -69,7 +69,11 @@ def test_unet_has_the_reference_s_parameters():
 
 
 @pytest.mark.parametrize(
-    ("network", "channels", "expected"), [(PatchDiscriminator(norm="instance"), 3, 2_764_737 - 128 - 256 - 512), (PatchDiscriminator(), 6, 2_768_705)]
+    ("network", "channels", "expected"),
+    [
+        (PatchDiscriminator(norm="instance"), 3, 2_764_737 - 128 - 256 - 512),
+        (PatchDiscriminator(), 6, 2_768_705),
+    ],
 )
 def test_patch_discriminator_has_the_reference_s_parameters(network, channels, expected):
     assert count(shapes(network, 1, 256, 256, channels)) == expected
@@ -108,12 +112,36 @@ def test_every_setting_keeps_the_size(network, norm, upsampling):
 @pytest.mark.parametrize(
     ("network", "size", "words"),
     [
-        (ResNetTranslator(3), (16, 18), "ResNetTranslator takes images with sides that are multiples of 4, got 16 x 18"),
-        (DenseNetTranslator(3), (10, 16), "DenseNetTranslator takes images with sides that are multiples of 4, got 10 x 16"),
-        (UNet(3, depth=4), (16, 24), "UNet takes images with sides that are multiples of 16, got 16 x 24"),
-        (PatchDiscriminator(), (64, 23), "of 3 layers takes images of at least 24 x 24, got 64 x 23"),
-        (PatchDiscriminator(layers=4), (47, 64), "of 4 layers takes images of at least 48 x 48, got 47 x 64"),
-        (ResNetTranslator(3, upsampling="nearest"), (16, 16), "upsampling must be one of 'transposed', 'resize', got 'nearest'"),
+        (
+            ResNetTranslator(3),
+            (16, 18),
+            "ResNetTranslator takes images with sides that are multiples of 4, got 16 x 18",
+        ),
+        (
+            DenseNetTranslator(3),
+            (10, 16),
+            "DenseNetTranslator takes images with sides that are multiples of 4, got 10 x 16",
+        ),
+        (
+            UNet(3, depth=4),
+            (16, 24),
+            "UNet takes images with sides that are multiples of 16, got 16 x 24",
+        ),
+        (
+            PatchDiscriminator(),
+            (64, 23),
+            "of 3 layers takes images of at least 24 x 24, got 64 x 23",
+        ),
+        (
+            PatchDiscriminator(layers=4),
+            (47, 64),
+            "of 4 layers takes images of at least 48 x 48, got 47 x 64",
+        ),
+        (
+            ResNetTranslator(3, upsampling="nearest"),
+            (16, 16),
+            "upsampling must be one of 'transposed', 'resize', got 'nearest'",
+        ),
         (UNet(3, depth=1), (16, 16), "depth must be at least 2, got 1"),
         (UNet(3, depth=2, norm="layer"), (16, 16), "norm must be one of"),
     ],
@@ -124,7 +152,14 @@ def test_what_does_not_fit_is_refused_in_one_sentence(network, size, words):
 
 
 @pytest.mark.parametrize(
-    ("network", "multiple"), [(ResNetTranslator(3), 4), (DenseNetTranslator(3), 4), (UNet(3), 256), (UNet(3, depth=5), 32), *[(c, 1) for c in CRITICS]]
+    ("network", "multiple"),
+    [
+        (ResNetTranslator(3), 4),
+        (DenseNetTranslator(3), 4),
+        (UNet(3), 256),
+        (UNet(3, depth=5), 32),
+        *[(c, 1) for c in CRITICS],
+    ],
 )
 def test_multiple(network, multiple):
     assert network.multiple == multiple
@@ -133,7 +168,11 @@ def test_multiple(network, multiple):
 @pytest.mark.parametrize(("layers", "least"), [(1, 6), (3, 24), (5, 96)])
 def test_the_smallest_image_has_one_patch(layers, least):
     network = PatchDiscriminator(2, layers)
-    logits = jax.eval_shape(lambda key, x: network.init_with_output(key, x, train=False)[0], jax.random.key(0), jnp.zeros((3, least, least + 1, 1)))
+    logits = jax.eval_shape(
+        lambda key, x: network.init_with_output(key, x, train=False)[0],
+        jax.random.key(0),
+        jnp.zeros((3, least, least + 1, 1)),
+    )
     assert logits.shape == (3, 1, 1)
 
 
@@ -149,7 +188,9 @@ def test_dropout_is_where_keys_are_and_each_example_has_its_own(network):
     compiled = jax.jit(apply)
     dropped, other = compiled(variables, x, keys), compiled(variables, x, keys[::-1])
     np.testing.assert_allclose(dropped, other[::-1], atol=1e-5)
-    assert all(np.abs(a - b).max() > 1e-2 for a, b in [(dropped[0], dropped[1]), (dropped[1], dropped[2])])
+    assert all(
+        np.abs(a - b).max() > 1e-2 for a, b in [(dropped[0], dropped[1]), (dropped[1], dropped[2])]
+    )
     assert "random" in str(jax.make_jaxpr(apply)(variables, x, keys))
     assert "random" not in str(jax.make_jaxpr(apply)(variables, x))
 
@@ -173,7 +214,13 @@ def test_unet_drops_out_where_the_paper_or_its_port_does(depth, where, layers, m
     assert [name for name, rate in used if rate] == layers
 
 
-@pytest.mark.parametrize(("network", "layers"), [(ResNetTranslator(1, 1, 3, dropout=0.3), "block"), (DenseNetTranslator(1, 1, 3, 1, dropout=0.3), "dense")])
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [
+        (ResNetTranslator(1, 1, 3, dropout=0.3), "block"),
+        (DenseNetTranslator(1, 1, 3, 1, dropout=0.3), "dense"),
+    ],
+)
 def test_every_layer_has_a_stream_of_its_own(network, layers, monkeypatch):
     used = _record(monkeypatch, translator)
     shapes(network, 1, 8, 8, 1)
@@ -182,7 +229,9 @@ def test_every_layer_has_a_stream_of_its_own(network, layers, monkeypatch):
 
 def _record(monkeypatch, module):
     used = []
-    monkeypatch.setattr(module, "dropout", lambda x, rate, keys, name: used.append((name, rate)) or x)
+    monkeypatch.setattr(
+        module, "dropout", lambda x, rate, keys, name: used.append((name, rate)) or x
+    )
     return used
 
 
@@ -192,7 +241,9 @@ def _record(monkeypatch, module):
 def test_starting_values_of_the_reference():
     """N(0, 0.02) and N(1, 0.02)."""
     kernels, gains = (start(jax.random.key(0), (100, 100)) for start in (dcgan_normal, dcgan_scale))
-    np.testing.assert_allclose([kernels.mean(), kernels.std(), gains.mean(), gains.std()], [0, 0.02, 1, 0.02], atol=1e-3)
+    np.testing.assert_allclose(
+        [kernels.mean(), kernels.std(), gains.mean(), gains.std()], [0, 0.02, 1, 0.02], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("network", [*SMALL, *CRITICS], ids=lambda network: type(network).__name__)
@@ -200,7 +251,9 @@ def test_all_kernels_and_gains_start_so_and_no_norm_has_a_bias_in_front(network,
     module = sys.modules[type(network).__module__]
     monkeypatch.setattr(module, "dcgan_normal", constant(3.0))
     monkeypatch.setattr(module, "dcgan_scale", constant(4.0))
-    started = jax.jit(partial(network.clone(norm="batch").init, train=False))(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    started = jax.jit(partial(network.clone(norm="batch").init, train=False))(
+        jax.random.key(0), jnp.zeros((1, 16, 16, 3))
+    )["params"]
     flat = traverse_util.flatten_dict(started, sep="/")
     values = {"kernel": 3, "scale": 4, "bias": 0}
     assert all((leaf == values[name.split("/")[-1]]).all() for name, leaf in flat.items())
@@ -213,8 +266,12 @@ def test_all_kernels_and_gains_start_so_and_no_norm_has_a_bias_in_front(network,
     }[type(network)]
     assert {name for name in flat if name.endswith("bias") and "norm" not in name} == ends
     # An instance norm has nothing, and these are what no norm follows; with batch norm the reference goes without.
-    unnormed = {UNet: {"down0/bias", "down2/bias"}, PixelDiscriminator: {"output/bias"}}.get(type(network), set())
-    instance = traverse_util.flatten_dict(shapes(network.clone(norm="instance"), 1, 16, 16, 3)["params"], sep="/")
+    unnormed = {UNet: {"down0/bias", "down2/bias"}, PixelDiscriminator: {"output/bias"}}.get(
+        type(network), set()
+    )
+    instance = traverse_util.flatten_dict(
+        shapes(network.clone(norm="instance"), 1, 16, 16, 3)["params"], sep="/"
+    )
     assert {name for name in instance if not name.endswith("kernel")} == ends | unnormed
 
 
@@ -223,11 +280,19 @@ def test_features_are_those_behind_the_logits(network):
     x = images(2, 12, 10, 3)
     variables = random_variables(network, x)
     logits, maps = jax.jit(partial(network.apply, train=False, features=True))(variables, x)
-    np.testing.assert_allclose(logits, jax.jit(partial(network.apply, train=False))(variables, x), atol=1e-6)
-    sizes = [(2, 6, 5, 2), (2, 5, 4, 4)] if isinstance(network, PatchDiscriminator) else [(2, 12, 10, 2), (2, 12, 10, 4)]
+    np.testing.assert_allclose(
+        logits, jax.jit(partial(network.apply, train=False))(variables, x), atol=1e-6
+    )
+    sizes = (
+        [(2, 6, 5, 2), (2, 5, 4, 4)]
+        if isinstance(network, PatchDiscriminator)
+        else [(2, 12, 10, 2), (2, 12, 10, 4)]
+    )
     assert [m.shape for m in maps] == sizes
     assert logits.shape == ((2, 4, 3) if isinstance(network, PatchDiscriminator) else (2, 12, 10))
-    assert all((m < 0).any() and (m > 0).any() for m in maps)  # leaky: after the activation, and not only its positive side
+    assert all(
+        (m < 0).any() and (m > 0).any() for m in maps
+    )  # leaky: after the activation, and not only its positive side
 
 
 @pytest.mark.parametrize("network", CRITICS, ids=lambda network: type(network).__name__)
@@ -237,7 +302,12 @@ def test_spectral_norm_takes_the_place_of_the_norm(network):
     assert set(variables) == {"params", "spectral"}
     assert all("bias" in layer for layer in variables["params"].values())
     # Kernels of spectral norm 1 do not change with their scale.
-    scaled = {**variables, "params": {k: {**layer, "kernel": 7 * layer["kernel"]} for k, layer in variables["params"].items()}}
+    scaled = {
+        **variables,
+        "params": {
+            k: {**layer, "kernel": 7 * layer["kernel"]} for k, layer in variables["params"].items()
+        },
+    }
     apply = jax.jit(partial(network.apply, train=False))
     np.testing.assert_allclose(apply(variables, x), apply(scaled, x), rtol=1e-4, atol=1e-6)
 
@@ -247,7 +317,9 @@ def test_batch_norm_is_over_all_devices():
     x = images(4, 8, 16, 1)
     variables = random_variables(network, x)
     apply = partial(network.clone(axis_name="data").apply, train=True, mutable=["batch_stats"])
-    parts, _ = jax.jit(jax.vmap(apply, (None, 0), axis_name="data"))(variables, x.reshape(2, 2, 8, 16, 1))
+    parts, _ = jax.jit(jax.vmap(apply, (None, 0), axis_name="data"))(
+        variables, x.reshape(2, 2, 8, 16, 1)
+    )
     together, _ = jax.jit(partial(network.apply, train=True, mutable=["batch_stats"]))(variables, x)
     np.testing.assert_allclose(parts.reshape(together.shape), together, atol=1e-5)
 
@@ -266,7 +338,9 @@ def test_resizing_leaves_no_checkerboard(upsampling, even):
     """A constant image stays constant, away from the zeros in front of the strided convolutions."""
     network, x = ResNetTranslator(1, 4, 0, "none", upsampling=upsampling), jnp.ones((1, 48, 48, 1))
     variables = random_variables(network, x)
-    middle = np.asarray(jax.jit(partial(network.apply, train=False))(variables, x))[0, 20:28, 20:28, 0]
+    middle = np.asarray(jax.jit(partial(network.apply, train=False))(variables, x))[
+        0, 20:28, 20:28, 0
+    ]
     assert abs(middle.mean()) > 1e-3
     assert (middle.std() < 1e-5) == even
     assert even or middle.std() > 1e-4
@@ -275,4 +349,7 @@ def test_resizing_leaves_no_checkerboard(upsampling, even):
 @pytest.mark.parametrize(("size", "width"), [((5, 7), 3), ((2, 4), 1), ((1, 2), 1), ((3, 2), 4)])
 def test_reflection_pad(size, width):
     x = images(2, *size, 3)
-    np.testing.assert_array_equal(reflection_pad(x, width), np.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode="reflect"))
+    np.testing.assert_array_equal(
+        reflection_pad(x, width),
+        np.pad(x, ((0, 0), (width, width), (width, width), (0, 0)), mode="reflect"),
+    )

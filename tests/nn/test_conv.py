@@ -77,16 +77,30 @@ TRANSPOSED = [
 ]
 MANY = (conv2d, PLAIN[-3]), (conv_transpose2d, TRANSPOSED[-2])
 """By `jaxgan.nn.winograd`, the convolution and both gradients."""
-FEW = [(conv2d, case) for case in (PLAIN[3], PLAIN[5], PLAIN[8])] + [(conv_transpose2d, case) for case in (TRANSPOSED[0], TRANSPOSED[3])]
+FEW = [(conv2d, case) for case in (PLAIN[3], PLAIN[5], PLAIN[8])] + [
+    (conv_transpose2d, case) for case in (TRANSPOSED[0], TRANSPOSED[3])
+]
 
 
 def lax_conv(x, kernel, strides, padding):
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def lax_transpose(x, kernel, strides, padding, extra=(0, 0)):
-    pads = [(k - 1 - low, k - 1 - high + e) for k, (low, high), e in zip(kernel.shape[:2], padding, extra, strict=True)]
-    return lax.conv_general_dilated(x, kernel[::-1, ::-1], (1, 1), pads, lhs_dilation=strides, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    pads = [
+        (k - 1 - low, k - 1 - high + e)
+        for k, (low, high), e in zip(kernel.shape[:2], padding, extra, strict=True)
+    ]
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        pads,
+        lhs_dilation=strides,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
 def numpy_conv(x, kernel, strides, padding):
@@ -96,17 +110,28 @@ def numpy_conv(x, kernel, strides, padding):
     y = np.zeros((x.shape[0], rows, columns, kernel.shape[3]))
     for i in range(rows):
         for j in range(columns):
-            y[:, i, j] = np.einsum("buvc,uvco->bo", x[:, i * sh : i * sh + kh, j * sw : j * sw + kw], kernel)
+            y[:, i, j] = np.einsum(
+                "buvc,uvco->bo", x[:, i * sh : i * sh + kh, j * sw : j * sw + kw], kernel
+            )
     return y
 
 
 def numpy_transpose(x, kernel, strides, padding, extra=(0, 0)):
     """The definition: every input pixel adds its multiple of the kernel at its place, then padding crops."""
     (kh, kw), (sh, sw), (batch, height, width, _) = kernel.shape[:2], strides, x.shape
-    y = np.zeros((batch, (height - 1) * sh + kh + extra[0], (width - 1) * sw + kw + extra[1], kernel.shape[3]))
+    y = np.zeros(
+        (
+            batch,
+            (height - 1) * sh + kh + extra[0],
+            (width - 1) * sw + kw + extra[1],
+            kernel.shape[3],
+        )
+    )
     for i in range(height):
         for j in range(width):
-            y[:, i * sh : i * sh + kh, j * sw : j * sw + kw] += np.einsum("bc,uvco->buvo", x[:, i, j].astype(np.float64), kernel)
+            y[:, i * sh : i * sh + kh, j * sw : j * sw + kw] += np.einsum(
+                "bc,uvco->buvo", x[:, i, j].astype(np.float64), kernel
+            )
     (top, bottom), (left, right) = padding
     return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
 
@@ -115,14 +140,18 @@ def arrays(case, batch=2, dtype=np.float32):
     height, width, inputs, outputs, kernel_size = case[:5]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, height, width, inputs)).astype(dtype)
-    return x, (rng.normal(size=(*kernel_size, inputs, outputs)) / np.sqrt(inputs * np.prod(kernel_size))).astype(dtype)
+    return x, (
+        rng.normal(size=(*kernel_size, inputs, outputs)) / np.sqrt(inputs * np.prod(kernel_size))
+    ).astype(dtype)
 
 
 def close(actual, expected, tolerance=2e-5):
     for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
         assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(np.abs(other).max(), 1e-3))
+        np.testing.assert_allclose(
+            one, other, rtol=0, atol=tolerance * max(np.abs(other).max(), 1e-3)
+        )
 
 
 def pair(function: Callable, case) -> tuple[Callable, Callable]:
@@ -163,7 +192,12 @@ def test_first_and_second_derivatives_equal_lax(function, case):
     ours, theirs = pair(function, case)
 
     def derivatives(conv):
-        return jax.jit(lambda x, k: (jax.grad(value, (1, 2))(conv, x, k), jax.grad(penalty, (1, 2))(conv, x, k)))
+        return jax.jit(
+            lambda x, k: (
+                jax.grad(value, (1, 2))(conv, x, k),
+                jax.grad(penalty, (1, 2))(conv, x, k),
+            )
+        )
 
     close(derivatives(ours)(x, kernel), derivatives(theirs)(x, kernel), 5e-5)
 
@@ -171,7 +205,9 @@ def test_first_and_second_derivatives_equal_lax(function, case):
 @pytest.mark.parametrize(("function", "case"), [*FEW, *MANY])
 def test_third_derivatives_equal_lax(function, case):
     x, kernel = arrays(case)
-    ours, theirs = (jax.jit(partial(jax.grad(after_one_step, (1, 2)), conv)) for conv in pair(function, case))
+    ours, theirs = (
+        jax.jit(partial(jax.grad(after_one_step, (1, 2)), conv)) for conv in pair(function, case)
+    )
     close(ours(x, kernel), theirs(x, kernel), 2e-4)
 
 
@@ -180,7 +216,9 @@ def test_batch_of_one_and_large_batch():
     case = (8, 8, 6, 20, (3, 3), (2, 2), ((1, 1), (1, 1)))
     for batch in (1, 3, 4, 6):
         x, kernel = arrays(case, batch)
-        ours, theirs = (jax.jit(jax.grad(partial(value, conv), (0, 1))) for conv in pair(conv2d, case))
+        ours, theirs = (
+            jax.jit(jax.grad(partial(value, conv), (0, 1))) for conv in pair(conv2d, case)
+        )
         close(ours(x, kernel), theirs(x, kernel))
 
 
@@ -191,13 +229,19 @@ def test_loops_and_branches_give_the_same_numbers(function, case):
     expected = jax.jit(gradient)(x, kernel)
 
     def scanned(x, kernel):
-        return jax.tree.map(lambda a: a[-1], lax.scan(lambda c, _: (c, gradient(x, kernel)), 0, None, length=2)[1])
+        return jax.tree.map(
+            lambda a: a[-1], lax.scan(lambda c, _: (c, gradient(x, kernel)), 0, None, length=2)[1]
+        )
 
     def branched(x, kernel):
-        return lax.cond(x[0, 0, 0, 0] < 100, lambda: gradient(x, kernel), lambda: (x * 0, kernel * 0))
+        return lax.cond(
+            x[0, 0, 0, 0] < 100, lambda: gradient(x, kernel), lambda: (x * 0, kernel * 0)
+        )
 
     def looped(x, kernel):
-        return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, gradient(x, kernel)), (0, (x * 0, kernel * 0)))[1]
+        return lax.while_loop(
+            lambda c: c[0] < 2, lambda c: (c[0] + 1, gradient(x, kernel)), (0, (x * 0, kernel * 0))
+        )[1]
 
     for form in (scanned, branched, looped, jax.checkpoint(gradient)):
         close(jax.jit(form)(x, kernel), expected, 1e-5)
@@ -226,10 +270,14 @@ def test_vmap_over_seeds_and_examples_nests():
     case = PLAIN[8]
     x, kernel = arrays(case)
     kernels = np.stack([kernel, -2 * kernel])
-    slopes = [jax.grad(lambda x, k=k: jnp.sum(jnp.tanh(lax_conv(x, k, *case[5:]))))(x) for k in kernels]
+    slopes = [
+        jax.grad(lambda x, k=k: jnp.sum(jnp.tanh(lax_conv(x, k, *case[5:]))))(x) for k in kernels
+    ]
 
     def per_example(image, kernel):
-        return jax.grad(lambda image: jnp.sum(jnp.tanh(conv2d(image[None], kernel, *case[5:]))))(image)
+        return jax.grad(lambda image: jnp.sum(jnp.tanh(conv2d(image[None], kernel, *case[5:]))))(
+            image
+        )
 
     mapped = jax.vmap(lambda k: jax.vmap(per_example, (0, None))(x, k))(kernels)
     close(mapped, np.stack(slopes))
@@ -247,8 +295,14 @@ def test_shard_map_with_checked_types(function, case, objective):
     def per_device(x, kernel):
         return jax.grad(lambda k: lax.pmean(objective(conv, x, k), "data"))(kernel)
 
-    sharded = jax.jit(jax.shard_map(per_device, mesh=mesh, in_specs=(P("data"), P()), out_specs=P(), check_vma=True))
-    expected = jax.jit(jax.grad(lambda k: jnp.mean(lax.map(lambda one: objective(conv, one[None], k), x))))(kernel)
+    sharded = jax.jit(
+        jax.shard_map(
+            per_device, mesh=mesh, in_specs=(P("data"), P()), out_specs=P(), check_vma=True
+        )
+    )
+    expected = jax.jit(
+        jax.grad(lambda k: jnp.mean(lax.map(lambda one: objective(conv, one[None], k), x)))
+    )(kernel)
     close(sharded(x, kernel), expected)
 
 
@@ -258,7 +312,9 @@ def test_pmap_and_sharded_jit_equal_one_device():
     x, kernel = arrays(case, batch=8)
     gradient = jax.grad(partial(value, pair(conv2d, case)[0]), 1)
     expected = gradient(x, kernel)
-    parallel = jax.pmap(lambda x, k: lax.pmean(gradient(x, k), "data"), "data", in_axes=(0, None), out_axes=None)
+    parallel = jax.pmap(
+        lambda x, k: lax.pmean(gradient(x, k), "data"), "data", in_axes=(0, None), out_axes=None
+    )
     close(parallel(x[:, None], kernel), expected)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     placed = jax.device_put(x, NamedSharding(mesh, P("data")))
@@ -274,7 +330,10 @@ def test_mesh_with_explicit_axes(function, case):
     expected = gradient(x, kernel)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
-        close(gradient(jax.device_put(x, NamedSharding(mesh, P("data"))), jnp.asarray(kernel)), expected)
+        close(
+            gradient(jax.device_put(x, NamedSharding(mesh, P("data"))), jnp.asarray(kernel)),
+            expected,
+        )
 
 
 @pytest.mark.parametrize(("function", "case"), FEW[::2])
@@ -286,8 +345,12 @@ def test_half_precision(function, case, dtype):
     y = conv(x, kernel)
     assert y.dtype == dtype
     close(y.astype(jnp.float32), theirs(x.astype(jnp.float32), kernel.astype(jnp.float32)), 2.0**-8)
-    gradients = jax.jit(jax.grad(lambda x, k: jnp.sum(jnp.sin(conv(x, k)).astype(jnp.float32)), (0, 1)))(x, kernel)
-    expected = jax.grad(lambda x, k: jnp.sum(jnp.sin(theirs(x, k))), (0, 1))(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    gradients = jax.jit(
+        jax.grad(lambda x, k: jnp.sum(jnp.sin(conv(x, k)).astype(jnp.float32)), (0, 1))
+    )(x, kernel)
+    expected = jax.grad(lambda x, k: jnp.sum(jnp.sin(theirs(x, k))), (0, 1))(
+        x.astype(jnp.float32), kernel.astype(jnp.float32)
+    )
     assert all(g.dtype == dtype for g in gradients)
     close([g.astype(jnp.float32) for g in gradients], expected, 0.03)
 
@@ -300,7 +363,11 @@ def test_many_channels_multiply_less(function, case):
     ours, theirs = pair(function, case)
     counts = []
     for conv in (ours, theirs):
-        compiled = jax.jit(jax.grad(lambda x, k, conv=conv: jnp.sum(conv(x, k) ** 2), (0, 1))).lower(x, kernel).compile()
+        compiled = (
+            jax.jit(jax.grad(lambda x, k, conv=conv: jnp.sum(conv(x, k) ** 2), (0, 1)))
+            .lower(x, kernel)
+            .compile()
+        )
         counts.append(compiled.cost_analysis()["flops"])
     assert counts[0] < 0.75 * counts[1]
 
@@ -311,7 +378,9 @@ def test_any_number_of_images_in_an_exported_program(function, case):
     conv = jax.jit(pair(function, case)[0])
     (count,) = jax.export.symbolic_shape("count")
     shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays(case)]
-    program = jax.export.export(conv, platforms=("cpu",))(jax.ShapeDtypeStruct((count, *shapes[0].shape[1:]), shapes[0].dtype), shapes[1])
+    program = jax.export.export(conv, platforms=("cpu",))(
+        jax.ShapeDtypeStruct((count, *shapes[0].shape[1:]), shapes[0].dtype), shapes[1]
+    )
     for batch in (2, 5):
         x, kernel = arrays(case, batch)
         close(program.call(x, kernel), conv(x, kernel))
@@ -343,9 +412,15 @@ def test_compiled_program_holds_only_the_fast_form(function, case):
     def slow(conv, mapped=False):
         form = partial(in_scan, conv)
         program = jax.jit(jax.vmap(form, (None, 0)) if mapped else form)
-        text = program.lower(x, np.stack([kernel, kernel]) if mapped else kernel).compile().as_text()
+        text = (
+            program.lower(x, np.stack([kernel, kernel]) if mapped else kernel).compile().as_text()
+        )
         lines = [line for line in text.splitlines() if re.search(r" convolution\(", line)]
-        bad = [line for line in lines if "dim_labels=b01f_01io->b01f" not in line or "feature_group_count" in line]
+        bad = [
+            line
+            for line in lines
+            if "dim_labels=b01f_01io->b01f" not in line or "feature_group_count" in line
+        ]
         return len(bad)
 
     ours, theirs = pair(function, case)
@@ -375,19 +450,33 @@ def test_large_kernels_of_few_pixels_are_not_laid_out_anew(function, case):
             return y, slope, kernel - 0.1 * gradient
 
         y = jax.eval_shape(conv, images, weights)
-        text = jax.jit(step).lower(images, weights, jax.ShapeDtypeStruct(y.shape, y.dtype)).compile().as_text()
+        text = (
+            jax.jit(step)
+            .lower(images, weights, jax.ShapeDtypeStruct(y.shape, y.dtype))
+            .compile()
+            .as_text()
+        )
         lines = [
             line
             for line in text.splitlines()
-            if (shape := re.search(r"= f32\[([\d,]+)\]\S* (reverse|concatenate|convolution|transpose)\(", line))
+            if (
+                shape := re.search(
+                    r"= f32\[([\d,]+)\]\S* (reverse|concatenate|convolution|transpose)\(", line
+                )
+            )
             and np.prod([int(n) for n in shape[1].split(",")]) == kernel.size
         ]
-        return sum(not re.search(r"transpose\(.*dimensions=\{(1,0,2|0,1,2,3|0,1,2)\}", line) for line in lines)  # rows of blocks may change places
+        return sum(
+            not re.search(r"transpose\(.*dimensions=\{(1,0,2|0,1,2,3|0,1,2)\}", line)
+            for line in lines
+        )  # rows of blocks may change places
 
     ours, theirs = pair(function, case)
     assert moved(ours) == 0
     assert moved(theirs) > 0  # else the guard no longer sees what it guards against
-    gradients = [jax.jit(jax.grad(partial(value, conv), (0, 1)))(x, kernel) for conv in (ours, theirs)]
+    gradients = [
+        jax.jit(jax.grad(partial(value, conv), (0, 1)))(x, kernel) for conv in (ours, theirs)
+    ]
     close(*gradients)
 
 
@@ -406,11 +495,15 @@ def test_export_for_two_platforms():
 @pytest.mark.parametrize("transposed", [False, True])
 def test_accelerators_branches_equal_lax(transposed, platform, monkeypatch):
     """What other platforms would run, run here."""
-    monkeypatch.setattr(lax, "platform_dependent", lambda *args, **functions: functions[platform](*args))
+    monkeypatch.setattr(
+        lax, "platform_dependent", lambda *args, **functions: functions[platform](*args)
+    )
     function, cases = (conv_transpose2d, TRANSPOSED) if transposed else (conv2d, PLAIN)
     for case in cases[:: 3 if platform == "default" else 1]:
         x, kernel = arrays(case)
-        ours, theirs = (jax.jit(jax.grad(partial(penalty, conv), (0, 1))) for conv in pair(function, case))
+        ours, theirs = (
+            jax.jit(jax.grad(partial(penalty, conv), (0, 1))) for conv in pair(function, case)
+        )
         close(ours(x, kernel), theirs(x, kernel), 5e-5)
 
 
@@ -418,7 +511,10 @@ def test_modules_hold_float32_parameters_and_compute_in_dtype():
     x = arrays((6, 5, 3, 1, (1, 1)))[0]
     for layer, apply in (
         (Conv(8, 3, 2, 1), partial(conv2d, strides=(2, 2), padding=((1, 1), (1, 1)))),
-        (ConvTranspose(8, (4, 3), 2, ((1, 2), (0, 1))), partial(conv_transpose2d, strides=2, padding=((1, 2), (0, 1)))),
+        (
+            ConvTranspose(8, (4, 3), 2, ((1, 2), (0, 1))),
+            partial(conv_transpose2d, strides=2, padding=((1, 2), (0, 1))),
+        ),
     ):
         params = layer.init(jax.random.key(0), x)["params"]
         assert {k: (v.shape, v.dtype) for k, v in params.items()} == {
@@ -437,7 +533,9 @@ def test_no_images_is_allowed():
     x, kernel = jnp.zeros((0, 5, 5, 3)), jnp.ones((3, 3, 3, 2))
     assert conv2d(x, kernel).shape == (0, 3, 3, 2)
     assert jax.vmap(conv2d, (0, None))(jnp.zeros((4, 0, 5, 5, 3)), kernel).shape == (4, 0, 3, 3, 2)
-    np.testing.assert_array_equal(jax.grad(lambda k: jnp.sum(conv2d(x, k)))(kernel), jnp.zeros_like(kernel))
+    np.testing.assert_array_equal(
+        jax.grad(lambda k: jnp.sum(conv2d(x, k)))(kernel), jnp.zeros_like(kernel)
+    )
 
 
 @pytest.mark.parametrize(
@@ -449,7 +547,10 @@ def test_no_images_is_allowed():
         (lambda: conv2d(jnp.zeros((1, 4, 4, 3), jnp.bfloat16), jnp.zeros((3, 3, 3, 5))), "dtype"),
         (lambda: conv2d(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 5)), 0), "strides"),
         (lambda: conv2d(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 5)), 1, -1), "padding"),
-        (lambda: conv_transpose2d(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 5)), 2, 1, 2), "output_padding"),
+        (
+            lambda: conv_transpose2d(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 5)), 2, 1, 2),
+            "output_padding",
+        ),
         (lambda: conv_transpose2d(jnp.zeros((1, 1, 1, 3)), jnp.zeros((3, 3, 3, 5)), 1, 2), "crops"),
     ],
 )
@@ -462,7 +563,10 @@ def test_what_does_not_fit_is_said(call, words):
 def test_a_large_convolution_without_padding():
     """It is computed with a column too many; values and both gradients are lax's, which a column in the wrong place would change."""
     random = np.random.default_rng(0)
-    x, kernel = random.normal(size=(2, 70, 68, 32)).astype(np.float32), random.normal(size=(3, 3, 32, 17)).astype(np.float32)
+    x, kernel = (
+        random.normal(size=(2, 70, 68, 32)).astype(np.float32),
+        random.normal(size=(3, 3, 32, 17)).astype(np.float32),
+    )
     assert x.size * 9 * 4 > 8 << 20
     text = jax.jit(conv2d).lower(x, kernel).as_text()
     assert "pad = [[0, 0], [0, 1]]" in text

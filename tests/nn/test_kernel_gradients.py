@@ -52,7 +52,9 @@ def test_every_form_equals_lax(name, turned, channels):
     for form in FORMS:
         if can(form, geometry):
             found = jax.jit(FORMS[form], static_argnums=0)(geometry, x, g)
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max(), err_msg=form)
+            np.testing.assert_allclose(
+                found, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max(), err_msg=form
+            )
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,20 @@ def test_every_form_equals_lax(name, turned, channels):
 )
 def test_the_measured_form_is_chosen(batch, size, channels, window, stride, form, monkeypatch):
     called = []
-    for name in (*(f"_kernel_gradient_{each}" for each in ("crossed", "few", "rows", "taps", "convolution")), "winograd_kernel_gradient"):
-        monkeypatch.setattr(kernel_gradients, name, lambda geometry, x, g, name=name: called.append(name))
+    for name in (
+        *(f"_kernel_gradient_{each}" for each in ("crossed", "few", "rows", "taps", "convolution")),
+        "winograd_kernel_gradient",
+    ):
+        monkeypatch.setattr(
+            kernel_gradients, name, lambda geometry, x, g, name=name: called.append(name)
+        )
     pads, output = ((window - stride) // 2,) * 2, size // stride
-    geometry = Geometry((size, size), (output, output), (window, window), (stride, stride), (pads, pads))
-    kernel_gradients.cpu_kernel_gradient(geometry, jax.numpy.zeros((batch, size, size, channels[0])), jax.numpy.zeros((batch, output, output, channels[1])))
+    geometry = Geometry(
+        (size, size), (output, output), (window, window), (stride, stride), (pads, pads)
+    )
+    kernel_gradients.cpu_kernel_gradient(
+        geometry,
+        jax.numpy.zeros((batch, size, size, channels[0])),
+        jax.numpy.zeros((batch, output, output, channels[1])),
+    )
     assert called == [form]

@@ -14,15 +14,24 @@ X = RANDOM.normal(size=(3, 4)).astype(np.float32)
 
 
 def test_dense():
-    kernel, bias = RANDOM.normal(size=(4, 5)).astype(np.float32), RANDOM.normal(size=5).astype(np.float32)
-    np.testing.assert_allclose(Dense(5).apply({"params": {"kernel": kernel, "bias": bias}}, X), X @ kernel + bias, rtol=1e-5)
+    kernel, bias = (
+        RANDOM.normal(size=(4, 5)).astype(np.float32),
+        RANDOM.normal(size=5).astype(np.float32),
+    )
+    np.testing.assert_allclose(
+        Dense(5).apply({"params": {"kernel": kernel, "bias": bias}}, X),
+        X @ kernel + bias,
+        rtol=1e-5,
+    )
     assert set(Dense(5, use_bias=False).init(jax.random.key(0), X)["params"]) == {"kernel"}
 
 
 def test_embedding():
     table = RANDOM.normal(size=(3, 2)).astype(np.float32)
     labels = jnp.array([2, 0, 2, 1])
-    np.testing.assert_array_equal(Embedding(3, 2).apply({"params": {"embedding": table}}, labels), table[np.asarray(labels)])
+    np.testing.assert_array_equal(
+        Embedding(3, 2).apply({"params": {"embedding": table}}, labels), table[np.asarray(labels)]
+    )
     with pytest.raises(ValueError, match="needs labels"):
         Embedding(3, 2).apply({"params": {"embedding": table}}, None)
 
@@ -36,13 +45,16 @@ def test_spectrally_normalised_embedding_has_norm_one():
     assert np.linalg.svd(table, compute_uv=False)[0] == pytest.approx(1, rel=1e-4)
 
 
-@pytest.mark.parametrize(("layer", "shape"), [
-    (Conv(5, (3, 2), (2, 1), ((1, 1), (0, 1))), (2, 4, 7, 5)),
-    (Conv(5, 4, 2, 1), (2, 4, 3, 5)),
-    (ConvTranspose(5, 4, 2, 1), (2, 16, 14, 5)),
-    (ConvTranspose(5, 5, 2, 2, 1), (2, 16, 14, 5)),
-    (ConvTranspose(5, (2, 3)), (2, 9, 9, 5)),
-])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Conv(5, (3, 2), (2, 1), ((1, 1), (0, 1))), (2, 4, 7, 5)),
+        (Conv(5, 4, 2, 1), (2, 4, 3, 5)),
+        (ConvTranspose(5, 4, 2, 1), (2, 16, 14, 5)),
+        (ConvTranspose(5, 5, 2, 2, 1), (2, 16, 14, 5)),
+        (ConvTranspose(5, (2, 3)), (2, 9, 9, 5)),
+    ],
+)
 def test_sizes_and_precision(layer, shape):
     """Sizes by PyTorch's formulas; bfloat16 in, float32 parameters, and the result within bfloat16's three digits."""
     x = RANDOM.normal(size=(2, 8, 7, 3)).astype(np.float32)
@@ -50,7 +62,9 @@ def test_sizes_and_precision(layer, shape):
     y = layer.apply(variables, x)
     assert (y.shape, y.dtype) == (shape, jnp.float32)
     half = layer.clone(dtype=jnp.bfloat16)
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.init(jax.random.key(0), x))} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(half.init(jax.random.key(0), x))} == {
+        jnp.dtype("float32")
+    }
     rough = half.apply(variables, x)
     assert rough.dtype == jnp.bfloat16
     np.testing.assert_allclose(rough.astype(jnp.float32), y, atol=0.03 * float(jnp.abs(y).max()))

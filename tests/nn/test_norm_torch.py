@@ -34,7 +34,9 @@ def test_batch_norm_is_that_of_pytorch():
         np.testing.assert_allclose(y, expected.detach().numpy().transpose(0, 2, 3, 1), atol=1e-5)
         np.testing.assert_allclose(gradient, given.grad.numpy().transpose(0, 2, 3, 1), atol=1e-5)
         variables = {**variables, **new}
-        np.testing.assert_allclose(new["batch_stats"]["mean"], theirs.running_mean.numpy(), rtol=1e-5)
+        np.testing.assert_allclose(
+            new["batch_stats"]["mean"], theirs.running_mean.numpy(), rtol=1e-5
+        )
         np.testing.assert_allclose(new["batch_stats"]["var"], theirs.running_var.numpy(), rtol=1e-5)
     theirs.eval()
     expected = theirs(last(batches[3])).detach().numpy().transpose(0, 2, 3, 1)

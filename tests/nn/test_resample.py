@@ -15,7 +15,9 @@ X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 6, 3)), jnp.float32)
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear"])
 def test_upsampling_is_that_of_jax_image(method):
-    np.testing.assert_allclose(upsample(X, method), jax.image.resize(X, (2, 8, 12, 3), method), atol=1e-6)
+    np.testing.assert_allclose(
+        upsample(X, method), jax.image.resize(X, (2, 8, 12, 3), method), atol=1e-6
+    )
 
 
 def test_unknown_upsampling_names_the_choices():

@@ -51,4 +51,6 @@ def test_gradient_flows_through_sigma_only():
     kernel = variables["params"]["kernel"]
     gradient = jax.grad(loss)(kernel)
     assert float(jnp.linalg.norm(gradient)) > 1e-3
-    assert abs(float(jnp.vdot(gradient, kernel))) < 1e-4 * float(jnp.linalg.norm(gradient) * jnp.linalg.norm(kernel))
+    assert abs(float(jnp.vdot(gradient, kernel))) < 1e-4 * float(
+        jnp.linalg.norm(gradient) * jnp.linalg.norm(kernel)
+    )
