@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import flops
 from jaxgan import parallel
 from jaxgan.errors import require, require_choice
-from jaxgan.families.attributes import group_columns
+from jaxgan.games.attributes import group_columns
 
 FAMILIES = (
     "gan",

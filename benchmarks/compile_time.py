@@ -25,7 +25,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import cases, record
-from experiments.common import one_sentence_errors
+from experiments.support.common import one_sentence_errors
 from jaxgan import optim, parallel
 from jaxgan.errors import require
 

@@ -1,4 +1,4 @@
-"""Time `jaxgan.nn.conv` and `jaxgan.nn.channels` against plain `lax`, layer by layer and in one whole step: `python -m benchmarks.conv`.
+"""Time `jaxgan.nn.convolution` and `jaxgan.nn.channels` against plain `lax`, layer by layer and in one whole step: `python -m benchmarks.conv`.
 
 Prints one JSON line per measurement and appends it to the results. Both forms of a pair are timed in turns in the same process, so that other load on the
 machine falls on both; their ratio is of the two minima. Times are milliseconds of wall clock for one execution, compilation excluded.
@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks import record
-from experiments.common import one_sentence_errors
+from experiments.support.common import one_sentence_errors
 from jaxgan.nn.channels import apart, beside
-from jaxgan.nn.conv import Symbols, conv2d, conv2d_of_symbols, conv_transpose2d
+from jaxgan.nn.convolution import Symbols, conv2d, conv2d_of_symbols, conv_transpose2d
 
 # name: (transposed, batch, height, inputs, outputs, kernel, stride, padding)
 LAYERS: dict[str, tuple[bool, int, int, int, int, int, int, int]] = {

@@ -26,11 +26,12 @@ from jax import lax
 from benchmarks import cases, flops, record, timing
 from benchmarks.against_pytorch import chosen, config_of
 from benchmarks.step_profile import FAMILIES, case_options
-from experiments.common import one_sentence_errors
-from experiments.memory import keep_freed
+from experiments.support.common import one_sentence_errors
+from experiments.support.memory import keep_freed
 from jaxgan.errors import require
-from jaxgan.nn import conv, conv_forms, few_channels, kernel_gradients, lax_forms, winograd
-from jaxgan.nn.geometry import Geometry, pad, turn
+from jaxgan.nn.convolution import conv, few_channels, kernel_gradients, lax_forms, winograd
+from jaxgan.nn.convolution import forms as conv_forms
+from jaxgan.nn.convolution.geometry import Geometry, pad, turn
 
 NAME = "conv_candidates"
 Form = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
@@ -41,7 +42,7 @@ CALLS = 20
 
 
 class Operation(NamedTuple):
-    """kind: of `FORMS`. shapes: of its two operands, in the order of `jaxgan.nn.lax_forms`."""
+    """kind: of `FORMS`. shapes: of its two operands, in the order of `jaxgan.nn.convolution.lax_forms`."""
 
     kind: str
     geometry: Geometry
@@ -204,7 +205,7 @@ FORMS: dict[str, dict[str, Form]] = {
         "winograd": winograd.winograd_kernel_gradient,
     },
 }
-"""jaxgan: what `jaxgan.nn.conv` chooses for these sizes. columns: the kernel's columns as channels, where these are few. taps: a matrix product for each tap.
+"""jaxgan: what `jaxgan.nn.convolution` chooses here. columns: the kernel's columns as channels, where these are few. taps: a matrix product for each tap.
 gathered: one product of the images as all taps see them (im2col). few outputs: one product for all taps, whose results are shifted and added. crossed: rows of
 the images and columns of the gradient beside each other. column: with a column of padding, cut off again. folded: squares of stride x stride pixels become
 channels, so that the stride is 1. spread: zeros between the pixels. phases: positions modulo the stride, in one convolution or apart."""

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from benchmarks.kernels import Interval, covered
-from experiments.common import one_sentence_errors
+from experiments.support.common import one_sentence_errors
 from jaxgan.errors import DataError, require
 
 SHOWN = 30

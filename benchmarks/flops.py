@@ -1,6 +1,6 @@
 """Floating-point operations of the convolutions and matrix products in a function, counted in its jaxpr.
 
-What the algorithm asks for, not what a backend makes of it: where `jaxgan.nn.conv` has a form for CPU and plain `lax` for the rest, the plain
+What the algorithm asks for, not what a backend makes of it: where `jaxgan.nn.convolution` has a form for CPU and plain `lax` for the rest, the plain
 one is counted. Multiplications with zeros (padding, or between the pixels of a dilated convolution) are not, so that a convolution and each of
 its two gradients count the same.
 """

@@ -19,9 +19,10 @@ from functools import partial
 import jax
 
 from benchmarks import cases
-from benchmarks.against_pytorch import chosen, config_of
+from benchmarks.against_pytorch import chosen
+from benchmarks.pytorch_cases import config_of
 from benchmarks.step_profile import FAMILIES
-from experiments.common import one_sentence_errors
+from experiments.support.common import one_sentence_errors
 from jaxgan.errors import JaxganError
 
 SHOWN = 20

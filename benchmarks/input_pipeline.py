@@ -29,13 +29,14 @@ from PIL import Image
 
 from benchmarks import cases, record
 from benchmarks.columns import digits
-from experiments.common import one_sentence_errors
-from experiments.memory import keep_freed
-from jaxgan import data, feed
+from experiments.support.common import one_sentence_errors
+from experiments.support.memory import keep_freed
+from jaxgan import data
 from jaxgan.data import images, streaming
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require
 from jaxgan.family import conditioning
+from jaxgan.run import feed
 
 NAME = "input_pipeline"
 TARGET = 0.03
@@ -190,7 +191,7 @@ def _decoder(files: list[bytes]) -> Callable[[int], tuple[np.ndarray, ...]]:
 
 
 def waits(case: cases.Case, augment: data.Augment, source: str, seconds: float) -> dict[str, Any]:
-    """Train for about so many seconds after the first two calls, as `jaxgan.loop` does, and say what share of the time went into waiting for data."""
+    """Train for about so many seconds after the first two calls, as `jaxgan.run.loop` does, and say what share of the time went into waiting for data."""
     with tempfile.TemporaryDirectory() as place:
         dataset = synthetic(case, augment.crop, source, Path(place))
         spec = case.family.batch_spec(case.config, case.batch_size)

@@ -1,6 +1,6 @@
 """n GANs in one program by `vmap` against n runs one after another: `python -m benchmarks.population`.
 
-The training loop of `experiments.embed_population`, compiled beforehand in both forms, which take turns.
+The training loop of `examples.population`, compiled beforehand in both forms, which take turns.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import record, timing
-from experiments import embed_population
-from experiments.common import one_sentence_errors
+from examples import population as embed_population
+from experiments.support.common import one_sentence_errors
 from jaxgan.errors import require
 
 NAME = "population"

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks import quality_tables, quality_training, record
 from benchmarks.quality_rows import ROWS, Row
-from experiments.judge_training import without_folders
+from experiments.support.judge_training import without_folders
 from jaxgan.errors import require
 
 ROOT = quality_training.ROOT
@@ -195,7 +195,7 @@ def device() -> dict[str, Any]:
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import check_seed, one_sentence_errors
+    from experiments.support.common import check_seed, one_sentence_errors
 
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)

@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.quality_rows import JUDGES, Row
-from jaxgan import checkpoint, opening
-from jaxgan.config_io import from_dict
+from jaxgan import checkpoint
 from jaxgan.errors import DataError, RunError
+from jaxgan.records import opening
+from jaxgan.records.config_io import from_dict
 from jaxgan.state import State
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,8 +21,8 @@ from typing import Any
 import jax
 import jaxlib
 
-from jaxgan.config_io import to_dict
 from jaxgan.errors import DataError
+from jaxgan.records.config_io import to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

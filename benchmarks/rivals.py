@@ -18,7 +18,7 @@ from math import prod
 from typing import Any
 
 from benchmarks import record
-from experiments.memory import keep_freed
+from experiments.support.memory import keep_freed
 
 SIDES = (
     "jaxgan",
@@ -195,7 +195,7 @@ def time_layer_ours(layer: Layer, repetitions: int) -> float:
     import jax.numpy as jnp
 
     from benchmarks import timing
-    from jaxgan.nn.conv import conv2d, conv_transpose2d
+    from jaxgan.nn.convolution import conv2d, conv_transpose2d
 
     batch, inputs, height, width = layer["x"]
     x = jax.random.normal(jax.random.key(0), (batch, height, width, inputs))
@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed()  # as the experiments do, and for PyTorch too, which gains by it as well
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed goes to stderr
-    from benchmarks.against_pytorch import config_of
+    from benchmarks.pytorch_cases import config_of
     from benchmarks.torch_models.batches import FAMILIES
 
     family, config = (

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from benchmarks import cases, record, timing
-from experiments.common import one_sentence_errors
+from experiments.support.common import one_sentence_errors
 from jaxgan import parallel
 from jaxgan.errors import require
 

@@ -17,7 +17,7 @@ from benchmarks import record, timing
 from jaxgan.errors import JaxganError
 
 if TYPE_CHECKING:
-    from benchmarks.against_pytorch import Case
+    from benchmarks.pytorch_cases import Case
 
 Kinds = Sequence[tuple[int | None, int]]
 COMPILING = ("jaxgan", "pytorch-compiled")

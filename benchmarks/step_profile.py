@@ -23,13 +23,14 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import kernels, record, timing
-from benchmarks.against_pytorch import Case, chosen, config_of, kinds
+from benchmarks.against_pytorch import chosen
 from benchmarks.kernels import Interval, Product
-from experiments.common import one_sentence_errors
-from experiments.memory import keep_freed
+from benchmarks.pytorch_cases import Case, config_of, kinds
+from experiments.support.common import one_sentence_errors
+from experiments.support.memory import keep_freed
 from jaxgan import cgan, cyclegan, dcgan, parallel, pix2pix, spade, stargan, stylegan
 from jaxgan.errors import require
-from jaxgan.nn.conv import SCOPE
+from jaxgan.nn.convolution import SCOPE
 
 NAME, KERNELS = "step_profile", "step_kernels"
 FAMILIES = {

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import cases, peaks, record, timing
-from experiments.common import one_sentence_errors
-from experiments.memory import keep_freed
+from experiments.support.common import one_sentence_errors
+from experiments.support.memory import keep_freed
 from jaxgan.errors import require
 
 NAME = "step_time"

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against_pytorch, cases, compile_time, record
+from benchmarks import cases, compile_time, pytorch_cases, record
 from benchmarks.columns import Column, Line, Table, digits, get, number, ratio_spread, spread, text
-from experiments.common import one_sentence_errors
+from experiments.support.common import one_sentence_errors
 
 PAGE = record.ROOT / "benchmarks" / "README.md"
 
@@ -187,7 +187,7 @@ rows, more than twice that of pmap on 8 devices.""",
 POPULATION = Table(
     "population",
     "Populations",
-    "n members of `experiments/embed_population.py` trained by `vmap` in one program, against n runs one after another; milliseconds of one step of all.",
+    "n members of `examples/population.py` trained by `vmap` in one program, against n runs one after another; milliseconds of one step of all.",
     ("python -m benchmarks.population    # one minute on two free cores",),
     ("name", "members", "steps", "batch"),
     (
@@ -203,7 +203,8 @@ POPULATION = Table(
 CONV = Table(
     "conv",
     "Convolutions",
-    "`jaxgan.nn.conv` and `.channels` against plain `lax` in turns, the fastest call of each: 15 rounds, fewer where they take more than 6 s, at least 2.",
+    "`jaxgan.nn.convolution` and `.channels` against plain `lax` in turns, the fastest call of each: 15 rounds, "
+    "fewer where they take more than 6 s, at least 2.",
     ("python -m benchmarks.conv    # 6 minutes on two free cores",),
     ("name", "what"),
     (
@@ -219,18 +220,26 @@ CONV = Table(
 AGAINST_PYTORCH = Table(
     "against_pytorch",
     "Against PyTorch",
-    """The same games in plain PyTorch, whose losses from the same weights and draws are shown equal by `--check`. The ratio is the fastest PyTorch's time over
-jaxgan's: above 1, jaxgan is faster. On a CPU its convolutions multiply less where channels are many (`jaxgan/nn/winograd.py`), and SPADE's of layouts are
-looked up class by class; on a GPU few channels are made more of the kernel's columns (`jaxgan/nn/few_channels.py`); anywhere, SPADE's discriminator convolves
-a layout once for generated and real images, its generator normalises before it doubles, and its shortcuts mix beta in beta's kernel. All to the same numbers
-but for rounding. A round is 1.5 s or up to 200 steps, waited for together (0.3 s on a GPU, and on a CPU until 2026-11-27 12:00, so that of slow games each
-step was the first after a pause); there are 30 rounds, or those that begin within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the
-threads of PyTorch wait for each other asleep, but for "pytorch-spinning", its default, which on a busy machine is tens of times slower. *first*: what the
-first step took longer than later ones. *together*: so many processes started beside each other before the first was timed; then *first* holds waiting for
-cores and both libraries chose algorithms on a busy device. The fastest PyTorch may be the compiled one. *left out*: forms of PyTorch that were not ready in
-time, so that the ratio may be too large. *asked*: operations of the convolutions and matrix products of an average step, as the algorithm asks for them. *of
-the limit*: the longer of these at a large matrix product's rate and of the bytes that must move (see Step time) at a copy's, both measured in jaxgan's
-process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both are the data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
+    """The same games in plain PyTorch, whose losses from the same weights and draws are shown equal by
+`--check`. The ratio is the fastest PyTorch's time over jaxgan's: above 1, jaxgan is faster. On a
+CPU its convolutions multiply less where channels are many (`jaxgan/nn/convolution/winograd.py`),
+and SPADE's of layouts are looked up class by class; on a GPU few channels are made more of the
+kernel's columns (`jaxgan/nn/convolution/few_channels.py`); anywhere, SPADE's discriminator
+convolves a layout once for generated and real images, its generator normalises before it doubles,
+and its shortcuts mix beta in beta's kernel. All to the same numbers but for rounding. A round is
+1.5 s or up to 200 steps, waited for together (0.3 s on a GPU, and on a CPU until 2026-11-27
+12:00, so that of slow games each step was the first after a pause); there are 30 rounds, or those
+that begin within the seconds asked for (60), and p10 and p90 are theirs. On a CPU the threads of
+PyTorch wait for each other asleep, but for "pytorch-spinning", its default, which on a busy
+machine is tens of times slower. *first*: what the first step took longer than later ones.
+*together*: so many processes started beside each other before the first was timed; then *first*
+holds waiting for cores and both libraries chose algorithms on a busy device. The fastest PyTorch
+may be the compiled one. *left out*: forms of PyTorch that were not ready in time, so that the
+ratio may be too large. *asked*: operations of the convolutions and matrix products of an average
+step, as the algorithm asks for them. *of the limit*: the longer of these at a large matrix
+product's rate and of the bytes that must move (see Step time) at a copy's, both measured in
+jaxgan's process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both are the
+data sheet's, 989 TFLOP/s (bfloat16) and 4.8 TB/s.""",
     (
         "python -m benchmarks.against_pytorch    # needs PyTorch",
         "python -m benchmarks.against_pytorch --suite cpu-large    # a quarter of an hour on two free cores",
@@ -275,7 +284,7 @@ process, as a share of jaxgan's time; on the H200 until 2026-11-27 14:30 both ar
     expected=lambda on_cpu: [
         case.name
         for name in (("cpu", "cpu-large") if on_cpu else ("gpu",))
-        for case in against_pytorch.SUITES[name]
+        for case in pytorch_cases.SUITES[name]
     ],
 )
 LAYERS = Table(

@@ -30,13 +30,13 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.against_pytorch import require_pytorch
-from experiments import common
+from experiments.support import common
 from jaxgan import data
-from jaxgan.config_io import to_dict
 from jaxgan.data import Augment
 from jaxgan.errors import DataError, require
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.metrics.real import drawn as drawn_rows
+from jaxgan.records.config_io import to_dict
 
 if TYPE_CHECKING:
     from benchmarks.torch_models.learning import Options
@@ -218,7 +218,7 @@ def generated(
 
 def _pixels(images: Any) -> np.ndarray:
     """A tensor [B, C, H, W] in [-1, 1] -> uint8 [B, H, W, C]."""
-    from jaxgan.images import to_uint8
+    from jaxgan.pictures.images import to_uint8
 
     return to_uint8(images.float().permute(0, 2, 3, 1).cpu().numpy())
 

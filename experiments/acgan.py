@@ -14,9 +14,9 @@ Published on CIFAR-10: Inception Score 8.25 (paper), 7.3 (StudioGAN, FID 32). Ex
 14,000 of 100,000 rounds and ended at 201; judge checkpoints, not the last one only.
 """
 
-from experiments import common
+from experiments.support import common
 from jaxgan.families import acgan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 
 DIGITS = acgan.Config(
     image_size=(16, 16),

@@ -11,13 +11,13 @@ Presets
                         100; after 1.1 million images ours drew the right digits but one shape per class (the dropout had replaced the latents)
   cifar10               DCGAN's networks with the label as further input; Adam 2e-4, batch 64, 100 epochs
 
-Expected on digits (experiments.digit_score, 1,000 images): 99 % read as the class asked for, about 620 different nearest training images, 0.8
+Expected on digits (experiments.support.digit_score, 1,000 images): 99 % read as the class asked for, about 620 different nearest training images, 0.8
 times as far from the training images as digits of new writers. The paper gives only a Parzen-window likelihood (132 on MNIST).
 """
 
-from experiments import common
+from experiments.support import common
 from jaxgan.families import cgan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 SMALL_ADAM = Optimizer(learning_rate=1e-3, beta1=0.0, beta2=0.99)

@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import image_files
+from experiments.support import image_files
 from jaxgan.data import Dataset, from_layouts
 from jaxgan.data.images import BadImage, quiet
 from jaxgan.errors import DataError, RunError, require
-from jaxgan.images import save_png, write_whole
+from jaxgan.pictures.images import save_png, write_whole
 
 COLOURS = 5
 SAMPLE = 50_000
@@ -298,7 +298,7 @@ def _converted(file: Path, chosen: Palette, nearest: bool) -> np.ndarray:
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import one_sentence_errors
+    from experiments.support.common import one_sentence_errors
 
     with one_sentence_errors():
         tyro.cli(

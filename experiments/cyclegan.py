@@ -20,10 +20,11 @@ photographs (b2a) and 23.2 % of translated maps (a2b) for real ones.
 
 from typing import Any
 
-from experiments import common, translation_score
+from experiments import translation_score
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import cyclegan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 

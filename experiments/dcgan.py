@@ -17,10 +17,10 @@ Published FID on CIFAR-10, unconditional: DCGAN 48.3 (StudioGAN, another network
 Fashion-MNIST.
 """
 
-from experiments import common
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import dcgan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 
 DIGITS = dcgan.Config(
     image_size=(16, 16),

@@ -1,7 +1,7 @@
 """Train a class-conditional GAN on real handwritten digits, look at it, and have it judged: `make demo`, or `python -m experiments.demo`.
 
 Offline, under 90 seconds of training on two cores. The recipe is the preset `digits` of `experiments.cgan`; the judge is
-`experiments.digit_score`, which knows nothing of the generator. Exit status: 0 if the digits pass, 1 if not.
+`experiments.support.digit_score`, which knows nothing of the generator. Exit status: 0 if the digits pass, 1 if not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cgan, common, digit_score
+from experiments import cgan
 from experiments.sample import draw
+from experiments.support import common, digit_score
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

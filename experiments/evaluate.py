@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import runs
-from experiments.common import names, one_sentence_errors, seed
+from experiments.support import runs
+from experiments.support.common import names, one_sentence_errors, seed
 from jaxgan.errors import DataError, RunError, require
 from jaxgan.family import conditioning
 
@@ -54,7 +54,7 @@ def of_run(options: argparse.Namespace) -> list[Any]:
     from jaxgan.data.naming import matched
     from jaxgan.metrics import real
     from jaxgan.metrics.measure import evaluator
-    from jaxgan.rundir import read_json
+    from jaxgan.records.rundir import read_json
 
     family, config, state = runs.load(options.run, options.checkpoint, family=options.family)
     named = runs.names(options.run, options.checkpoint)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import runs
-from experiments.common import one_sentence_errors
+from experiments.support import runs
+from experiments.support.common import one_sentence_errors
 from jaxgan.errors import JaxganError, RunError, require
 
 TOLERANCE = 1e-4

@@ -16,9 +16,9 @@ Parzen-window likelihoods (225 on MNIST), which say little about images; fully c
 
 from dataclasses import replace
 
-from experiments import common
+from experiments.support import common
 from jaxgan.families import gan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 SMALL_ADAM = Optimizer(learning_rate=1e-3, beta1=0.0, beta2=0.99)

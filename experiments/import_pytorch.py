@@ -28,8 +28,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-from experiments import import_families
-from experiments.common import one_sentence_errors, short_name
+from experiments.support import import_families
+from experiments.support.common import one_sentence_errors, short_name
 from jaxgan.errors import DataError, RunError, require
 
 DROPOUT = 0.5
@@ -221,7 +221,8 @@ def _fitting(file: Path, convert: Callable[[], Any]) -> Any:
 
 def cyclegan_run(sources: dict[str, Source], options: Options) -> tuple[ModuleType, Any, Any]:
     """Family, config and averages of both directions. Raises `DataError` if the two are not of one architecture."""
-    from jaxgan.families import cyclegan, translation
+    from jaxgan.families import cyclegan
+    from jaxgan.games import translation
 
     there, back = sources["a2b"], sources["b2a"]
     wanted = there.found._replace(inputs=there.found.outputs, outputs=there.found.inputs)
@@ -246,7 +247,8 @@ def cyclegan_run(sources: dict[str, Source], options: Options) -> tuple[ModuleTy
 
 def pix2pix_run(sources: dict[str, Source], options: Options) -> tuple[ModuleType, Any, Any]:
     """Family, config and averages of one direction."""
-    from jaxgan.families import pix2pix, translation
+    from jaxgan.families import pix2pix
+    from jaxgan.games import translation
 
     ((direction, source),) = sources.items()
     found, unet = source.found, source.found.generator == "unet"
@@ -293,8 +295,8 @@ def write(run: Path, family: ModuleType, config: Any, ema: Any, files: dict[str,
     import jax.numpy as jnp
 
     from jaxgan import checkpoint
-    from jaxgan.config_io import to_dict
-    from jaxgan.rundir import RunDir
+    from jaxgan.records.config_io import to_dict
+    from jaxgan.records.rundir import RunDir
     from jaxgan.state import State
 
     imported = {}

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments import animation, image_files, latent_codes, runs
-from experiments.common import one_sentence_errors, seed, short_name
-from experiments.latent_codes import Model
 from experiments.sample import chosen_labels
+from experiments.support import animation, image_files, latent_codes, runs
+from experiments.support.common import one_sentence_errors, seed, short_name
+from experiments.support.latent_codes import Model
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import require
 from jaxgan.family import Encodes, conditioning
-from jaxgan.images import save_png, tile, write_whole
+from jaxgan.pictures.images import save_png, tile, write_whole
 
 ENDINGS = (".png", ".npy", *animation.KINDS)
 MOST_PANELS = 10

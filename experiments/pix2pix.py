@@ -18,7 +18,8 @@ edges2shoes 75.8 (84.4). On maps, people took 18.9 % of translated photographs (
 
 from typing import Any
 
-from experiments import common, translation_score
+from experiments import translation_score
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import pix2pix
 from jaxgan.optim import Optimizer

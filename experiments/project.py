@@ -25,19 +25,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from experiments import image_files, runs
-from experiments.common import one_sentence_errors, seed, short_name
+from experiments.support import image_files, runs
+from experiments.support.common import one_sentence_errors, seed, short_name
 from jaxgan.data.images import quiet
 from jaxgan.errors import DataError, RunError, require
 from jaxgan.family import Styled, conditioning
-from jaxgan.images import save_png, tile, write_whole
+from jaxgan.pictures.images import save_png, tile, write_whole
 
 NOISE = "noise/"
 """How the names of planes of noise begin in a .npz."""
 
 
 class Found(NamedTuple):
-    """A projection in NumPy: see `jaxgan.families.projection.Projection`; noise by the names of its layers."""
+    """A projection in NumPy: see `jaxgan.projection.Projection`; noise by the names of its layers."""
 
     w: np.ndarray
     noise: dict[str, np.ndarray]
@@ -96,7 +96,7 @@ def prepare(
     """(image float32 [H, W, C] in [-1, 1], its name) -> what is found. Raises `ValueError` or `DataError` for another family, settings or a file."""
     import jax
 
-    from jaxgan.families import projection
+    from jaxgan import projection
 
     require(
         isinstance(family, Styled),
@@ -160,8 +160,8 @@ def read_features(text: str) -> Any:
     """What "pyramid" or "vgg16:FILE" means, for `projection.project`. Raises `ValueError` for another text, `DataError` for a file that is none."""
     import jax
 
-    from jaxgan.families import projection
-    from jaxgan.networks.vgg import STAGES
+    from jaxgan import projection
+    from jaxgan.perceptual.vgg import STAGES
 
     kind, _, file = text.partition(":")
     require(
@@ -170,7 +170,7 @@ def read_features(text: str) -> Any:
     )
     if text == "pyramid":
         return jax.tree_util.Partial(projection.pyramid)
-    from jaxgan.convert import vgg_weights
+    from jaxgan.perceptual import vgg_weights
 
     return jax.tree_util.Partial(partial(projection.vgg, kind), vgg_weights.read(kind, Path(file)))
 

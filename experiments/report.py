@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxgan import report
 from jaxgan.errors import RunError
-from jaxgan.log import METRICS_FILE
+from jaxgan.records.log import METRICS_FILE
 
 
 def main(arguments: list[str] | None = None) -> int:

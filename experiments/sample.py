@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import runs
-from experiments.common import one_sentence_errors, seed, short_name
-from jaxgan import titles
+from experiments.support import runs
+from experiments.support.common import one_sentence_errors, seed, short_name
 from jaxgan.errors import require, require_seed
 from jaxgan.family import Samples, Styled, conditioning
-from jaxgan.images import save_png, tile, write_whole
+from jaxgan.pictures import titles
+from jaxgan.pictures.images import save_png, tile, write_whole
 
 CHUNK = 64
 """Images generated at once: bounds memory, changes nothing."""

@@ -23,10 +23,10 @@ of ADE20K from the released weights, and measured about 63 on Cityscapes; nobody
 from pathlib import Path
 from typing import Any
 
-from experiments import common
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import spade
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 
@@ -109,7 +109,7 @@ PRESETS = {
 def check_features(options: common.Options, config: spade.Config) -> None:
     """Raise `DataError` if a new run's perceptual loss has no file of weights, or another one than its checksum says. A resumed one has them."""
     if config.features != "none" and not (Path(options.run) / "config.json").exists():
-        from jaxgan.convert import vgg_weights
+        from jaxgan.perceptual import vgg_weights
 
         vgg_weights.verify(config.features, Path(config.features_path), config.features_checksum)
 

@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from experiments import runs
-from experiments.common import one_sentence_errors, short_name
-from experiments.paint_server import Server, Studio, fitted_map
+from experiments.support import runs
+from experiments.support.common import one_sentence_errors, short_name
+from experiments.support.paint_server import Server, Studio, fitted_map
 from jaxgan.errors import DataError, require
 from jaxgan.family import conditioning
 
@@ -126,7 +126,7 @@ def starting_with(studio: Studio, path: Path) -> Studio:
     """The studio with the ids of an image file on its canvas. Raises `DataError` if they are none or out of range."""
     import dataclasses
 
-    from experiments.paint_server import BadRequest
+    from experiments.support.paint_server import BadRequest
 
     try:
         return dataclasses.replace(studio, start=fitted_map(studio, path.read_bytes()))

@@ -20,10 +20,11 @@ Deviation: the code of yunjey/stargan hardly decays the rate (by 0.1 % in all, w
 
 from typing import Any
 
-from experiments import common, translation_score
+from experiments import translation_score
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import stargan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 

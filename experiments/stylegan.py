@@ -21,10 +21,10 @@ of --config.path-length-shrink. Published: FID 2.84 on FFHQ at 1024x1024 for con
 
 import dataclasses
 
-from experiments import common
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import stylegan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 
 FULL = 25_000_000
 FLIP = Augment(flip=True)

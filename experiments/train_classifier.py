@@ -15,8 +15,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from experiments import judge_training
-from experiments.judge_training import Recipe, by_size, open_split
+from experiments.support import judge_training
+from experiments.support.judge_training import Recipe, by_size, open_split
 from jaxgan.data import Augment
 from jaxgan.errors import require
 
@@ -73,7 +73,7 @@ def run(
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import check_seed, one_sentence_errors
+    from experiments.support.common import check_seed, one_sentence_errors
 
     with one_sentence_errors():
         check_seed()

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments import judge_training
 from experiments.colour_layouts import of_pairs
-from experiments.judge_training import Recipe, open_split
+from experiments.support import judge_training
+from experiments.support.judge_training import Recipe, open_split
 from jaxgan.data import Augment
 
 WIDTHS, LEAST = (8, 16, 32, 64, 96), 4
@@ -73,7 +73,7 @@ def run(
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import check_seed, one_sentence_errors
+    from experiments.support.common import check_seed, one_sentence_errors
 
     with one_sentence_errors():
         check_seed()

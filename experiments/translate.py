@@ -22,14 +22,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from experiments import label_maps, runs
-from experiments.attribute_targets import targets
-from experiments.common import check_seed, one_sentence_errors, short_name
-from experiments.image_files import Item, assign, find, normalise, read, write
-from jaxgan import gallery, tiles
+from experiments.support import label_maps, runs
+from experiments.support.attribute_targets import targets
+from experiments.support.common import check_seed, one_sentence_errors, short_name
+from experiments.support.image_files import Item, assign, find, normalise, read, write
 from jaxgan.data.images import BadImage, quiet
 from jaxgan.errors import DataError, RunError, require, require_seed
 from jaxgan.family import Translates, conditioning
+from jaxgan.pictures import tiles
+from jaxgan.report import gallery
 
 PAGE = "index.html"
 

@@ -22,8 +22,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments import evaluate, runs
-from experiments.attribute_targets import targets
+from experiments import evaluate
+from experiments.support import runs
+from experiments.support.attribute_targets import targets
 from jaxgan.errors import DataError, require
 from jaxgan.family import conditioning
 from jaxgan.metrics.real import drawn
@@ -267,7 +268,7 @@ def as_trained(run: Path, family: ModuleType, config: Any) -> str:
     Raises DataError where its data cannot be opened, or have changed.
     """
     from jaxgan.metrics.real import form_of
-    from jaxgan.rundir import read_json
+    from jaxgan.records.rundir import read_json
 
     known = read_json(run / "config.json") or {}
     if "fingerprint" not in known:  # imported networks do not say
@@ -317,7 +318,7 @@ def run(
 if __name__ == "__main__":
     import tyro
 
-    from experiments.common import one_sentence_errors
+    from experiments.support.common import one_sentence_errors
 
     with one_sentence_errors():
         tyro.cli(

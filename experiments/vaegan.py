@@ -18,10 +18,10 @@ The reconstruction loss is a sum over features, so that gamma and kl_weight go w
 
 from dataclasses import replace
 
-from experiments import common
+from experiments.support import common
 from jaxgan.data import Augment
 from jaxgan.families import vaegan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 FAST, SLOW = (Optimizer("rmsprop", learning_rate=rate, decay=0.9) for rate in (1e-3, 5e-4))

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from jaxgan import acgan, cgan, cyclegan, dcgan, gan, pix2pix, spade, stargan, stylegan, vaegan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 
 
 class Case(NamedTuple):

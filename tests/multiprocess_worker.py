@@ -21,9 +21,11 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from jaxgan import checkpoint, data, log, train
-from jaxgan.families.attributes import group_columns
+from jaxgan import data
+from jaxgan.games.attributes import group_columns
 from jaxgan.optim import Optimizer
+from jaxgan.records import checkpoint, log
+from jaxgan.run import train
 from tests import tiny_family
 from tests.contract.helpers import EVERY
 from tests.families_under_test import PROCESSES

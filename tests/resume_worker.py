@@ -25,8 +25,11 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from jaxgan import checkpoint, data, loop, train  # noqa: E402 (after the settings of JAX)
+# After the settings of JAX:
+from jaxgan import data  # noqa: E402
 from jaxgan.data import decoding  # noqa: E402
+from jaxgan.records import checkpoint  # noqa: E402
+from jaxgan.run import loop, train  # noqa: E402
 
 
 def die(phase, number):

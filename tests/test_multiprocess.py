@@ -16,8 +16,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, data, train
-from jaxgan.checkpoint import Checkpoints
+from jaxgan import data
+from jaxgan.records import checkpoint
+from jaxgan.records.checkpoint import Checkpoints
+from jaxgan.run import train
 from tests import tiny_family
 from tests.multiprocess_worker import CONFIG, dataset, of_case
 

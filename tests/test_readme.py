@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import common
+from experiments.support import common
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()

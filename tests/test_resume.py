@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.families.attributes import group_columns
+from jaxgan.games.attributes import group_columns
+from jaxgan.records.checkpoint import Checkpoints
 from tests.families_under_test import PROCESSES
 
 pytestmark = pytest.mark.multiprocess

@@ -9,12 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import common, embed_population
-from jaxgan import data, train
+from examples import population as embed_population
+from experiments.support import common
+from jaxgan import data
 from jaxgan.errors import MAX_SEED, require_seed
 from jaxgan.metrics import measure
 from jaxgan.metrics.fit import fit
 from jaxgan.metrics.kernel import kid
+from jaxgan.run import train
 from tests import tiny_family
 
 WRONG = (

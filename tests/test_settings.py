@@ -16,11 +16,11 @@ import pytest
 
 from jaxgan import cyclegan, dcgan, optim
 from jaxgan.augment import Augmentation, Strength, adapt
-from jaxgan.config_io import from_dict, to_dict
 from jaxgan.data import Augment
-from jaxgan.families.projection import Settings as Search
-from jaxgan.families.stabilisers import Stabilisers, noise_level
+from jaxgan.games.stabilisers import Stabilisers, noise_level
 from jaxgan.optim import Optimizer
+from jaxgan.projection import Settings as Search
+from jaxgan.records.config_io import from_dict, to_dict
 from jaxgan.settings import settle
 from tests.contract.helpers import make_batch
 from tests.families_under_test import CASES

@@ -15,7 +15,7 @@ from benchmarks.torch_models.games import GAMES
 from benchmarks.torch_models.learning import Options, tensor
 from jaxgan import cgan, spade, stargan, stylegan
 from jaxgan.convert.pytorch import from_state_dict
-from jaxgan.families import adversarial, translation
+from jaxgan.games import adversarial, translation
 from jaxgan.nn.style import noise_planes
 from jaxgan.state import State
 from jaxgan.update import example_streams

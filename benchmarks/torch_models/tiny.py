@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxgan import cgan, cyclegan, dcgan, pix2pix, spade, stargan, stylegan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 
 CRITIC = Stabilisers(critic_steps=2, gradient_penalty=10.0)

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxgan.data import decoding, images
 from jaxgan.data.source import Groups
-from jaxgan.data_record import DataRecord
 from jaxgan.errors import DataError
+from jaxgan.records.data_record import DataRecord
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxgan import threads
 from jaxgan.data import images
 from jaxgan.data.source import Source
 from jaxgan.errors import DataError
+from jaxgan.records import threads
 
 NAMED = 5
 """How many offenders an error names."""

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.data.reading import decode, decode_ids, quiet
-from jaxgan.formats import BadImage
+from jaxgan.pictures.formats import BadImage
 
 __all__ = [
     "CHANNELS",

@@ -31,11 +31,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jaxgan import threads
 from jaxgan.data import filenames, images, pairs, tables
 from jaxgan.data.listing import Facts
 from jaxgan.data.source import CACHE_NAME, Source
 from jaxgan.errors import DataError
+from jaxgan.records import threads
 
 OPTIONS = ("classes", "unknown")
 PARTS = ("image", "layout", "instance")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from jaxgan import threads
+from jaxgan.records import threads
 
 if TYPE_CHECKING:
     from jaxgan.data.dataset import Dataset

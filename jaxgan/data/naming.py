@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgan.data.dataset import Dataset
 from jaxgan.errors import DataError
-from jaxgan.naming import Names, asked, listed
+from jaxgan.records.naming import Names, asked, listed
 
 
 def names_of(dataset: Dataset, spec: Mapping[str, Any]) -> Names:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from jaxgan import formats
 from jaxgan.data import tiff
-from jaxgan.formats import BadImage
+from jaxgan.pictures import formats
+from jaxgan.pictures.formats import BadImage
 
 CONVERTER = "python -m experiments.colour_layouts MAPS OUT"
 """The command that turns coloured label maps into maps of ids."""

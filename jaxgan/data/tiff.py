@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxgan.formats import BadImage
+from jaxgan.pictures.formats import BadImage
 
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 254, 255, 258, 259, 262, 266
 _SAMPLES, _PLANAR, _SUB_IFDS, _INKS, _EXTRA, _FORMAT, _DNG = 277, 284, 330, 332, 338, 339, 50706

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
 from jaxgan.augment import Parts
-from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require, require_range
-from jaxgan.families import translation
-from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.families.translation import Draws, batch_spec, domains
 from jaxgan.family import Conditioning
+from jaxgan.games import translation
+from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
+from jaxgan.games.translation import Draws, batch_spec, domains
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State

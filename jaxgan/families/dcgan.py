@@ -13,13 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require_range
-from jaxgan.families import adversarial
-from jaxgan.families.adversarial import Draws, Game
-from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
-from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.family import Conditioning
+from jaxgan.games import adversarial
+from jaxgan.games.adversarial import Draws, Game
+from jaxgan.games.adversarial import labelled_batch_spec as batch_spec
+from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from jaxgan.optim import Optimizer

@@ -14,12 +14,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require_range
-from jaxgan.families import adversarial
-from jaxgan.families.adversarial import Draws, Game, batch_spec
-from jaxgan.families.stabilisers import Stabilisers
 from jaxgan.family import Conditioning
+from jaxgan.games import adversarial
+from jaxgan.games.adversarial import Draws, Game, batch_spec
+from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscriminator, MLPGenerator
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle

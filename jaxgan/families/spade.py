@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
-from jaxgan.checks import Contract, begin, check_range, check_sampler
-from jaxgan.convert import vgg_weights
 from jaxgan.errors import require, require_choice, require_range
-from jaxgan.families import layouts as maps
-from jaxgan.families import translation
-from jaxgan.families.spade_losses import (
+from jaxgan.family import Conditioning
+from jaxgan.games import layouts as maps
+from jaxgan.games import translation
+from jaxgan.games.checks import Contract, begin, check_range, check_sampler
+from jaxgan.games.spade_losses import (
     augmented,
     critic_loss,
     feature_matching,
@@ -33,12 +33,12 @@ from jaxgan.families.spade_losses import (
     mean_over_scales,
     perceptual,
 )
-from jaxgan.families.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.families.translation import Draws
-from jaxgan.family import Conditioning
+from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
+from jaxgan.games.translation import Draws
 from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from jaxgan.networks.vgg import LEAST, VGGFeatures
 from jaxgan.optim import Optimizer
+from jaxgan.perceptual import vgg_weights
+from jaxgan.perceptual.vgg import LEAST, VGGFeatures
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, PyTree, State
 from jaxgan.update import (
@@ -249,7 +249,7 @@ def conditioning(config: Config) -> Conditioning:
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(spade.init, static_argnums=0)`. Does not consume `key`.
 
-    With `features`, the file is read when this runs, not when it is traced; see `jaxgan.convert.vgg_weights.read` for what can be wrong with it.
+    With `features`, the file is read when this runs, not when it is traced; see `jaxgan.perceptual.vgg_weights.read` for what can be wrong with it.
     """
     generator, discriminator, encoder = _networks(config)
     key, planes = stream_key(key, "init"), maps.planes(config)

@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim, pool
-from jaxgan.checks import Contract, begin, check_range, check_sampler, check_unit
 from jaxgan.errors import require, require_choice, require_range
-from jaxgan.families import attributes as vectors
-from jaxgan.families import translation
-from jaxgan.families.attributes import target_domains
-from jaxgan.families.stabilisers import (
+from jaxgan.family import Conditioning
+from jaxgan.games import attributes as vectors
+from jaxgan.games import translation
+from jaxgan.games.attributes import target_domains
+from jaxgan.games.checks import Contract, begin, check_range, check_sampler, check_unit
+from jaxgan.games.stabilisers import (
     Stabilisers,
     augmentation,
     is_on,
@@ -35,8 +36,7 @@ from jaxgan.families.stabilisers import (
     sign_metric,
     strengths,
 )
-from jaxgan.families.translation import Draws
-from jaxgan.family import Conditioning
+from jaxgan.games.translation import Draws
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle

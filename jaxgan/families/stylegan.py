@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
-from jaxgan.checks import Contract, begin, check_labels, check_sampler
 from jaxgan.errors import require, require_choice
-from jaxgan.families import adversarial, lazy, styles, translation
-from jaxgan.families.adversarial import image_shape
-from jaxgan.families.adversarial import labelled_batch_spec as batch_spec
-from jaxgan.families.stabilisers import (
+from jaxgan.family import Conditioning
+from jaxgan.games import adversarial, lazy, styles, translation
+from jaxgan.games.adversarial import image_shape
+from jaxgan.games.adversarial import labelled_batch_spec as batch_spec
+from jaxgan.games.checks import Contract, begin, check_labels, check_sampler
+from jaxgan.games.stabilisers import (
     augmentation,
     is_on,
     new_strengths,
@@ -34,8 +35,7 @@ from jaxgan.families.stabilisers import (
     sign_metric,
     strengths,
 )
-from jaxgan.families.stylegan_config import Config, auto, cifar, paper256, stylegan1
-from jaxgan.family import Conditioning
+from jaxgan.games.stylegan_config import Config, auto, cifar, paper256, stylegan1
 from jaxgan.networks.stylegan1 import StyleGAN1Discriminator, StyleGAN1Generator
 from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from jaxgan.nn.regularise import add_noise

@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses, optim
-from jaxgan.checks import Contract, begin, check_sampler
 from jaxgan.errors import require, require_range
-from jaxgan.families import adversarial, translation
-from jaxgan.families import vaegan_losses as terms
-from jaxgan.families.adversarial import Draws, batch_spec
-from jaxgan.families.stabilisers import (
+from jaxgan.family import Conditioning
+from jaxgan.games import adversarial, translation
+from jaxgan.games import vaegan_losses as terms
+from jaxgan.games.adversarial import Draws, batch_spec
+from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.stabilisers import (
     Stabilisers,
     augmentation,
     is_on,
@@ -34,7 +35,6 @@ from jaxgan.families.stabilisers import (
     penalties,
     strengths,
 )
-from jaxgan.family import Conditioning
 from jaxgan.networks.vaegan import VAEGANDecoder, VAEGANDiscriminator, VAEGANEncoder, strided_layers
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle

@@ -13,10 +13,10 @@ The mathematics is pure functions of arrays: `frechet`, `kernel`, `inception_sco
     tasks      what is to be made: for each direction, target domain, or all images (`real`: the real images beside them)
     ground     what does not depend on the state: features of real images; and `Watch`, which looks at generated ones on their way to the network
     measure    `evaluate`, which ties these together
-    figures    features and errors to values with their floors (`looks`: what `jaxgan.diagnostics` puts into words)
+    figures    features and errors to values with their floors (`looks`: what `jaxgan.report.diagnostics` puts into words)
     result     a value with all it depends on
 
-and `jaxgan.evaluation` does it while a run trains.
+and `jaxgan.run.evaluation` does it while a run trains.
 """
 
 from jaxgan.metrics.feature_networks import open_network

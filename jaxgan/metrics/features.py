@@ -20,8 +20,8 @@ from jax.sharding import Mesh
 
 from jaxgan.data.prepare import normalise
 from jaxgan.errors import require
-from jaxgan.images import to_uint8
 from jaxgan.parallel import data_mesh, replicated, split
+from jaxgan.pictures.images import to_uint8
 from jaxgan.state import PyTree
 
 _FORMAT = 1  # of cached features: raise it when extraction changes

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import jax
 
-from jaxgan.convert import inception_weights
 from jaxgan.errors import require_choice
 from jaxgan.metrics.features import FeatureNetwork, Outputs
 from jaxgan.metrics.inputs import as_rgb, resize_tf1
-from jaxgan.networks.inception import LAYERS, SIZE, Inception
+from jaxgan.perceptual import inception_weights
+from jaxgan.perceptual.inception import LAYERS, SIZE, Inception
 from jaxgan.state import PyTree
 
 
 def open_inception(path: Path, checksum: str = "", features: str = "2048") -> FeatureNetwork:
-    """Inception of 2015-12-05 with weights from `path`: see `jaxgan.convert.inception_weights.read`, and for what it raises.
+    """Inception of 2015-12-05 with weights from `path`: see `jaxgan.perceptual.inception_weights.read`, and for what it raises.
 
     Args:
       features: "2048", the last layer, which FID and KID are of, with logits for the Inception Score; or an earlier one, "64", "192", "768", without. The

@@ -25,10 +25,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxgan.data import normalise
 from jaxgan.errors import DataError, require, require_choice
-from jaxgan.families.attributes import group_columns
-from jaxgan.images import write_whole
+from jaxgan.games.attributes import group_columns
 from jaxgan.metrics.inputs import as_grey, as_rgb
 from jaxgan.networks.judge import Classifier, Segmenter
+from jaxgan.pictures.images import write_whole
 from jaxgan.state import PyTree
 
 FORMAT = 1
@@ -55,7 +55,7 @@ class Judge(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """Columns of attributes as `jaxgan.families.attributes` reads them."""
+    """Columns of attributes as `jaxgan.games.attributes` reads them."""
 
     attributes: tuple[str, ...]
     groups: tuple[tuple[str, int], ...]

@@ -1,6 +1,6 @@
 """Three numbers that tell what no distance of features does: too little variety, copies of training images, inverted colours.
 
-Each is a `Result` with its real counterpart as the floor; `jaxgan.diagnostics` says in words what they mean. Pixels are of 0 to 1 here.
+Each is a `Result` with its real counterpart as the floor; `jaxgan.report.diagnostics` says in words what they mean. Pixels are of 0 to 1 here.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def evaluate(
       truncation: of the styles, for families that know it.
       judge: a `judges.Judge` of label maps, for "miou" and "pixel_accuracy", or of attributes, for "attribute_accuracy"; or its file. None: the classes of
         pixels are read off by colour, which `layout:digits` allows, and attributes by a linear classifier of features.
-      looks: measure what `jaxgan.diagnostics` judges as well.
+      looks: measure what `jaxgan.report.diagnostics` judges as well.
 
     Raises:
       ValueError: metrics that do not apply, naming those that do; no network known for the data; settings out of range.

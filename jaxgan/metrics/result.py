@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxgan.errors import RunError
-from jaxgan.log import RESULTS_FILE
+from jaxgan.records.log import RESULTS_FILE
 
 __all__ = [
     "COMPARED",

@@ -19,8 +19,8 @@ import numpy as np
 from jaxgan.data.dataset import Dataset
 from jaxgan.data.prepare import normalise
 from jaxgan.errors import NonFiniteError, require
-from jaxgan.families.attributes import group_columns, target_domains
 from jaxgan.family import Encodes
+from jaxgan.games.attributes import group_columns, target_domains
 from jaxgan.metrics import real, table
 from jaxgan.metrics.real import Rows
 from jaxgan.state import PyTree, State

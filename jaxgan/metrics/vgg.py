@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jaxgan.convert import vgg_weights
 from jaxgan.metrics.features import FeatureNetwork, Outputs
 from jaxgan.metrics.inputs import as_rgb, resize
-from jaxgan.networks.vgg import SIZE, VGG
+from jaxgan.perceptual import vgg_weights
+from jaxgan.perceptual.vgg import SIZE, VGG
 from jaxgan.state import PyTree
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -20,7 +20,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def open_vgg(kind: str, path: Path, checksum: str = "") -> FeatureNetwork:
-    """VGG with torchvision's weights from `path`: see `jaxgan.convert.vgg_weights.read_whole`, and for what it raises.
+    """VGG with torchvision's weights from `path`: see `jaxgan.perceptual.vgg_weights.read_whole`, and for what it raises.
 
     Features are the second fully connected layer's 4,096 behind its ReLU, as for published precision and recall (Kynkaanniemi et al. 2019). Deviation: those
     are of another conversion of the network, so figures are near theirs and not equal.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require, require_choice, require_range
 from jaxgan.networks.spade_block import SPADEBlock, leaky_relu, xavier_normal
-from jaxgan.nn.conv import Symbols, conv2d, conv2d_of_symbols
+from jaxgan.nn.convolution import Symbols, conv2d, conv2d_of_symbols
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import InstanceNorm, per_channel
 from jaxgan.nn.padding import require_sides

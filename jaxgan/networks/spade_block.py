@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.nn.conv import Symbols, conv2d, conv2d_beside, conv2d_of_symbols
+from jaxgan.nn.convolution import Symbols, conv2d, conv2d_beside, conv2d_of_symbols
 from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.resample import upsample_nearest

@@ -1,6 +1,6 @@
 """The layers with weights: convolutions, linear map, embedding; each with spectral normalisation as an option.
 
-Parameters are float32, the arithmetic is in `dtype`. Convolutions run through `jaxgan.nn.conv`, which is fast on every backend.
+Parameters are float32, the arithmetic is in `dtype`. Convolutions run through `jaxgan.nn.convolution`, which is fast on every backend.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.nn.conv import conv2d, conv_transpose2d
+from jaxgan.nn.convolution import conv2d, conv_transpose2d
 from jaxgan.nn.labels import rows
 from jaxgan.nn.norm import per_channel
 from jaxgan.nn.spectral import spectrally_normalised

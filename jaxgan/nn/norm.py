@@ -23,7 +23,7 @@ def per_channel(vector: jax.Array, rank: int) -> jax.Array:
 
 
 def _mean(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The mean over `axes`, kept as 1: on a CPU in one pass, elsewhere axis by axis; chosen at lowering, as in `jaxgan.nn.conv`.
+    """The mean over `axes`, kept as 1: on a CPU in one pass, elsewhere axis by axis; chosen at lowering, as in `jaxgan.nn.convolution`.
 
     Compiled for a GPU, one long sum for each channel has what is summed written to memory in float32 first (seen at 64x64 pixels); sums along one axis, which
     are short and many, have it computed where they are added.

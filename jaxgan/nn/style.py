@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import is_number, require, require_choice
-from jaxgan.nn.conv import conv2d, conv_transpose2d
+from jaxgan.nn.convolution import conv2d, conv_transpose2d
 from jaxgan.nn.norm import InstanceNorm, per_channel
 from jaxgan.nn.resample import BINOMIAL, downsample_filtered, low_pass, upsample_filtered
 from jaxgan.update import example_streams, gather, local_part

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import conv_candidates, record, tables
 from benchmarks.conv_candidates import Operation, forms_for
 from jaxgan import dcgan
-from jaxgan.nn.geometry import Geometry
+from jaxgan.nn.convolution.geometry import Geometry
 
 GEOMETRIES = {
     "dense": Geometry((9, 8), (9, 8), (3, 3), (1, 1), ((1, 1), (1, 1))),

@@ -11,12 +11,12 @@ import pytest
 
 from benchmarks import cases, conv, timing
 from jaxgan import dcgan
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.nn.channels import beside
-from jaxgan.nn.conv import conv2d, conv_transpose2d
-from jaxgan.nn.geometry import Geometry
-from jaxgan.nn.kernel_gradients import cpu_kernel_gradient
-from jaxgan.nn.lax_forms import lax_kernel_gradient
+from jaxgan.nn.convolution import conv2d, conv_transpose2d
+from jaxgan.nn.convolution.geometry import Geometry
+from jaxgan.nn.convolution.kernel_gradients import cpu_kernel_gradient
+from jaxgan.nn.convolution.lax_forms import lax_kernel_gradient
 from tests.benchmarks.test_cases import tiny
 
 TRIES = 4

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import cases, input_pipeline, record, tables
-from jaxgan import data, feed
+from jaxgan import data
+from jaxgan.run import feed
 from tests import tiny_family
 from tests.families_under_test import CASES
 

@@ -10,7 +10,7 @@ from jax import lax
 from benchmarks import kernels, record, step_profile, tables
 from benchmarks.against_pytorch import Case
 from benchmarks.kernels import Interval, Product
-from jaxgan.nn.conv import SCOPE, conv2d
+from jaxgan.nn.convolution import SCOPE, conv2d
 
 
 @pytest.fixture(scope="module")

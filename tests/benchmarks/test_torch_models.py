@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from benchmarks import against_pytorch, record, rivals, sides  # noqa: E402
+from benchmarks import against_pytorch, pytorch_cases, record, rivals, sides  # noqa: E402
 from benchmarks.torch_models import adversarial, learning  # noqa: E402
 from benchmarks.torch_models.batches import FAMILIES, random_batch, tensors  # noqa: E402
 from benchmarks.torch_models.games import GAMES  # noqa: E402
@@ -21,7 +21,7 @@ from benchmarks.torch_models.side_by_side import compare, largest_difference  # 
 from benchmarks.torch_models.stylegan2_networks import _filter, _means, blur, halve, modulated  # noqa: E402
 from benchmarks.torch_models.tiny import TINY  # noqa: E402
 from benchmarks.torch_models.translation import ReplayPool  # noqa: E402
-from jaxgan.families.stabilisers import Stabilisers  # noqa: E402
+from jaxgan.games.stabilisers import Stabilisers  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*spectral_norm.*:FutureWarning", "ignore:.*spectral_norm.*:DeprecationWarning"
@@ -175,8 +175,8 @@ def test_replay_pool_shows_older_images_half_of_the_time():
 
 
 def test_kinds_of_rounds_are_weighted_as_they_occur():
-    assert against_pytorch.kinds(against_pytorch.config_of("dcgan", 64)) == [(None, 1)]
-    assert against_pytorch.kinds(against_pytorch.config_of("stylegan", 64)) == [
+    assert pytorch_cases.kinds(pytorch_cases.config_of("dcgan", 64)) == [(None, 1)]
+    assert pytorch_cases.kinds(pytorch_cases.config_of("stylegan", 64)) == [
         (0, 1),
         (1, 12),
         (4, 3),
@@ -185,7 +185,7 @@ def test_kinds_of_rounds_are_weighted_as_they_occur():
 
 def test_how_threads_wait_is_a_side_of_its_own(monkeypatch):
     """Spinning, PyTorch's default, on a busy CPU is tens of times slower than asleep: such a ratio would say nothing of the libraries."""
-    cases = {case.family: case for case in against_pytorch.SUITES["cpu"]}
+    cases = {case.family: case for case in pytorch_cases.SUITES["cpu"]}
     assert against_pytorch.sides_of(cases["cgan"], "cpu", False) == [
         "jaxgan",
         "pytorch",
@@ -209,7 +209,7 @@ def test_how_threads_wait_is_a_side_of_its_own(monkeypatch):
 @pytest.mark.parametrize("family", list(GAMES))
 def test_both_sides_have_as_many_parameters(family):
     """At the benchmark's own sizes, but for biases that a norm removes, which PyTorch's have."""
-    config = against_pytorch.config_of(family, 28 if family == "cgan" else 64)
+    config = pytorch_cases.config_of(family, 28 if family == "cgan" else 64)
     state = jax.eval_shape(lambda key: FAMILIES[family].init(config, key), jax.random.key(0))
     with torch.device("meta"):
         game = GAMES[family](config, learning.Options("meta"))
@@ -316,7 +316,7 @@ def test_a_side_that_is_never_ready_is_ended(monkeypatch):
         "Popen",
         lambda command, real=sides.subprocess.Popen, **options: real(command[:1], **options),
     )
-    case = against_pytorch.Case("cgan", 28, 4)
+    case = pytorch_cases.Case("cgan", 28, 4)
     with sides.started_together(
         [(case, ["jaxgan"], [(None, 1)])], "cpu", "float32", 0, 1, patience=0.5
     ) as found:

@@ -10,9 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from benchmarks import train_pytorch  # noqa: E402
-from jaxgan import cyclegan, data, dcgan, feed, optim, pix2pix  # noqa: E402
+from jaxgan import cyclegan, data, dcgan, optim, pix2pix  # noqa: E402
 from jaxgan.data import Augment  # noqa: E402
-from jaxgan.families.stabilisers import Stabilisers  # noqa: E402
+from jaxgan.games.stabilisers import Stabilisers  # noqa: E402
+from jaxgan.run import feed  # noqa: E402
 
 
 def _numbered(count: int, first: int = 0) -> np.ndarray:

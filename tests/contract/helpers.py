@@ -30,8 +30,8 @@ from jaxgan import (
     vaegan,
 )
 from jaxgan.augment import Augmentation
-from jaxgan.families.attributes import group_columns
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.attributes import group_columns
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 from tests.families_under_test import (
     CASES,

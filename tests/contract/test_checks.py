@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxgan import acgan, cgan, dcgan, gan, losses, spade, stargan, stylegan
-from jaxgan.checks import check_batch, label_ranges
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.checks import check_batch, label_ranges
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.nn import labels as label_vectors
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import VARIANTS, initial_state, make_batch

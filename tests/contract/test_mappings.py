@@ -15,7 +15,8 @@ from jax.sharding import PartitionSpec as P
 import jaxgan
 from benchmarks import scaling
 from jaxgan import parallel, update
-from jaxgan.families import adversarial, stylegan, translation
+from jaxgan.families import stylegan
+from jaxgan.games import adversarial, translation
 from tests.contract.helpers import (
     BATCH,
     EVERY,
@@ -225,7 +226,7 @@ def test_shard_map_proves_the_state_replicated(name):
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
-@pytest.mark.parametrize("module", ["jaxgan.nn.norm", "jaxgan.families.adversarial"])
+@pytest.mark.parametrize("module", ["jaxgan.nn.norm", "jaxgan.games.adversarial"])
 def test_shard_map_refuses_what_differs_between_devices(module, monkeypatch):
     """The proof above can fail: without the mean of batch statistics or of metrics it does."""
     family, config = EVERY["dcgan"].family, EVERY["dcgan"].config

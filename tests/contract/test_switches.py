@@ -18,12 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import augment, cgan, dcgan, gan, pool, stylegan
+from jaxgan import augment, cgan, dcgan, gan, pool, projection, stylegan
 from jaxgan.augment import Augmentation
 from jaxgan.augment.pipe import GROUPS
 from jaxgan.data.prepare import Augment, prepare
-from jaxgan.families import projection
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.nn.regularise import add_noise, dropout
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import (

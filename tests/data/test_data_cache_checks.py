@@ -21,7 +21,7 @@ from experiments import data_check
 from jaxgan.data import cache as caches
 from jaxgan.data import checked
 from jaxgan.errors import DataError
-from jaxgan.feed import Feed
+from jaxgan.run.feed import Feed
 
 FUZZ = settings(
     deadline=None,

@@ -10,7 +10,7 @@ from PIL import Image
 
 import jaxgan.data
 from jaxgan.errors import DataError
-from jaxgan.images import save_png
+from jaxgan.pictures.images import save_png
 
 RNG = np.random.default_rng(2)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import formats
 from jaxgan.data import images
-from jaxgan.images import encode_png
+from jaxgan.pictures import formats
+from jaxgan.pictures.images import encode_png
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (6, 5, 3)).astype(np.uint8)
@@ -125,7 +125,7 @@ def test_foreign_formats_are_named(data, named):
 
 
 def test_every_image_is_opened_with_a_list_of_formats():
-    root = Path(formats.__file__).parents[1]
+    root = Path(formats.__file__).parents[2]
     files = [
         file
         for folder in ("jaxgan", "experiments", "benchmarks")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxgan.data import images
-from jaxgan.images import encode_png
+from jaxgan.pictures.images import encode_png
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)

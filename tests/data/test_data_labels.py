@@ -354,7 +354,8 @@ def test_idx_counts_the_classes_of_both_parts(tmp_path):
 
 
 def test_absent_classes_are_said_before_training(tmp_path, capsys):
-    from jaxgan import cgan, train
+    from jaxgan import cgan
+    from jaxgan.run import train
 
     for file in ("train/a/0.png", "train/c/0.png", "test/b/0.png"):
         save(tmp_path / "set" / file)

@@ -20,7 +20,7 @@ from jaxgan.data import Augment, decoding, from_layouts, images, normalise, prep
 from jaxgan.data.digit_views import STROKES, painted, stroke_maps
 from jaxgan.errors import DataError
 from jaxgan.family import Conditioning
-from jaxgan.feed import Feed
+from jaxgan.run.feed import Feed
 
 RNG = np.random.default_rng(7)
 SIZE = (6, 8)

@@ -71,7 +71,7 @@ def test_epochs_seeds_and_attempts_differ():
 
 
 def test_domains_differ_from_each_other_in_every_attempt():
-    """As `jaxgan.feed` asks for them: attempt 0 is left out, domains count from 1. Also for the largest seed."""
+    """As `jaxgan.run.feed` asks for them: attempt 0 is left out, domains count from 1. Also for the largest seed."""
     for seed in (5, 2**32 - 1):
         parts = [(seed, *attempt, domain) for attempt in ((), (1,), (2,)) for domain in (1, 2)]
         runs = [order(1000, 1000, part, epoch) for part in [(seed,), *parts] for epoch in range(3)]

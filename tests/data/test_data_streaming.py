@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import jaxgan.data
-from jaxgan import train
 from jaxgan.data import streaming
 from jaxgan.errors import DataError
-from jaxgan.feed import Feed
-from jaxgan.images import save_png
+from jaxgan.pictures.images import save_png
+from jaxgan.run import train
+from jaxgan.run.feed import Feed
 from tests import tiny_family
 
 pytest.importorskip("grain")
@@ -189,7 +189,7 @@ def test_whether_pixels_are_unknown_is_known_without_decoding(places, tmp_path, 
 
 @pytest.mark.slow
 def test_a_run_may_change_to_streaming_and_ends_in_the_same_state(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
+    monkeypatch.setattr("jaxgan.records.log._open_tensorboard", lambda *arguments: None)
     write(tmp_path / "grey", [f"{i}.png" for i in range(10)], (4, 4, 1))
     kept, stream = (
         jaxgan.data.open(f"folder:{tmp_path / 'grey'}", progress=False, stream=stream)

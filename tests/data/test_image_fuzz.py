@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxgan.data import images
-from jaxgan.images import encode_png
+from jaxgan.pictures.images import encode_png
 
 RNG = np.random.default_rng(8)
 RGB, DEEP = (

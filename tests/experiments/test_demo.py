@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import cgan, demo
-from experiments.digit_score import Score
+from experiments.support.digit_score import Score
 from jaxgan import data
 from jaxgan.errors import RunError
 
@@ -51,7 +51,9 @@ def test_judging_uses_a_hundred_of_each_class(monkeypatch):
 
 
 def test_a_demo_that_was_stopped_is_not_judged(monkeypatch, tmp_path):
-    monkeypatch.setattr("experiments.common.train", lambda *_: types.SimpleNamespace(images=12_800))
+    monkeypatch.setattr(
+        "experiments.support.common.train", lambda *_: types.SimpleNamespace(images=12_800)
+    )
     monkeypatch.setattr(demo, "judge", lambda *_: pytest.fail("judged"))
     with pytest.raises(SystemExit) as stop:
         demo.main(["--run", str(tmp_path / "run")])
@@ -60,7 +62,9 @@ def test_a_demo_that_was_stopped_is_not_judged(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("score", "status"), [(GOOD, 0), (BAD, 1)])
 def test_the_exit_status_is_the_verdict(monkeypatch, tmp_path, score, status, capsys):
-    monkeypatch.setattr("experiments.common.train", lambda *_: types.SimpleNamespace(images=10**9))
+    monkeypatch.setattr(
+        "experiments.support.common.train", lambda *_: types.SimpleNamespace(images=10**9)
+    )
     monkeypatch.setattr(demo, "judge", lambda *_: score)
     with pytest.raises(SystemExit) as stop:
         demo.main(["--run", str(tmp_path / "run")])

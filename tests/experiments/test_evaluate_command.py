@@ -21,7 +21,7 @@ FAMILY = ("--family", "tests.tiny_family")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """TensorBoard takes longer to load than these runs; the networks that come with the package are tested where they are."""
-    monkeypatch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
+    monkeypatch.setattr("jaxgan.records.log._open_tensorboard", lambda *arguments: None)
     monkeypatch.setattr(
         "jaxgan.metrics.measure.open_network", lambda spec: NETWORK._replace(name=spec)
     )
@@ -32,7 +32,7 @@ def quick(monkeypatch, tmp_path):
 def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
+        patch.setattr("jaxgan.records.log._open_tensorboard", lambda *arguments: None)
         digits = data.open("digits", image_size=(4, 4))
         options = {
             "images": 32,
@@ -221,7 +221,7 @@ def test_what_cannot_be_evaluated_ends_in_one_sentence(trained, capsys, argument
 
 
 def test_training_from_the_command_line_is_told_how_to_evaluate(tmp_path, monkeypatch):
-    from experiments import common
+    from experiments.support import common
     from jaxgan import gan
 
     told = {}

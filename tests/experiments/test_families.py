@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import common
+from experiments.support import common
 from jaxgan import data
 
 NOISE = ("gan", "cgan", "dcgan", "acgan", "stylegan")

@@ -17,8 +17,8 @@ from experiments import report, translate
 from jaxgan import checkpoint
 from jaxgan.convert.infer import Architecture
 from jaxgan.errors import CheckpointError, RunError
-from jaxgan.images import to_uint8
-from jaxgan.rundir import RunDir
+from jaxgan.pictures.images import to_uint8
+from jaxgan.records.rundir import RunDir
 
 Arrays = dict[str, Any]
 SMALL = ["--image-size", "32", "32"]

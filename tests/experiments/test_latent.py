@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from experiments import latent as command
-from experiments import latent_codes, project
-from jaxgan import data
-from jaxgan.families import projection
+from experiments import project
+from experiments.support import latent_codes
+from jaxgan import data, projection
 from jaxgan.family import Conditioning
-from tests.families.test_projection import CONFIG as STYLES
-from tests.families.test_projection import noisy_state
 from tests.families_under_test import CASES
+from tests.test_projection import CONFIG as STYLES
+from tests.test_projection import noisy_state
 
 SIZE = (3, 4)
 PIXELS = np.random.default_rng(0).integers(0, 256, (200, *SIZE, 1)).astype(np.uint8)

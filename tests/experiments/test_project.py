@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from experiments import project as command
-from jaxgan import stylegan
+from jaxgan import projection, stylegan
 from jaxgan.errors import DataError
-from jaxgan.families import projection
-from jaxgan.images import save_png
-from tests.families.test_projection import CONFIG, noisy_state
+from jaxgan.pictures.images import save_png
+from tests.test_projection import CONFIG, noisy_state
 
 
 @pytest.fixture(scope="module")

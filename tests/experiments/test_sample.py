@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import sample as command
 from jaxgan.family import Conditioning
-from jaxgan.images import tile
+from jaxgan.pictures.images import tile
 from tests import tiny_family
 
 CONFIG = tiny_family.Config()

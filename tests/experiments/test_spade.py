@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import common
 from experiments import spade as experiment
+from experiments.support import common
 from jaxgan import data, spade
 from jaxgan.errors import DataError
 

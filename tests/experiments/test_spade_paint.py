@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import paint_server, spade_paint
-from experiments.paint_server import HOST, Server, Studio, colours
+from experiments import spade_paint
+from experiments.support import paint_server
+from experiments.support.paint_server import HOST, Server, Studio, colours
 from jaxgan.errors import DataError, RunError
 from jaxgan.family import Conditioning
 from jaxgan.state import State

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import common
 from experiments import stargan as experiment
+from experiments.support import common
 from jaxgan import data, stargan, train
 from jaxgan.errors import DataError
 

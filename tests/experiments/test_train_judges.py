@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import colour_layouts, judge_training, train_classifier, train_segmenter
-from experiments.judge_training import Recipe, accuracy, split_off, train
+from experiments import colour_layouts, train_classifier, train_segmenter
+from experiments.support import judge_training
+from experiments.support.judge_training import Recipe, accuracy, split_off, train
 from jaxgan import data
 from jaxgan.data import Augment
 from jaxgan.errors import DataError, NonFiniteError

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import image_files
 from experiments import translate as command
-from jaxgan import gallery
+from experiments.support import image_files
 from jaxgan.data.images import decode
 from jaxgan.family import Conditioning
-from jaxgan.images import encode_png, to_uint8, to_uint16
+from jaxgan.pictures.images import encode_png, to_uint8, to_uint16
+from jaxgan.report import gallery
 from jaxgan.update import example_keys
 
 RNG = np.random.default_rng(0)

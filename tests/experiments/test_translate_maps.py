@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import label_maps
+from experiments.support import label_maps
 from jaxgan import spade
 from jaxgan.data.images import BadImage
-from jaxgan.families import layouts
-from jaxgan.images import to_uint8
+from jaxgan.games import layouts
+from jaxgan.pictures.images import to_uint8
 from jaxgan.state import State
 from tests.contract.helpers import EVERY
 from tests.experiments.test_translate import go, pixels_of, put, refused

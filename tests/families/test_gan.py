@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgan import cgan, gan, optim
-from jaxgan.families import adversarial
+from jaxgan.games import adversarial
 
 KEY = jax.random.key(2)
 

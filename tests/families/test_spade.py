@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from jaxgan import parallel, spade
-from jaxgan.convert import vgg_weights
 from jaxgan.errors import DataError
-from jaxgan.families import layouts, spade_losses
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games import layouts, spade_losses
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.networks.spade_block import SPADE, hidden_maps
-from jaxgan.networks.vgg import STAGES, WIDTHS, VGGFeatures
-from jaxgan.nn.conv import Symbols
+from jaxgan.nn.convolution import Symbols
 from jaxgan.nn.resample import overlapping_average_pool, upsample_nearest
 from jaxgan.optim import Optimizer
+from jaxgan.perceptual import vgg_weights
+from jaxgan.perceptual.vgg import STAGES, WIDTHS, VGGFeatures
 from tests.contract.helpers import (
     CASES,
     KEY,

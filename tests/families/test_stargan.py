@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import flops
 from jaxgan import parallel, stargan
-from jaxgan.families import attributes as vectors
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games import attributes as vectors
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import (
     CASES,
@@ -26,7 +26,7 @@ from tests.contract.helpers import (
     setting,
     step_with,
 )
-from tests.families.test_translation import conv_flops, passes
+from tests.games.test_translation import conv_flops, passes
 
 SETS = EVERY["stargan sets"].config
 MIXED = dataclasses.replace(

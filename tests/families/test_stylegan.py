@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxgan import optim, stylegan
-from jaxgan.families import lazy, styles
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games import lazy, styles
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 from jaxgan.state import Player, State
 from jaxgan.update import example_streams

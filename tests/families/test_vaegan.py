@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks import flops
 from jaxgan import losses, parallel, vaegan
-from jaxgan.families import vaegan_losses as terms
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games import vaegan_losses as terms
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.vaegan import strided_layers
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import (
@@ -28,7 +28,7 @@ from tests.contract.helpers import (
     setting,
     step_with,
 )
-from tests.families.test_translation import conv_flops, passes
+from tests.games.test_translation import conv_flops, passes
 
 SMALL = setting("vaegan", "sgd")
 GATE = setting("vaegan gate", "adam")

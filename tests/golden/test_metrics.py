@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.convert import inception_weights
 from jaxgan.errors import DataError
 from jaxgan.metrics import FeatureNetwork, extract, frechet, open_network
 from jaxgan.metrics.inception_score import inception_score
 from jaxgan.metrics.kernel import kid
 from jaxgan.metrics.manifold import precision_recall
 from jaxgan.parallel import data_mesh
+from jaxgan.perceptual import inception_weights
 
 Arrays = dict[str, np.ndarray]
 FIRST = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3")

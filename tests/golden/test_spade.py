@@ -13,8 +13,8 @@ import pytest
 
 from jaxgan import losses, spade
 from jaxgan.convert.pytorch import from_state_dict, to_state_dict
-from jaxgan.families import layouts, spade_losses
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games import layouts, spade_losses
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.state import Player, State
 
 Arrays = dict[str, np.ndarray]

@@ -13,7 +13,8 @@ import pytest
 
 from jaxgan import losses
 from jaxgan.convert.pytorch import from_state_dict, to_state_dict
-from jaxgan.families import stylegan, styles
+from jaxgan.families import stylegan
+from jaxgan.games import styles
 from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 Arrays = dict[str, np.ndarray]

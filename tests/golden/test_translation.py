@@ -13,8 +13,8 @@ import pytest
 
 from jaxgan import cyclegan, optim, pix2pix
 from jaxgan.convert.pytorch import from_state_dict, to_state_dict
-from jaxgan.families import translation
-from jaxgan.families.stabilisers import Stabilisers
+from jaxgan.games import translation
+from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.state import Player, State
 
 Arrays = dict[str, np.ndarray]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import data, train
+from jaxgan import data
+from jaxgan.run import train
 from tests import tiny_family
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1)).astype(np.uint8)
@@ -22,7 +23,7 @@ CONFIG = tiny_family.Config()
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
     """No TensorBoard, and a cache of one's own."""
-    monkeypatch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
+    monkeypatch.setattr("jaxgan.records.log._open_tensorboard", lambda *arguments: None)
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "cache"))
 
 
@@ -38,7 +39,7 @@ def trained(directory, dataset=DATASET, config=CONFIG, images=64, **options):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxgan.log._open_tensorboard", lambda *arguments: None)
+        patch.setattr("jaxgan.records.log._open_tensorboard", lambda *arguments: None)
         return trained(tmp_path_factory.mktemp("runs") / "plain")
 
 

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 import jaxgan.data
 from experiments import colour_layouts
 from jaxgan.data import images
-from jaxgan.images import encode_png
+from jaxgan.pictures.images import encode_png
 from tests.data import tiff_files
 
 RNG = np.random.default_rng(4)

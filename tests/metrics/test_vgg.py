@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.convert import vgg_weights
 from jaxgan.errors import DataError
 from jaxgan.metrics import extract, open_network
-from jaxgan.networks.vgg import WHOLE, WIDTHS
 from jaxgan.parallel import data_mesh
+from jaxgan.perceptual import vgg_weights
+from jaxgan.perceptual.vgg import WHOLE, WIDTHS
 
 
 def _arrays(kind: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""What families share: the rounds of their games, critics, stabilisers."""

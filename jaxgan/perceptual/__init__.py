@@ -1,0 +1,1 @@
+"""Pretrained networks whose features tell images apart."""

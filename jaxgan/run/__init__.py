@@ -1,0 +1,1 @@
+"""Training from start to end: the loop, its batches, its evaluations."""
