@@ -25,7 +25,7 @@ from jaxgan.family import Conditioning
 from jaxgan.games import translation
 from jaxgan.games.checks import Contract, begin, check_sampler
 from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.games.translation import Draws, batch_spec, domains
+from jaxgan.games.translation import Draws, Side, batch_spec, domains
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
@@ -176,7 +176,7 @@ def conditioning(config: Config) -> Conditioning:
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(cyclegan.init, static_argnums=0)`. Does not consume `key`."""
-    key, channels = stream_key(key, "init"), {"a": config.channels_a, "b": config.channels_b}
+    channels = {"a": config.channels_a, "b": config.channels_b}
     generators, critic = _networks(config)
     players = {
         direction: (network, channels[domains(direction)[0]])
@@ -185,8 +185,12 @@ def init(config: Config, key: jax.Array) -> State:
     critics = {domain: (critic, count) for domain, count in channels.items()}
     if _has_cycle_critics(config):
         critics |= {f"cycle_{domain}": (critic, 2 * count) for domain, count in channels.items()}
-    g = translation.new_player(players, config.image_size, config.generator_optimizer, key)
-    d = translation.new_player(critics, config.image_size, config.discriminator_optimizer, key)
+    g, d = translation.new_players(
+        Side(players, config.generator_optimizer),
+        Side(critics, config.discriminator_optimizer),
+        config.image_size,
+        key,
+    )
     spec = {
         domain: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
         for domain, leaf in batch_spec(config, 1).items()

@@ -22,7 +22,7 @@ from jaxgan.family import Conditioning
 from jaxgan.games import translation
 from jaxgan.games.checks import Contract, begin, check_sampler
 from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.games.translation import Draws, batch_spec, domains
+from jaxgan.games.translation import Draws, Side, batch_spec, domains
 from jaxgan.nn.channels import beside
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
@@ -36,7 +36,6 @@ from jaxgan.update import (
     gather,
     local_part,
     moving_average,
-    stream_key,
     update,
 )
 
@@ -133,14 +132,11 @@ def conditioning(config: Config) -> Conditioning:
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(pix2pix.init, static_argnums=0)`. Does not consume `key`."""
     generator, discriminator = _networks(config)
-    (source, target), key = _channels(config), stream_key(key, "init")
-    g = translation.new_player(
-        {"g": (generator, source)}, config.image_size, config.generator_optimizer, key
-    )
-    d = translation.new_player(
-        {"d": (discriminator, source + target)},
+    source, target = _channels(config)
+    g, d = translation.new_players(
+        Side({"g": (generator, source)}, config.generator_optimizer),
+        Side({"d": (discriminator, source + target)}, config.discriminator_optimizer),
         config.image_size,
-        config.discriminator_optimizer,
         key,
     )
     pair = jax.ShapeDtypeStruct((*config.image_size, source + target), jnp.float32)

@@ -34,7 +34,7 @@ from jaxgan.games.spade_losses import (
     perceptual,
 )
 from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.games.translation import Draws
+from jaxgan.games.translation import Draws, Side
 from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.optim import Optimizer
 from jaxgan.perceptual import vgg_weights
@@ -47,7 +47,6 @@ from jaxgan.update import (
     example_keys,
     example_streams,
     moving_average,
-    stream_key,
     uniform,
     update,
 )
@@ -252,15 +251,14 @@ def init(config: Config, key: jax.Array) -> State:
     With `features`, the file is read when this runs, not when it is traced; see `jaxgan.perceptual.vgg_weights.read` for what can be wrong with it.
     """
     generator, discriminator, encoder = _networks(config)
-    key, planes = stream_key(key, "init"), maps.planes(config)
+    planes = maps.planes(config)
     networks: dict[str, tuple[Any, int]] = {"g": (generator, planes)}
     if config.encoder:
         networks["e"] = (encoder, config.channels)
-    g = translation.new_player(networks, config.image_size, config.generator_optimizer, key)
-    d = translation.new_player(
-        {"d": (discriminator, planes + config.channels)},
+    g, d = translation.new_players(
+        Side(networks, config.generator_optimizer),
+        Side({"d": (discriminator, planes + config.channels)}, config.discriminator_optimizer),
         config.image_size,
-        config.discriminator_optimizer,
         key,
     )
     extra: PyTree = {} if config.features == "none" else {"features": _read_features(config)}

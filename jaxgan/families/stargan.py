@@ -36,7 +36,7 @@ from jaxgan.games.stabilisers import (
     sign_metric,
     strengths,
 )
-from jaxgan.games.translation import Draws
+from jaxgan.games.translation import Draws, Side
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
@@ -181,17 +181,11 @@ def conditioning(config: Config) -> Conditioning:
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(stargan.init, static_argnums=0)`. Does not consume `key`."""
     generator, discriminator = _networks(config)
-    key, inputs = (
-        stream_key(key, "init"),
-        config.channels + len(config.attributes) + len(config.known),
-    )
-    g = translation.new_player(
-        {"g": (generator, inputs)}, config.image_size, config.generator_optimizer, key
-    )
-    d = translation.new_player(
-        {"d": (discriminator, config.channels)},
+    inputs = config.channels + len(config.attributes) + len(config.known)
+    g, d = translation.new_players(
+        Side({"g": (generator, inputs)}, config.generator_optimizer),
+        Side({"d": (discriminator, config.channels)}, config.discriminator_optimizer),
         config.image_size,
-        config.discriminator_optimizer,
         key,
     )
     example = jax.ShapeDtypeStruct((*config.image_size, config.channels), jnp.float32)

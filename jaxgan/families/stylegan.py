@@ -38,6 +38,7 @@ from jaxgan.games.stabilisers import (
 from jaxgan.games.stylegan_config import Config, auto, cifar, paper256, stylegan1
 from jaxgan.networks.stylegan1 import StyleGAN1Discriminator, StyleGAN1Generator
 from jaxgan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from jaxgan.nn.initialisers import from_one_draw
 from jaxgan.nn.regularise import add_noise
 from jaxgan.nn.style import NOISES
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
@@ -114,14 +115,15 @@ def init(config: Config, key: jax.Array) -> State:
     path length and what the penalties were when last taken, and ADA's strength.
     """
     generator, discriminator = networks(config)
-    generator_key, discriminator_key = jax.random.split(stream_key(key, "init"))
-    labels = jnp.zeros(1, jnp.int32)
-    ema = dict(
-        generator.init(generator_key, jnp.zeros((1, config.latent_size), jnp.float32), labels)
-    )
-    judge = discriminator.init(
-        discriminator_key, jnp.zeros((1, *image_shape(config)), jnp.float32), labels
-    )["params"]
+    key, labels = stream_key(key, "init"), jnp.zeros(1, jnp.int32)
+    latent = jnp.zeros((1, config.latent_size), jnp.float32)
+    image = jnp.zeros((1, *image_shape(config)), jnp.float32)
+
+    def begin() -> tuple[PyTree, PyTree]:
+        variables = dict(generator.init(key, latent, labels))
+        return variables, discriminator.init(key, image, labels)["params"]
+
+    ema, judge = from_one_draw(key, begin)
     players = {
         "generator": Player(
             ema["params"],

@@ -36,6 +36,7 @@ from jaxgan.games.stabilisers import (
     strengths,
 )
 from jaxgan.networks.vaegan import VAEGANDecoder, VAEGANDiscriminator, VAEGANEncoder, strided_layers
+from jaxgan.nn.initialisers import from_one_draw
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
@@ -200,13 +201,14 @@ def init(config: Config, key: jax.Array) -> State:
         jnp.zeros((1, *adversarial.image_shape(config)), jnp.float32),
         jnp.zeros((1, config.latent_size), jnp.float32),
     )
+    key, nets = stream_key(key, "init"), networks(config)
+
+    def begin() -> list[PyTree]:
+        examples = zip(nets, (image, code, image), strict=True)
+        return [dict(network.init(key, example, train=False)) for network, example in examples]
+
     players = {}
-    for name, network, example in zip(
-        Networks._fields, networks(config), (image, code, image), strict=True
-    ):
-        stats: dict[str, Any] = dict(
-            network.init(stream_key(key, f"init {name}"), example, train=False)
-        )
+    for name, stats in zip(Networks._fields, from_one_draw(key, begin), strict=True):
         params = stats.pop("params")
         players[name] = Player(params, stats, optim.build(_optimizers(config)[name]).init(params))
     extra: PyTree = (

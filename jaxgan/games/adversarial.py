@@ -28,6 +28,7 @@ from jaxgan.games.stabilisers import (
     sign_metric,
     strengths,
 )
+from jaxgan.nn.initialisers import from_one_draw
 from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
@@ -136,21 +137,15 @@ def adversarial_losses(config: Any, axis_name: str | None) -> tuple[Callable, Ca
 
 def init_state(game: Game, config: Any, key: jax.Array) -> State:
     """Fresh state. Call it under jit, so that no two leaves share a buffer and the state can be donated. Does not consume `key`."""
-    generator_key, discriminator_key = jax.random.split(stream_key(key, "init"))
-    labels = jnp.zeros(1, jnp.int32)
-    generator = dict(
-        game.generator.init(
-            generator_key, jnp.zeros((1, config.latent_size), jnp.float32), labels, train=False
-        )
-    )
-    discriminator = dict(
-        game.discriminator.init(
-            discriminator_key,
-            jnp.zeros((1, *image_shape(config)), jnp.float32),
-            labels,
-            train=False,
-        )
-    )
+    key, labels = stream_key(key, "init"), jnp.zeros(1, jnp.int32)
+    latent = jnp.zeros((1, config.latent_size), jnp.float32)
+    image = jnp.zeros((1, *image_shape(config)), jnp.float32)
+
+    def begin() -> tuple[PyTree, PyTree]:
+        generator = game.generator.init(key, latent, labels, train=False)
+        return dict(generator), dict(game.discriminator.init(key, image, labels, train=False))
+
+    generator, discriminator = from_one_draw(key, begin)
 
     def player(variables: PyTree, optimizer: optim.Optimizer) -> Player:
         params = variables["params"]

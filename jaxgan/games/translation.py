@@ -6,7 +6,7 @@ Shapes: B examples on this device, H, W image size, C channels, h, w the patches
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -28,6 +28,7 @@ from jaxgan.games.stabilisers import (
 from jaxgan.networks.patch import PatchDiscriminator, PixelDiscriminator
 from jaxgan.networks.translator import DenseNetTranslator, ResNetTranslator
 from jaxgan.networks.unet import UNet
+from jaxgan.nn.initialisers import from_one_draw
 from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import example_keys, example_streams, stream_key, uniform
@@ -169,30 +170,41 @@ def _halvings(image_size: tuple[int, int]) -> int:
 # ------------------------------------------------------------------------------------------------------------------- players
 
 
-def new_player(
-    networks: dict[str, tuple[nn.Module, int]],
-    image_size: tuple[int, int],
-    optimizer: optim.Optimizer,
-    key: jax.Array,
-) -> Player:
-    """One player of several networks, whose variables lie side by side under their names.
+class Side(NamedTuple):
+    """One player to be: its networks, each with the channels of its input, and its optimiser."""
 
-    Args:
-      networks: name -> (module, channels of its input).
-      key: consumed by the streams of the names.
-    """
-    player = Player({}, {}, ())
-    for name, (module, channels) in networks.items():
-        variables = module.init(
-            stream_key(key, name), jnp.zeros((1, *image_size, channels), jnp.float32), train=False
-        )
-        stats = {
-            collection: leaf for collection, leaf in variables.items() if collection != "params"
-        }
-        player = Player(
-            {**player.params, name: variables["params"]}, with_stats(player.stats, name, stats), ()
-        )
-    return player.replace(opt=optim.build(optimizer).init(player.params))
+    networks: dict[str, tuple[nn.Module, int]]
+    optimizer: optim.Optimizer
+
+
+def new_players(
+    generator: Side, discriminator: Side, image_size: tuple[int, int], key: jax.Array
+) -> tuple[Player, Player]:
+    """The players, whose networks' variables lie side by side under their names. Does not consume `key`."""
+    key = stream_key(key, "init")
+
+    def begin() -> list[dict[str, PyTree]]:
+        return [
+            {
+                name: module.init(
+                    key, jnp.zeros((1, *image_size, channels), jnp.float32), train=False
+                )
+                for name, (module, channels) in side.networks.items()
+            }
+            for side in (generator, discriminator)
+        ]
+
+    g, d = from_one_draw(key, begin)
+    return _player(g, generator.optimizer), _player(d, discriminator.optimizer)
+
+
+def _player(variables: dict[str, PyTree], optimizer: optim.Optimizer) -> Player:
+    params = {name: own["params"] for name, own in variables.items()}
+    stats: PyTree = {}
+    for name, own in variables.items():
+        others = {collection: leaf for collection, leaf in own.items() if collection != "params"}
+        stats = with_stats(stats, name, others)
+    return Player(params, stats, optim.build(optimizer).init(params))
 
 
 def variables_of(stats: PyTree, name: str) -> PyTree:

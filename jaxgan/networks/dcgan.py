@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import require
+from jaxgan.nn import initialisers
 from jaxgan.nn.channels import beside
 from jaxgan.nn.labels import one_hot
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
 
-dcgan_normal = nn.initializers.normal(0.02)
+dcgan_normal = initialisers.normal(0.02)
 
 
-def dcgan_scale(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Batch norm's gain as DCGAN starts it: N(1, 0.02)."""
-    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+dcgan_scale = initialisers.normal(0.02, mean=1.0)
+"""Batch norm's gain as DCGAN starts it."""
 
 
 def halvings(image_size: tuple[int, int], least: int = 2) -> int:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import require
+from jaxgan.nn import initialisers
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.regularise import dropout
 from jaxgan.nn.resample import average_pool, max_pool, upsample_nearest
@@ -39,9 +40,7 @@ class Classifier(nn.Module):
         for i, width in enumerate(self.widths):
             x = max_pool(_activated(width, self.normalise, f"conv{i}", x))
         x = dropout(x.reshape(len(x), -1), self.dropout, keys, "flat")
-        features = nn.relu(
-            Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x)
-        )
+        features = nn.relu(Dense(self.hidden, kernel_init=initialisers.he_normal, name="hidden")(x))
         return features, Dense(self.outputs, name="logits")(
             dropout(features, self.dropout, keys, "hidden")
         )
@@ -85,9 +84,9 @@ class Segmenter(nn.Module):
 
 def _activated(width: int, normalise: bool, name: str, x: jax.Array) -> jax.Array:
     """3x3 convolution, group norm where wanted, ReLU. Called inside a module's `__call__`, which owns the parameters."""
-    x = Conv(
-        width, 3, 1, 1, use_bias=not normalise, kernel_init=nn.initializers.he_normal(), name=name
-    )(x)
+    x = Conv(width, 3, 1, 1, use_bias=not normalise, kernel_init=initialisers.he_normal, name=name)(
+        x
+    )
     return nn.relu(
         nn.GroupNorm(num_groups=None, group_size=GROUP, name=f"{name}_norm")(x) if normalise else x
     )

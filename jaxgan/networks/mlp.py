@@ -13,20 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.nn import initialisers
 from jaxgan.nn.labels import one_hot
 from jaxgan.nn.layers import Dense, Embedding
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.regularise import dropout
 
-
-def symmetric_uniform(limit: float) -> nn.initializers.Initializer:
-    """Uniform in [-limit, limit)."""
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
-        key, shape, dtype, -limit, limit
-    )
-
-
-torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+torch_uniform = initialisers.scaled(1 / 3, "fan_in", "uniform")
 """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for linear layers and convolutions."""
 
 
@@ -50,7 +43,7 @@ class MaxoutDense(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         dense = Dense(
             self.units * self.pieces,
-            kernel_init=symmetric_uniform(0.005),
+            kernel_init=initialisers.uniform(0.005),
             spectral_norm=self.spectral_norm,
             dtype=self.dtype,
         )
@@ -90,7 +83,9 @@ class MaxoutGenerator(nn.Module):
         keys = keys if train else None
 
         def dense(features: int, name: str) -> Dense:
-            return Dense(features, kernel_init=symmetric_uniform(0.05), dtype=self.dtype, name=name)
+            return Dense(
+                features, kernel_init=initialisers.uniform(0.05), dtype=self.dtype, name=name
+            )
 
         x = latents
         if self.classes:
@@ -162,7 +157,7 @@ class MaxoutDiscriminator(nn.Module):
             )
         output = Dense(
             1,
-            kernel_init=symmetric_uniform(0.005),
+            kernel_init=initialisers.uniform(0.005),
             spectral_norm=self.spectral_norm,
             dtype=self.dtype,
             name="output",

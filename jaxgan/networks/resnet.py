@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.networks.dcgan import halvings
+from jaxgan.nn import initialisers
 from jaxgan.nn.layers import Conv, Dense, Embedding
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.resample import average_pool, upsample
 
-he_like = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
+he_like = initialisers.scaled(2.0, "fan_avg", "uniform")
 """Glorot uniform with gain sqrt 2, for the convolutions inside residual blocks."""
-glorot = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+glorot = initialisers.scaled(1.0, "fan_avg", "uniform")
 
 
 class GeneratorBlock(nn.Module):

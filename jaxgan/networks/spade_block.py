@@ -13,13 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.nn import initialisers
 from jaxgan.nn.convolution import Symbols, conv2d, conv2d_beside, conv2d_of_symbols
 from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.resample import upsample_nearest
 from jaxgan.nn.spectral import spectrally_normalised
 
-xavier_normal = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
+xavier_normal = initialisers.scaled(0.02**2, "fan_avg", "normal")
 """Xavier's normal distribution with gain 0.02."""
 
 

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require, require_range
 from jaxgan.networks.mlp import torch_uniform
+from jaxgan.nn import initialisers
 from jaxgan.nn.channels import beside
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import InstanceNorm, per_channel
 from jaxgan.nn.padding import require_sides
 
-torch_uniform_transposed = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+torch_uniform_transposed = initialisers.scaled(1 / 3, "fan_out", "uniform")
 """PyTorch's default for transposed convolutions, which takes their outputs for inputs."""
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxgan.networks.dcgan import halvings
 from jaxgan.networks.stylegan2 import TrackedMapping, features_at, judged
+from jaxgan.nn import initialisers
 from jaxgan.nn.resample import average_pool, low_pass, upsample_nearest
 from jaxgan.nn.style import AdaIN, EqualConv, Noise, Planes, activate, noise_planes, per_channel
 
@@ -124,7 +125,7 @@ class Synthesis(nn.Module):
             if i == 0:
                 size = (height >> (self.levels - 1), width >> (self.levels - 1))
                 const = self.param(
-                    "const", nn.initializers.normal(1.0), (*size, features), jnp.float32
+                    "const", initialisers.normal(1.0), (*size, features), jnp.float32
                 )
                 x = jnp.broadcast_to(const.astype(self.dtype)[None], (w.shape[0], *const.shape))
             else:

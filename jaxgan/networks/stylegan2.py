@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxgan.errors import require, require_choice
 from jaxgan.networks.dcgan import halvings
+from jaxgan.nn import initialisers
 from jaxgan.nn.labels import one_hot
 from jaxgan.nn.resample import downsample_filtered, upsample_filtered
 from jaxgan.nn.style import (
@@ -107,7 +108,7 @@ class SynthesisBlock(nn.Module):
         conv = partial(StyledConv, self.features, clamp=self.clamp)
         if x is None:
             const = self.param(
-                "const", nn.initializers.normal(1.0), (*self.base, self.features), jnp.float32
+                "const", initialisers.normal(1.0), (*self.base, self.features), jnp.float32
             )
             x = jnp.broadcast_to(const.astype(self.dtype)[None], (w.shape[0], *const.shape))
             x = conv(name="conv1")(x, w[:, 0], noise[0])

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import require
+from jaxgan.nn import initialisers
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.padding import require_sides
 
-deeppy_uniform = nn.initializers.variance_scaling(1 / 9, "fan_in", "uniform")
+deeppy_uniform = initialisers.scaled(1 / 9, "fan_in", "uniform")
 """deeppy's AutoFiller: uniform within 1 / sqrt(3 fan_in)."""
 
 EPSILON = 1e-6

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.nn import initialisers
 from jaxgan.nn.convolution import conv2d, conv_transpose2d
 from jaxgan.nn.labels import rows
 from jaxgan.nn.norm import per_channel
@@ -33,7 +34,7 @@ class Conv(nn.Module):
     strides: Size = 1
     padding: Padding = 0
     use_bias: bool = True
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_init: Callable = initialisers.lecun_normal
     spectral_norm: bool = False
     eval_iterations: int = 0
     dtype: Any = jnp.float32
@@ -64,7 +65,7 @@ class ConvTranspose(nn.Module):
     padding: Padding = 0
     output_padding: Size = 0
     use_bias: bool = True
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_init: Callable = initialisers.lecun_normal
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -93,7 +94,7 @@ class Dense(nn.Module):
 
     features: int
     use_bias: bool = True
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_init: Callable = initialisers.lecun_normal
     spectral_norm: bool = False
     eval_iterations: int = 0
     dtype: Any = jnp.float32
@@ -115,7 +116,7 @@ class Embedding(nn.Module):
 
     classes: int
     features: int
-    embedding_init: Callable = nn.initializers.normal(1.0)
+    embedding_init: Callable = initialisers.normal(1.0)
     spectral_norm: bool = False
     dtype: Any = jnp.float32
 

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.nn.initialisers import draw
+
 
 def _unit(vector: jax.Array, epsilon: float = 1e-12) -> jax.Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)
@@ -32,7 +34,7 @@ def spectrally_normalised(
     if module.is_initializing():
         start = power_iteration(
             frozen,
-            _unit(jax.random.normal(module.make_rng("params"), (kernel.shape[-1],), jnp.float32)),
+            _unit(draw(module.make_rng("params"), (kernel.shape[-1],))),
         )
     u = module.variable("spectral", "u", lambda: start[0])
     v = module.variable("spectral", "v", lambda: start[1])

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import is_number, require, require_choice
+from jaxgan.nn import initialisers
 from jaxgan.nn.convolution import conv2d, conv_transpose2d
 from jaxgan.nn.norm import InstanceNorm, per_channel
 from jaxgan.nn.resample import BINOMIAL, downsample_filtered, low_pass, upsample_filtered
@@ -61,7 +62,7 @@ class EqualDense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param(
             "kernel",
-            nn.initializers.normal(1 / self.rate),
+            initialisers.normal(1 / self.rate),
             (x.shape[-1], self.features),
             jnp.float32,
         )
@@ -99,7 +100,7 @@ class EqualConv(nn.Module):
         )
         k, x = self.kernel_size, x.astype(self.dtype)
         kernel = self.param(
-            "kernel", nn.initializers.normal(1.0), (k, k, x.shape[-1], self.features), jnp.float32
+            "kernel", initialisers.normal(1.0), (k, k, x.shape[-1], self.features), jnp.float32
         )
         kernel = (kernel / sqrt(prod(kernel.shape[:3]))).astype(self.dtype)
         if self.sampling == "down" and k > 1:
@@ -180,7 +181,7 @@ class Noise(nn.Module):
             constant = self.variable(
                 "noise",
                 "constant",
-                lambda: jax.random.normal(self.make_rng("params"), x.shape[1:3], jnp.float32),
+                lambda: initialisers.draw(self.make_rng("params"), x.shape[1:3]),
             )
             noise = constant.value[None]
         if noise is None:
@@ -202,7 +203,7 @@ class StyledConv(nn.Module):
         k, inputs = self.kernel_size, x.shape[-1]
         style = EqualDense(inputs, bias_init=1.0, name="affine")(w)
         kernel = self.param(
-            "kernel", nn.initializers.normal(1.0), (k, k, inputs, self.features), jnp.float32
+            "kernel", initialisers.normal(1.0), (k, k, inputs, self.features), jnp.float32
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         y = Noise(name="noise")(modulated_conv(x, kernel, style, up=self.up), noise)
@@ -220,7 +221,7 @@ class ToImage(nn.Module):
         inputs = x.shape[-1]
         style = EqualDense(inputs, bias_init=1.0, name="affine")(w) / sqrt(inputs)
         kernel = self.param(
-            "kernel", nn.initializers.normal(1.0), (1, 1, inputs, self.channels), jnp.float32
+            "kernel", initialisers.normal(1.0), (1, 1, inputs, self.channels), jnp.float32
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32)
         y = modulated_conv(x, kernel, style, demodulate=False)

@@ -68,6 +68,14 @@ def test_names_and_signatures(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_init_draws_once(name):
+    """A draw for each parameter would be slow to compile; half a million of one draw are as quick as one."""
+    family, config = EVERY[name].family, EVERY[name].config
+    program = jax.jit(functools.partial(family.init, config)).lower(KEY).as_text()
+    assert program.count("erf_inv") == 1
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_setting_is_explained(name):
     """Each field is followed by a docstring, which the command line shows."""
     lines = [line.strip() for line in inspect.getsource(EVERY[name].family.Config).splitlines()]
