@@ -3,6 +3,7 @@
 from jaxgan.records.checkpoint import (
     BEST_FILE,
     Checkpoints,
+    CheckpointWarning,
     initialise_from,
     load,
     names,
@@ -15,6 +16,7 @@ from jaxgan.records.checkpoint import (
 
 __all__ = [
     "BEST_FILE",
+    "CheckpointWarning",
     "Checkpoints",
     "initialise_from",
     "load",

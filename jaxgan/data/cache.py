@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -64,15 +64,17 @@ class Entry:
     unknown: bool
 
 
-def fetch(
-    source: Source,
-    form: Form,
-    skip_bad: bool,
-    cache_dir: Path | None,
-    progress: bool,
-    stream: bool = False,
-) -> Entry:
-    """The entry for `source` under these options, decoded now if there is none.
+class Reading(NamedTuple):
+    """How a source is read: what its images are brought to, and the options of `jaxgan.data.open` of the same names."""
+
+    form: Form
+    skip_bad: bool = False
+    progress: bool = True
+    stream: bool = False
+
+
+def fetch(source: Source, reading: Reading, cache_dir: Path | None) -> Entry:
+    """The entry for `source` read so, decoded now if there is none.
 
     Looked for and made in `cache_dir`, else in the folder that JAXGAN_CACHE names, else beside the source, else (where that is not
     writable) in ~/.cache/jaxgan. Several processes may call this at once: one decodes, the others wait for it. With `stream` all images are decoded and
@@ -82,7 +84,9 @@ def fetch(
     """
     assert source.home is not None
     places = _places(source.home, cache_dir)
-    named = [(place, _names(source, form, shared, stream)) for place, shared in places]
+    named = [
+        (place, _names(source, reading.form, shared, reading.stream)) for place, shared in places
+    ]
     damage: dict[Path, str] = {}
     entry = next(
         (
@@ -99,7 +103,7 @@ def fetch(
                 entry = _open(place / "-".join(names), source, damage)
                 if entry is None:
                     _say_damaged(source, damage, place)
-                    entry = _build(source, form, skip_bad, place, names, progress, stream)
+                    entry = _build(source, reading, place, names)
                 break
         except _NotWritable:
             continue
@@ -108,7 +112,7 @@ def fetch(
         raise DataError(
             f"the decoded images of {source.name} cannot be written to {tried}: set JAXGAN_CACHE (or cache_dir) to a writable folder"
         )
-    if not skip_bad:
+    if not reading.skip_bad:
         decoding.refuse_bad(source.name, list(entry.skipped), len(source.files))
     return entry
 
@@ -308,21 +312,13 @@ def _lock(place: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _build(
-    source: Source,
-    form: Form,
-    skip_bad: bool,
-    place: Path,
-    names: tuple[str, str],
-    progress: bool,
-    stream: bool,
-) -> Entry:
+def _build(source: Source, reading: Reading, place: Path, names: tuple[str, str]) -> Entry:
     final = place / "-".join(names)
     partial = place / f"{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         try:
             partial.mkdir()
-            _write(source, form, skip_bad, partial, progress, stream)
+            _write(source, reading, partial)
             _commit(partial, final, source)
         except (
             OSError
@@ -353,10 +349,9 @@ def _write_error(error: OSError, place: Path, source: Source | None = None) -> D
     )
 
 
-def _write(
-    source: Source, form: Form, skip_bad: bool, folder: Path, progress: bool, stream: bool
-) -> None:
+def _write(source: Source, reading: Reading, folder: Path) -> None:
     """Plain writes, not a writable map: on a full disk a map kills the process, a write says so."""
+    form, skip_bad, progress, stream = reading
     tally = decoding.Tally()
     like: decoding.Images = ()
     classes, unknown = source.class_names(), False

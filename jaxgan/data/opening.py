@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from jaxgan.data import cache, decoding, images, sources, streaming
+from jaxgan.data.cache import Reading
 from jaxgan.data.combining import combine
 from jaxgan.data.dataset import (
     Dataset,
@@ -78,7 +79,9 @@ def open(
         streaming.require_grain()
 
     def one(spec: str) -> Dataset:
-        return _open(spec, sources.find(spec, split), form, skip_bad, where, progress, stream)
+        return _open(
+            spec, sources.find(spec, split), Reading(form, skip_bad, progress, stream), where
+        )
 
     several = re.split(r"\+(?=attributes:)", spec)
     if len(several) == 1:
@@ -90,36 +93,26 @@ def open(
     return replace(combine([one(part) for part in several]), name=spec)
 
 
-def _open(
-    spec: str,
-    found: Found,
-    form: Form,
-    skip_bad: bool,
-    where: Path | None,
-    progress: bool,
-    stream: bool,
-) -> Dataset:
+def _open(spec: str, found: Found, reading: Reading, where: Path | None) -> Dataset:
+    form = reading.form
     if isinstance(found, Source):
         two = isinstance(form.channels, tuple)
         require(
             not two or "b" in found.parts,
             f"channels {form.channels} are for images of two domains, A and B, which {spec} does not hold",
         )
-        return _load(found, form, skip_bad, where, progress, stream)
+        return _load(found, reading, where)
     try:
         a, b = (
             _load(
                 source,
-                replace(form, channels=form.channels_of(i)),
-                skip_bad,
+                reading._replace(form=replace(form, channels=form.channels_of(i))),
                 where,
-                progress,
-                stream,
             )
             for i, source in enumerate(found)
         )
     finally:
-        for source in found if not stream else ():
+        for source in found if not reading.stream else ():
             source.close()
     return _independent(spec, a, b)
 
@@ -142,10 +135,8 @@ def _form(
     return Form(size, channels, resize)
 
 
-def _load(
-    source: Source, form: Form, skip_bad: bool, cache_dir: Path | None, progress: bool, stream: bool
-) -> Dataset:
-    streams = False
+def _load(source: Source, reading: Reading, cache_dir: Path | None) -> Dataset:
+    streams, form = False, reading.form
     try:
         if source.array is not None and form.size in (None, source.array.shape[1:3]):
             channels = form.channels_of(0)
@@ -160,8 +151,8 @@ def _load(
                 slice(None),
             )
         if source.home is None:
-            return replace(_decode(source, form, skip_bad, progress), files=source.files)
-        entry = cache.fetch(source, form, skip_bad, cache_dir, progress, stream)
+            return replace(_decode(source, reading), files=source.files)
+        entry = cache.fetch(source, reading, cache_dir)
         arrays = dict(entry.arrays)
         rows = arrays.pop("row", slice(None))
         if entry.parts:
@@ -195,7 +186,8 @@ def _attributed(data: Dataset, source: Source, rows: np.ndarray | slice) -> Data
     )
 
 
-def _decode(source: Source, form: Form, skip_bad: bool, progress: bool) -> Dataset:
+def _decode(source: Source, reading: Reading) -> Dataset:
+    form, skip_bad, progress, _ = reading
     tally = decoding.Tally()
     examples = list(decoding.passed(source, form, progress, tally))
     decoding.settle(source, form, tally, skip_bad)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxgan.data import pairs
 from jaxgan.data.filenames import nfc
@@ -44,7 +44,11 @@ def sources(spec: str, rest: str, split: str) -> tuple[Source, Source]:
             )
     chosen["A"] += strays  # which are reported once
     first, second = (
-        _source(spec, domain, path, names, stats, f"unpaired {domain} {split}", strays=strays)
+        _source(
+            _Files(path, names, stats, strays),
+            pairs.title(spec, domain),
+            f"unpaired {domain} {split}",
+        )
         for domain, names in chosen.items()
     )
     return first, second
@@ -55,34 +59,32 @@ def _folder(spec: str, domain: str, path: Path, split: str) -> Source:
     stats = pairs.listed(path, name)
     found = pairs.in_split(pairs.places(stats), split, name)
     strays = {file: place.problem for file, place in found.items() if place.problem}
-    return _source(
-        spec, domain, path, list(found), stats, f"unpaired {split}", f"{path.name}/", strays
-    )
+    files = _Files(path, list(found), stats, strays)
+    return _source(files, name, f"unpaired {split}", f"{path.name}/")
 
 
-def _source(
-    spec: str,
-    domain: str,
-    path: Path,
-    names: list[str],
-    stats: dict[str, Facts],
-    identity: str,
-    prefix: str = "",
-    strays: Mapping[str, str] | None = None,
-) -> Source:
+class _Files(NamedTuple):
+    """Files of a domain in a folder: all names, facts of each, and what is wrong with those that do not belong."""
+
+    folder: Path
+    names: list[str]
+    stats: dict[str, Facts]
+    strays: dict[str, str]
+
+
+def _source(files: _Files, title: str, identity: str, prefix: str = "") -> Source:
     def read(i: int):
-        if strays and names[i] in strays:
-            raise BadImage(strays[names[i]])
-        return pairs.picture(path, names[i])
+        if files.names[i] in files.strays:
+            raise BadImage(files.strays[files.names[i]])
+        return pairs.picture(files.folder, files.names[i])
 
-    stamp = [[file, *stats[file]] for file in names]
     return Source(
-        pairs.title(spec, domain),
-        [prefix + nfc(file) for file in names],
+        title,
+        [prefix + nfc(file) for file in files.names],
         read,
         None,
         (),
-        stamp,
-        path / CACHE_NAME,
+        [[file, *files.stats[file]] for file in files.names],
+        files.folder / CACHE_NAME,
         identity,
     )

@@ -200,10 +200,8 @@ def sample(
 
     Image i uses `fold_in(key, first + i)`, so chunks change nothing.
     """
-    check_sampler(CONTRACT, config, state)
-    return adversarial.sample_images(
-        game(config), config, state, key, n, labels, first, _latent(config)
-    )
+    drawn = latents(config, key, n, first=first)
+    return generate(config, state, drawn, labels)
 
 
 def generate(config: Config, state: State, latents: jax.Array, labels: jax.Array) -> jax.Array:

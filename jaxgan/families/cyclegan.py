@@ -18,25 +18,20 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxgan import losses, optim, pool
+from jaxgan import optim, pool
 from jaxgan.augment import Parts
 from jaxgan.errors import require, require_range
 from jaxgan.family import Conditioning
 from jaxgan.games import translation
 from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.round import Draws, Round
 from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.games.translation import Draws, Side, batch_spec, domains
+from jaxgan.games.translation import Critic, Side, batch_spec, domains
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
-    device_count,
-    device_mean,
     example_keys,
-    example_streams,
-    gather,
-    local_part,
-    moving_average,
     stream_key,
     update,
 )
@@ -234,150 +229,96 @@ def train_step(
 def _round(
     config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    s, images = config.stabilisers, state.images
-    generator, critics, extra = (
-        state.players["generator"],
-        state.players["discriminator"],
-        state.extra,
-    )
+    round = Round(config, draws, state.images, axis_name)
+    generators, discriminators = state.players["generator"], state.players["discriminator"]
 
     def generator_loss(params: PyTree) -> tuple[jax.Array, Any]:
-        return _generator_loss(
-            config, params, generator.stats, critics, batch, draws, images, axis_name
-        )
+        return _generator_loss(round, params, generators.stats, discriminators, batch)
 
-    optimizer = optim.build(config.generator_optimizer, images)
-    generator, g_loss, (g_stats, critic_stats, made, g_metrics) = update(
-        generator, generator_loss, optimizer, axis_name
+    optimizer = optim.build(config.generator_optimizer, state.images)
+    generators, g_loss, (stats, discriminators, outputs, g_metrics) = update(
+        generators, generator_loss, optimizer, axis_name
     )
-    generator, critics = generator.replace(stats=g_stats), critics.replace(stats=critic_stats)
+    generators = generators.replace(stats=stats)
 
-    shown = {domain: made[f"fake_{domain}"] for domain in "ab"}
-    if s.pool_size:
-        for domain in "ab":
-            key = stream_key(draws["pool"], domain)
-            extra, replayed = _replay(extra, f"pool_{domain}", shown[domain], key, axis_name)
-            shown[domain] = replayed
+    extra, shown = state.extra, {}
+    for domain in "ab":
+        fake = outputs[f"fake_{domain}"]
+        extra, shown[domain] = round.replayed(extra, f"pool_{domain}", fake, domain)
 
-    def critics_loss(params: PyTree) -> tuple[jax.Array, Any]:
-        return _critics_loss(
-            config, params, critics.stats, batch, shown, made, draws, images, axis_name
-        )
+    def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+        return _discriminator_loss(round, params, discriminators.stats, batch, shown, outputs)
 
-    optimizer = optim.build(config.discriminator_optimizer, images)
-    critics, d_loss, (stats, d_metrics) = update(critics, critics_loss, optimizer, axis_name)
-    params = (
-        losses.clip_weights(critics.params, s.weight_clip)
-        if is_on(s.weight_clip)
-        else critics.params
-    )
-    critics = critics.replace(params=params, stats=stats)
+    discriminators, d_loss, d_metrics = round.critic_step(discriminators, discriminator_loss)
+    extra, d_metrics = round.adapted(extra, d_metrics, batch["a"].shape[0])
 
-    count = batch["a"].shape[0] * device_count(axis_name)
-    ema = moving_average(
-        state.ema,
-        {"params": generator.params, **generator.stats},
-        count,
-        images,
-        s.ema_half_life,
-        s.ema_ramp,
-    )
+    players = {"generator": generators, "discriminator": discriminators}
     metrics = {**d_metrics, **g_metrics, "d_loss": d_loss, "g_loss": g_loss}
-    metrics = jax.tree.map(jnp.float32, device_mean(metrics, axis_name))
-    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    return State(
-        state.step + 1,
-        images + count,
-        {"generator": generator, "discriminator": critics},
-        ema,
-        extra,
-    ), metrics
+    return round.end(state, players, extra, metrics, batch["a"].shape[0])
 
 
-def _replay(
-    extra: PyTree, name: str, fake: jax.Array, key: jax.Array, axis_name: str | None
-) -> tuple[PyTree, jax.Array]:
-    """The pools after one of them took part in a batch, and the batch a critic is shown."""
-    replayed, shown = pool.query(extra[name], gather(fake, axis_name), key)
-    return {**extra, name: replayed}, local_part(shown, axis_name)
+def _critics(round: Round) -> dict[str, Critic]:
+    """The critics of images of a and b; with cycle critics also those of pairs."""
+    _, network = _networks(round.config, round.axis_name)
+    critics = {domain: Critic(network, round, domain) for domain in "ab"}
+    if _has_cycle_critics(round.config):
+        names = [f"cycle_{domain}" for domain in "ab"]
+        critics |= {name: Critic(network, round, name, Parts(images=2)) for name in names}
+    return critics
 
 
 def _generator_loss(
-    config: Config,
-    params: PyTree,
-    stats: PyTree,
-    critics: Player,
-    real: Batch,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
-) -> tuple[jax.Array, tuple[PyTree, PyTree, Images, Metrics]]:
-    """Both generators' loss; the statistics of generators and critics after it; the images made, fake_a, rec_a, ...; metrics.
+    round: Round, params: PyTree, stats: PyTree, discriminators: Player, real: Batch
+) -> tuple[jax.Array, tuple[PyTree, Player, Images, Metrics]]:
+    """Both generators' loss; the statistics of generators and the discriminators after it; the images made, fake_a, rec_a, ...; metrics.
 
     Every translation is computed once, and serves the adversarial loss, the way back, and the critics' step.
     """
-    networks, critic = _networks(config, axis_name)
-    made: Images = {}
+    config, critics = round.config, _critics(round)
+    networks, _ = _networks(config, round.axis_name)
+    outputs: Images = {}
     metrics: Metrics = {}
 
     def translated(direction: str, source: jax.Array, purpose: str) -> jax.Array:
         nonlocal stats
-        keys, own = (
-            example_streams(draws["keys"], f"{direction} {purpose}"),
-            translation.variables_of(stats, direction),
+        variables = translation.variables_of(stats, direction)
+        keys = round.keys(f"{direction} {purpose}")
+        output, after = networks[direction].apply(
+            {"params": params[direction], **variables},
+            source,
+            keys,
+            train=True,
+            mutable=list(variables),
         )
-        result, own = networks[direction].apply(
-            {"params": params[direction], **own}, source, keys, train=True, mutable=list(own)
-        )
-        stats = translation.with_stats(stats, direction, dict(own))
-        return result
+        stats = translation.with_stats(stats, direction, dict(after))
+        return output
 
-    made["fake_b"] = translated("a2b", real["a"], "fake")
-    made["rec_a"] = translated("b2a", made["fake_b"], "back")
-    made["fake_a"] = translated("b2a", real["b"], "fake")
-    made["rec_b"] = translated("a2b", made["fake_a"], "back")
+    outputs["fake_b"] = translated("a2b", real["a"], "fake")
+    outputs["rec_a"] = translated("b2a", outputs["fake_b"], "back")
+    outputs["fake_a"] = translated("b2a", real["b"], "fake")
+    outputs["rec_b"] = translated("a2b", outputs["fake_a"], "back")
 
     loss = jnp.float32(0)
     for domain, direction in (("b", "a2b"), ("a", "b2a")):
-        adversarial, critic_stats = translation.fooling_loss(
-            critic,
-            config,
-            critics,
-            domain,
-            made[f"fake_{domain}"],
-            real[domain],
-            draws,
-            images,
-            axis_name,
+        adversarial, discriminators = critics[domain].fooling(
+            discriminators, outputs[f"fake_{domain}"], real[domain]
         )
-        critics = critics.replace(stats=critic_stats)
-        cycle, critics = _cycle_loss(
-            config,
-            critic,
-            critics,
-            domain,
-            real[domain],
-            made[f"rec_{domain}"],
-            draws,
-            images,
-            axis_name,
+        terms, discriminators = _cycle_terms(
+            critics, discriminators, domain, real[domain], outputs[f"rec_{domain}"]
         )
-        metrics |= {
-            f"{direction}_adversarial_loss": adversarial,
-            f"cycle_{domain}_loss": cycle["cycle"],
-        }
-        metrics |= {
-            f"cycle_{domain}_{name}_loss": value for name, value in cycle.items() if name != "cycle"
-        }
-        loss += adversarial + _cycle_weight(config, domain) * cycle["cycle"]
-        loss += config.cycle_critic * cycle.get(
-            "critic", 0.0
-        ) + config.cycle_critic_features * cycle.get("features", 0.0)
+        weight = _cycle_weight(config, domain)
+        loss += adversarial + weight * terms["cycle"]
+        loss += config.cycle_critic * terms.get("critic", 0.0)
+        loss += config.cycle_critic_features * terms.get("features", 0.0)
+        metrics[f"{direction}_adversarial_loss"] = adversarial
+        for name, value in terms.items():
+            kind = "" if name == "cycle" else f"_{name}"
+            metrics[f"cycle_{domain}{kind}_loss"] = value
         if is_on(config.identity_weight):
             same = translation.l1(translated(direction, real[domain], "identity"), real[domain])
             metrics[f"identity_{domain}_loss"] = same
-            loss += config.identity_weight * _cycle_weight(config, domain) * same
-    return loss, (stats, critics.stats, made, metrics)
+            loss += config.identity_weight * weight * same
+    return loss, (stats, discriminators, outputs, metrics)
 
 
 def _cycle_weight(config: Config, domain: str) -> float:
@@ -386,85 +327,40 @@ def _cycle_weight(config: Config, domain: str) -> float:
     return config.cycle_weight if weight is None else weight
 
 
-def _cycle_loss(
-    config: Config,
-    critic: Any,
-    critics: Player,
-    domain: str,
-    real: jax.Array,
-    back: jax.Array,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
+def _cycle_terms(
+    critics: dict[str, Critic], player: Player, domain: str, real: jax.Array, back: jax.Array
 ) -> tuple[dict[str, jax.Array], Player]:
     """The distance between images and what came back, before its weight, as `cycle`; `critic` and `features` of the cycle critic, if there is one."""
-    share, pixels = config.feature_cycle, translation.l1(back, real)
+    critic = critics[domain]
+    share, pixels = critic.round.config.feature_cycle, translation.l1(back, real)
     terms = {"cycle": pixels}
     if is_on(share):
-        (_, of_real), _ = _features(config, critic, critics, domain, real)
-        (_, of_back), _ = _features(config, critic, critics, domain, back)
-        terms["cycle"] = (1 - share) * pixels + share * translation.l1(of_back[-1], of_real[-1])
-    if _has_cycle_critics(config):
-        name = f"cycle_{domain}"
-        twice, pair = jnp.concatenate([real, real], -1), jnp.concatenate([real, back], -1)
-        terms["critic"], stats = translation.fooling_loss(
-            critic, config, critics, name, pair, twice, draws, images, axis_name, Parts(images=2)
-        )
-        critics = critics.replace(stats=stats)
-        (_, of_twice), _ = _features(config, critic, critics, name, twice)
-        (_, of_pair), _ = _features(config, critic, critics, name, pair)
-        terms["features"] = sum(
-            (translation.l1(x, y) for x, y in zip(of_pair, of_twice, strict=True)), jnp.float32(0)
-        ) / len(of_pair)
-    return terms, critics
+        of_real, of_back = (critic.features(player, images)[-1] for images in (real, back))
+        terms["cycle"] = (1 - share) * pixels + share * translation.l1(of_back, of_real)
+    if f"cycle_{domain}" in critics:
+        critic = critics[f"cycle_{domain}"]
+        twice, pair = (jnp.concatenate([real, other], -1) for other in (real, back))
+        terms["critic"], player = critic.fooling(player, pair, twice)
+        maps = zip(critic.features(player, pair), critic.features(player, twice), strict=True)
+        distances = [translation.l1(x, y) for x, y in maps]
+        terms["features"] = sum(distances, jnp.float32(0)) / len(distances)
+    return terms, player
 
 
-def _features(config: Config, critic: Any, critics: Player, name: str, shown: jax.Array) -> Any:
-    """A critic's (logits, feature maps) without noise, and its statistics, which nobody keeps."""
-    return translation.judge(
-        critic,
-        config,
-        critics.params[name],
-        translation.variables_of(critics.stats, name),
-        shown,
-        lambda x: x,
-        features=True,
-    )
-
-
-def _critics_loss(
-    config: Config,
-    params: PyTree,
-    stats: PyTree,
-    real: Batch,
-    shown: Images,
-    made: Images,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
+def _discriminator_loss(
+    round: Round, params: PyTree, stats: PyTree, real: Batch, shown: Images, outputs: Images
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The sum of all critics' losses, their statistics after it, and metrics by critic."""
-    _, critic = _networks(config, axis_name)
     pairs = {domain: (real[domain], shown[domain]) for domain in "ab"}
-    if _has_cycle_critics(config):
-        for domain in "ab":
-            twice, pair = (
-                jnp.concatenate([real[domain], other], -1)
-                for other in (real[domain], made[f"rec_{domain}"])
-            )
-            pairs[f"cycle_{domain}"] = (twice, pair)
+    for domain in "ab":
+        others = (real[domain], outputs[f"rec_{domain}"])
+        twice, pair = (jnp.concatenate([real[domain], other], -1) for other in others)
+        pairs[f"cycle_{domain}"] = (twice, pair)
     total: jax.Array = jnp.float32(0)
     metrics: Metrics = {}
-    for name, (true, fake) in pairs.items():
-        own, parts = (
-            translation.variables_of(stats, name),
-            Parts(images=2 if name.startswith("cycle") else 1),
-        )
-        loss, own, found = translation.critic_loss(
-            critic, config, params[name], own, true, fake, draws, name, images, axis_name, parts
-        )
-        stats = translation.with_stats(stats, name, own)
-        metrics |= {f"d_{name}_{metric}": value for metric, value in found.items()}
+    for name, critic in _critics(round).items():
+        loss, (stats, of_critic) = critic.loss(params, stats, *pairs[name])
+        metrics |= {f"d_{name}_{metric}": value for metric, value in of_critic.items()}
         total += loss
     return total, (stats, metrics)
 

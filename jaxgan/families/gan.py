@@ -156,10 +156,8 @@ def _round(
 
 def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """`n` images [n, H, W, C] in [-1, 1] from the averaged generator. Image i uses `fold_in(key, first + i)`, so chunks change nothing."""
-    check_sampler(CONTRACT, config, state)
-    return adversarial.sample_images(
-        game(config), config, state, key, n, None, first, _latent(config)
-    )
+    drawn = latents(config, key, n, first=first)
+    return generate(config, state, drawn)
 
 
 def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:

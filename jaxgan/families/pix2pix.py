@@ -15,28 +15,22 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxgan import losses, optim, pool
+from jaxgan import optim, pool
 from jaxgan.augment import Parts
 from jaxgan.errors import require, require_range
 from jaxgan.family import Conditioning
 from jaxgan.games import translation
 from jaxgan.games.checks import Contract, begin, check_sampler
-from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.games.translation import Draws, Side, batch_spec, domains
+from jaxgan.games.round import Draws, Round
+from jaxgan.games.stabilisers import Stabilisers, new_strengths
+from jaxgan.games.translation import Critic, Side, batch_spec, domains
 from jaxgan.nn.channels import beside
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
     apply_gradients,
-    device_count,
-    device_mean,
     example_keys,
-    example_streams,
-    gather,
-    local_part,
-    moving_average,
-    update,
 )
 
 __all__ = ["Config", "batch_spec", "conditioning", "init", "preview", "train_step", "translate"]
@@ -172,100 +166,47 @@ def train_step(
 def _round(
     config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    s = config.stabilisers
-    generator_network, network = _networks(config, axis_name)
-    generator, discriminator, extra = (
-        state.players["generator"],
-        state.players["discriminator"],
-        state.extra,
-    )
+    round = Round(config, draws, state.images, axis_name)
+    translator, network = _networks(config, axis_name)
+    generator, discriminator = state.players["generator"], state.players["discriminator"]
     source, target = (batch[domain] for domain in domains(config.direction))
-    images, parts = state.images, Parts(given=source.shape[-1])
+    critic = Critic(network, round, parts=Parts(given=source.shape[-1]))
 
-    fake, pull_back, generator = _generate(generator_network, generator, source, draws["keys"])
+    fake, pull_back, generator = _generate(translator, generator, source, round)
 
     # The discriminator sees pairs: what was given, and what was made of it.
     real_pair, fake_pair = beside([source, target]), beside([source, fake])
-    shown = fake_pair
-    if s.pool_size:
-        replayed, shown = pool.query(extra["pool"], gather(fake_pair, axis_name), draws["pool"])
-        extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
+    extra, shown = round.replayed(state.extra, "pool", fake_pair)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        stats = translation.variables_of(discriminator.stats, "d")
-        loss, stats, metrics = translation.critic_loss(
-            network,
-            config,
-            params["d"],
-            stats,
-            real_pair,
-            shown,
-            draws,
-            "d",
-            images,
-            axis_name,
-            parts,
-        )
-        return loss, (translation.with_stats(discriminator.stats, "d", stats), metrics)
+        return critic.loss(params, discriminator.stats, real_pair, shown)
 
-    optimizer = optim.build(config.discriminator_optimizer, images)
-    discriminator, d_loss, (stats, d_metrics) = update(
-        discriminator, discriminator_loss, optimizer, axis_name
-    )
-    params = (
-        losses.clip_weights(discriminator.params, s.weight_clip)
-        if is_on(s.weight_clip)
-        else discriminator.params
-    )
-    discriminator = discriminator.replace(params=params, stats=stats)
+    discriminator, d_loss, d_metrics = round.critic_step(discriminator, discriminator_loss)
+    extra, d_metrics = round.adapted(extra, d_metrics, source.shape[0])
 
-    def generator_loss(fake: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        pair = beside([source, fake])
-        adversarial, stats = translation.fooling_loss(
-            network, config, discriminator, "d", pair, real_pair, draws, images, axis_name, parts
-        )
+    def generator_loss(fake: jax.Array) -> tuple[jax.Array, tuple[Player, Metrics]]:
+        adversarial, judged = critic.fooling(discriminator, beside([source, fake]), real_pair)
         distance = translation.l1(fake, target)
-        loss = device_mean(adversarial + config.l1_weight * distance, axis_name)
-        return loss, (
-            stats,
-            {"g_loss": loss, "g_adversarial_loss": adversarial, "l1_loss": distance},
-        )
+        loss = round.mean(adversarial + config.l1_weight * distance)
+        metrics = {"g_loss": loss, "g_adversarial_loss": adversarial, "l1_loss": distance}
+        return loss, (judged, metrics)
 
-    (_, (stats, g_metrics)), image_gradient = jax.value_and_grad(generator_loss, has_aux=True)(fake)
-    discriminator = discriminator.replace(stats=stats)
-    (gradients,) = pull_back(image_gradient)
-    generator = apply_gradients(
-        generator, gradients, optim.build(config.generator_optimizer, images), axis_name
-    )
+    gradient, (discriminator, g_metrics) = jax.grad(generator_loss, has_aux=True)(fake)
+    (gradients,) = pull_back(gradient)
+    optimizer = optim.build(config.generator_optimizer, state.images)
+    generator = apply_gradients(generator, gradients, optimizer, axis_name)
 
-    count = source.shape[0] * device_count(axis_name)
-    ema = moving_average(
-        state.ema,
-        {"params": generator.params, **generator.stats},
-        count,
-        images,
-        s.ema_half_life,
-        s.ema_ramp,
-    )
-    metrics = jax.tree.map(
-        jnp.float32, device_mean({**d_metrics, "d_loss": d_loss, **g_metrics}, axis_name)
-    )
+    players = {"generator": generator, "discriminator": discriminator}
+    metrics = {**d_metrics, "d_loss": d_loss, **g_metrics}
     metrics.pop("loss")
-    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    return State(
-        state.step + 1,
-        images + count,
-        {"generator": generator, "discriminator": discriminator},
-        ema,
-        extra,
-    ), metrics
+    return round.end(state, players, extra, metrics, source.shape[0])
 
 
 def _generate(
-    network: Any, generator: Player, source: jax.Array, keys: jax.Array
+    network: Any, generator: Player, source: jax.Array, round: Round
 ) -> tuple[jax.Array, Any, Player]:
     """Translations [B, H, W, C], the backward pass from their gradient to the parameters', and the player with the statistics of this pass."""
-    keys = example_streams(keys, "generator")
+    keys = round.keys("generator")
 
     def forward(params: PyTree) -> tuple[jax.Array, PyTree]:
         stats = translation.variables_of(generator.stats, "g")

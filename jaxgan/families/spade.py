@@ -24,29 +24,25 @@ from jaxgan.family import Conditioning
 from jaxgan.games import layouts as maps
 from jaxgan.games import translation
 from jaxgan.games.checks import Contract, begin, check_range, check_sampler
+from jaxgan.games.round import Draws, Round
 from jaxgan.games.spade_losses import (
-    augmented,
-    critic_loss,
+    LayoutCritic,
     feature_matching,
-    judge,
     kl_divergence,
     mean_over_scales,
     perceptual,
 )
 from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
-from jaxgan.games.translation import Draws, Side
+from jaxgan.games.translation import Side
 from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.optim import Optimizer
 from jaxgan.perceptual import vgg_weights
 from jaxgan.perceptual.vgg import LEAST, VGGFeatures
 from jaxgan.settings import settle
-from jaxgan.state import Batch, Metrics, PyTree, State
+from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
-    device_count,
-    device_mean,
     example_keys,
     example_streams,
-    moving_average,
     uniform,
     update,
 )
@@ -326,149 +322,95 @@ def _normal(config: Config, keys: jax.Array) -> jax.Array:
 def _round(
     config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    s, images, real = config.stabilisers, state.images, batch["image"]
-    layout = maps.told(
-        config, batch["layout"], batch["instance"] if config.instance_edges else None
-    )
-    generator, discriminator, (_, network, _) = (
-        state.players["generator"],
-        state.players["discriminator"],
-        _networks(config),
-    )
+    round, real = Round(config, draws, state.images, axis_name), batch["image"]
+    instances = batch["instance"] if config.instance_edges else None
+    layout = maps.told(config, batch["layout"], instances)
+    generator, discriminator = state.players["generator"], state.players["discriminator"]
+    _, network, _ = _networks(config)
+    critic = LayoutCritic(network, round, layout)
 
-    def generator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree, Metrics]]:
-        fake, style, g_stats = _generate(
-            config, params, generator.stats, layout, real, draws.get("style"), axis_name
-        )
-        loss, d_stats, metrics = _generator_loss(
-            config, fake, style, state, layout, real, draws, axis_name
-        )
-        return loss, (g_stats, d_stats, metrics)
+    def generator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Player, Metrics]]:
+        noise = draws.get("style")
+        fake, style, stats = _generate(critic, params, generator.stats, real, noise)
+        loss, judged, metrics = _generator_loss(critic, state, fake, style, real)
+        return loss, (stats, judged, metrics)
 
-    optimizer = optim.build(config.generator_optimizer, images)
-    generator, g_loss, (g_stats, d_stats, g_metrics) = update(
+    optimizer = optim.build(config.generator_optimizer, state.images)
+    generator, g_loss, (stats, discriminator, g_metrics) = update(
         generator, generator_loss, optimizer, axis_name
     )
 
     # The discriminator is shown other images than it was asked about: those of the generator it made.
-    fake, _, g_stats = _generate(
-        config, generator.params, g_stats, layout, real, draws.get("shown_style"), axis_name
-    )
-    generator = generator.replace(stats=g_stats)
+    noise = draws.get("shown_style")
+    fake, _, stats = _generate(critic, generator.params, stats, real, noise)
+    generator = generator.replace(stats=stats)
 
     def discriminator_loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        return critic_loss(
-            network, config, params, d_stats, layout, fake, real, draws, images, axis_name
-        )
+        return critic.loss(params, discriminator.stats, fake, real)
 
-    optimizer = optim.build(config.discriminator_optimizer, images)
-    discriminator, d_loss, (d_stats, d_metrics) = update(
-        discriminator, discriminator_loss, optimizer, axis_name
-    )
-    params = (
-        losses.clip_weights(discriminator.params, s.weight_clip)
-        if is_on(s.weight_clip)
-        else discriminator.params
-    )
-    discriminator = discriminator.replace(params=params, stats=d_stats)
+    discriminator, d_loss, d_metrics = round.critic_step(discriminator, discriminator_loss)
+    extra, d_metrics = round.adapted(state.extra, d_metrics, real.shape[0])
 
-    count = real.shape[0] * device_count(axis_name)
-    ema = moving_average(
-        state.ema,
-        {"params": generator.params, **generator.stats},
-        count,
-        images,
-        s.ema_half_life,
-        s.ema_ramp,
-    )
-    metrics = jax.tree.map(
-        jnp.float32,
-        device_mean(g_metrics | d_metrics | {"g_loss": g_loss, "d_loss": d_loss}, axis_name),
-    )
-    extra, metrics = translation.adapt_strengths(config, state.extra, metrics, count)
-    return State(
-        state.step + 1,
-        images + count,
-        {"generator": generator, "discriminator": discriminator},
-        ema,
-        extra,
-    ), metrics
+    players = {"generator": generator, "discriminator": discriminator}
+    metrics = g_metrics | d_metrics | {"g_loss": g_loss, "d_loss": d_loss}
+    return round.end(state, players, extra, metrics, real.shape[0])
 
 
 def _generate(
-    config: Config,
+    critic: LayoutCritic,
     params: PyTree,
     stats: PyTree,
-    layout: maps.Layout,
     real: jax.Array,
     noise: jax.Array | None,
-    axis_name: str | None,
 ) -> tuple[jax.Array, Any, PyTree]:
-    """Images [B, H, W, C] for a layout in the styles of real ones; the styles' mean and log variance, or None; the player's statistics after."""
-    generator, _, encoder = _networks(config, axis_name)
+    """Images [B, H, W, C] for the layout in the styles of real ones; the styles' mean and log variance, or None; the player's statistics after."""
+    round, layout = critic.round, critic.layout
+    generator, _, encoder = _networks(round.config, round.axis_name)
     style, latents = None, None
     if noise is not None:
-        own = translation.variables_of(stats, "e")
-        style, own = encoder.apply(
-            {"params": params["e"], **own}, real, train=True, mutable=list(own)
+        variables = translation.variables_of(stats, "e")
+        style, after = encoder.apply(
+            {"params": params["e"], **variables}, real, train=True, mutable=list(variables)
         )
-        stats, latents = (
-            translation.with_stats(stats, "e", dict(own)),
-            style[0] + jnp.exp(0.5 * style[1]) * noise,
-        )
-    own = translation.variables_of(stats, "g")
-    fake, own = generator.apply(
-        {"params": params["g"], **own},
+        stats = translation.with_stats(stats, "e", dict(after))
+        latents = style[0] + jnp.exp(0.5 * style[1]) * noise
+    variables = translation.variables_of(stats, "g")
+    fake, after = generator.apply(
+        {"params": params["g"], **variables},
         layout.planes,
         latents,
         layout.symbols,
         train=True,
-        mutable=list(own),
+        mutable=list(variables),
     )
-    return fake, style, translation.with_stats(stats, "g", dict(own))
+    return fake, style, translation.with_stats(stats, "g", dict(after))
 
 
 def _generator_loss(
-    config: Config,
-    fake: jax.Array,
-    style: Any,
-    state: State,
-    layout: maps.Layout,
-    real: jax.Array,
-    draws: Draws,
-    axis_name: str | None,
-) -> tuple[jax.Array, PyTree, Metrics]:
+    critic: LayoutCritic, state: State, fake: jax.Array, style: Any, real: jax.Array
+) -> tuple[jax.Array, Player, Metrics]:
     """The adversarial loss, the distance in the discriminator's features, in those of the perceptual loss, and the styles' divergence."""
-    player, (_, network, _) = state.players["discriminator"], _networks(config)
-    change = augmented(config, draws, "fooling", layout, real)
-    of_fake, of_real, stats = judge(
-        network,
-        config,
-        player.params,
-        player.stats,
-        layout,
-        fake,
-        real,
-        draws["keys"],
-        state.images,
-        "fooling",
-        change,
+    round, config, player = critic.round, critic.round.config, state.players["discriminator"]
+    change = critic.augmentation("fooling", real)
+    of_fake, of_real, stats = critic.judge(
+        player.params, player.stats, (fake, real), "fooling", change
     )
     adversarial = mean_over_scales(
-        lambda f, r: losses.generator_loss(config.loss, f, r, axis_name=axis_name), of_fake, of_real
+        lambda f, r: losses.generator_loss(config.loss, f, r, axis_name=round.axis_name),
+        of_fake,
+        of_real,
     )
     matching = feature_matching(of_fake, of_real)
     metrics: Metrics = {"g_adversarial_loss": adversarial, "feature_matching_loss": matching}
     loss = adversarial + config.feature_weight * matching
     if config.features != "none":
-        metrics["perceptual_loss"] = perceptual(
-            config.features, state.extra["features"], fake, real
-        )
-        loss += config.perceptual_weight * metrics["perceptual_loss"]
+        distance = perceptual(config.features, state.extra["features"], fake, real)
+        metrics["perceptual_loss"] = distance
+        loss += config.perceptual_weight * distance
     if style is not None:
         metrics["kl_loss"] = jnp.mean(kl_divergence(*style))
         loss += config.kl_weight * KL_EXAMPLES * metrics["kl_loss"]
-    return loss, stats, metrics
+    return loss, player.replace(stats=stats), metrics
 
 
 # ------------------------------------------------------------------------------------------------------------------- pictures

@@ -27,31 +27,23 @@ from jaxgan.games import attributes as vectors
 from jaxgan.games import translation
 from jaxgan.games.attributes import target_domains
 from jaxgan.games.checks import Contract, begin, check_range, check_sampler, check_unit
+from jaxgan.games.round import Draws, Round
 from jaxgan.games.stabilisers import (
     Stabilisers,
-    augmentation,
     is_on,
     new_strengths,
     penalties,
-    sign_metric,
     strengths,
 )
-from jaxgan.games.translation import Draws, Side
+from jaxgan.games.translation import Critic, Side
 from jaxgan.networks.stargan import StarGANDiscriminator, StarGANGenerator, with_planes
 from jaxgan.optim import Optimizer
 from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
     apply_gradients,
-    device_count,
-    device_mean,
     example_streams,
-    gather,
-    local_part,
-    moving_average,
-    stream_key,
     uniform,
-    update,
 )
 
 __all__ = [
@@ -232,19 +224,16 @@ def _round(
     config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
     batch = batch | {"attributes": batch["attributes"].astype(jnp.float32)}
-    s, images, n = config.stabilisers, state.images, config.stabilisers.critic_steps
-    generator, discriminator, extra = (
-        state.players["generator"],
-        state.players["discriminator"],
-        state.extra,
-    )
+    n, extra, (_, network) = config.stabilisers.critic_steps, state.extra, _networks(config)
+    generator, discriminator = state.players["generator"], state.players["discriminator"]
 
     for turn in range(n):
-        real = {
-            name: leaf[turn::n] for name, leaf in batch.items()
-        }  # interleaved, so that a turn is the same on any number of devices
-        own = {name: draws[name][turn::n] for name in ("keys", "alpha", "order")} | strengths(extra)
-        target = vectors.permuted(real, own["order"], axis_name)
+        # Interleaved, so that a turn is the same on any number of devices.
+        real = {name: leaf[turn::n] for name, leaf in batch.items()}
+        drawn: Draws = {name: draws[name][turn::n] for name in ("keys", "alpha", "order")}
+        drawn["pool"] = draws["pool"]
+        round = Round(config, drawn | strengths(extra), state.images, axis_name)
+        target = vectors.permuted(real, drawn["order"], axis_name)
         condition = vectors.condition(config, target, real.get("set"))
         fake, pull_back = jax.vjp(
             lambda params, real=real, condition=condition: _generate(
@@ -252,58 +241,25 @@ def _round(
             ),
             generator.params,
         )
-        shown = fake
-        if s.pool_size:
-            replayed, shown = pool.query(
-                extra["pool"], gather(fake, axis_name), stream_key(draws["pool"], "turn", turn)
-            )
-            extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
-        discriminator, d_metrics = _discriminator_step(
-            config, discriminator, real, shown, own, images, axis_name
-        )
-        if "augment" in extra:
-            extra, d_metrics = translation.adapt_strengths(
-                config,
-                extra,
-                device_mean(d_metrics, axis_name),
-                fake.shape[0] * device_count(axis_name),
-            )
+        extra, shown = round.replayed(extra, "pool", fake, "turn", turn)
+        loss = partial(_discriminator_loss, Critic(network, round), discriminator, real, shown)
+        discriminator, d_loss, d_metrics = round.critic_step(discriminator, loss)
+        extra, d_metrics = round.adapted(extra, d_metrics, fake.shape[0])
 
     # The last translation serves the generator, too: its backward pass waited until the discriminator had moved.
-    def generator_loss(params: PyTree, fake: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        return _generator_loss(
-            config,
-            params,
-            fake,
-            discriminator,
-            real,
-            target,
-            own | strengths(extra),
-            images,
-            axis_name,
-        )
-
-    (_, (stats, g_metrics)), (gradients, image_gradient) = jax.value_and_grad(
-        generator_loss, (0, 1), has_aux=True
-    )(generator.params, fake)
+    round = round._replace(draws=round.draws | strengths(extra))
+    loss = partial(_generator_loss, Critic(network, round), discriminator, real, target)
+    (gradients, image_gradient), (discriminator, g_metrics) = jax.grad(loss, (0, 1), has_aux=True)(
+        generator.params, fake
+    )
     (through_fake,) = pull_back(image_gradient)
     gradients = jax.tree.map(jnp.add, gradients, through_fake)
-    generator = apply_gradients(
-        generator, gradients, optim.build(config.generator_optimizer, images), axis_name
-    )
+    optimizer = optim.build(config.generator_optimizer, state.images)
+    generator = apply_gradients(generator, gradients, optimizer, axis_name)
 
-    count = batch["image"].shape[0] * device_count(axis_name)
-    ema = moving_average(
-        state.ema,
-        {"params": generator.params, **generator.stats},
-        count,
-        images,
-        s.ema_half_life,
-        s.ema_ramp,
-    )
-    metrics = jax.tree.map(jnp.float32, device_mean(d_metrics | g_metrics, axis_name))
-    players = {"generator": generator, "discriminator": discriminator.replace(stats=stats)}
-    return State(state.step + 1, images + count, players, ema, extra), metrics
+    players = {"generator": generator, "discriminator": discriminator}
+    metrics = d_metrics | {"d_loss": d_loss} | g_metrics
+    return round.end(state, players, extra, metrics, batch["image"].shape[0])
 
 
 def _generate(config: Config, params: PyTree, image: jax.Array, condition: jax.Array) -> jax.Array:
@@ -314,146 +270,82 @@ def _generate(config: Config, params: PyTree, image: jax.Array, condition: jax.A
     return images
 
 
-def _discriminator_step(
-    config: Config,
-    discriminator: Player,
-    real: Batch,
-    fake: jax.Array,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
-) -> tuple[Player, Metrics]:
-    """One step of the discriminator on real and on translated images."""
-
-    def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        return _discriminator_loss(
-            config, params, discriminator.stats, real, fake, draws, images, axis_name
-        )
-
-    optimizer, limit = (
-        optim.build(config.discriminator_optimizer, images),
-        config.stabilisers.weight_clip,
-    )
-    discriminator, loss, (stats, metrics) = update(discriminator, loss_fn, optimizer, axis_name)
-    params = (
-        losses.clip_weights(discriminator.params, limit) if is_on(limit) else discriminator.params
-    )
-    return discriminator.replace(params=params, stats=stats), metrics | {"d_loss": loss}
-
-
 def _discriminator_loss(
-    config: Config,
-    params: PyTree,
-    stats: PyTree,
-    real: Batch,
-    fake: jax.Array,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
+    critic: Critic, discriminator: Player, real: Batch, fake: jax.Array, params: PyTree
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The adversarial loss, the attributes' loss of the real images, and the penalties (eq. 5); statistics after the pass; metrics.
 
     Nothing in this critic depends on the other images of a batch. So one pass judges real and translated ones: at small batches its weights, 45 million at
     128x128, are most of what a step reads and writes.
     """
-    s, noise = (
-        config.stabilisers,
-        partial(translation.instance_noise, config, draws["keys"], images),
-    )
-    judge = _judge(config, params)
-    change_real, change_fake = (
-        augmentation(s, draws, "d", of, fake.shape) for of in ("real", "fake")
-    )
-    shown = jnp.concatenate(
-        [noise("real")(change_real(real["image"])), noise("fake")(change_fake(fake))]
-    )
-    logits, classes, stats = judge(stats, shown)
+    round, config, s = critic.round, critic.round.config, critic.round.stabilisers
+    change_real, change_fake = (critic.augmentation(of, fake.shape) for of in ("real", "fake"))
+    shown = [
+        critic.noisy(change_real(real["image"]), "real"),
+        critic.noisy(change_fake(fake), "fake"),
+    ]
+    (logits, classes), stats = critic.judge(params, discriminator.stats, jnp.concatenate(shown))
     (real_logits, fake_logits), (classes, _) = jnp.split(logits, 2), jnp.split(classes, 2)
     adversarial = losses.discriminator_loss(
-        config.loss, real_logits, fake_logits, s.real_target, s.fake_target, axis_name=axis_name
+        config.loss,
+        real_logits,
+        fake_logits,
+        s.real_target,
+        s.fake_target,
+        axis_name=round.axis_name,
     )
     class_loss, class_accuracy = vectors.class_loss(
         config, classes, real["attributes"], real.get("set")
     )
-    edge = losses.decision_boundary(config.loss)
     metrics = {
         "d_adversarial_loss": adversarial,
         "d_class_loss": class_loss,
-        "real_logits": jnp.mean(real_logits),
-        "fake_logits": jnp.mean(fake_logits),
-        "real_accuracy": jnp.mean(real_logits > edge, dtype=jnp.float32),
-        "fake_accuracy": jnp.mean(fake_logits < edge, dtype=jnp.float32),
         "real_class_accuracy": class_accuracy,
-        **sign_metric(s, real_logits, edge),
+        **round.logit_metrics(real_logits, fake_logits),
     }
 
-    def critic(change: Callable) -> Callable[[jax.Array], jax.Array]:
-        return lambda x: judge(stats, change(x))[0]
+    def logits_after(change: Callable) -> Callable[[jax.Array], jax.Array]:
+        return lambda images: critic.judge(params, stats, change(images))[0][0]
 
     penalty, penalty_metrics = penalties(
-        s, critic(change_real), critic(change_fake), real["image"], fake, draws["alpha"]
+        s,
+        logits_after(change_real),
+        logits_after(change_fake),
+        real["image"],
+        fake,
+        round.draws["alpha"],
     )
-    return adversarial + config.class_weight * class_loss + penalty, (
-        stats,
-        metrics | penalty_metrics,
-    )
+    loss = adversarial + config.class_weight * class_loss + penalty
+    return loss, (stats, metrics | penalty_metrics)
 
 
 def _generator_loss(
-    config: Config,
-    params: PyTree,
-    fake: jax.Array,
+    critic: Critic,
     discriminator: Player,
     real: Batch,
     target: jax.Array,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
-) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-    """The adversarial loss, the attributes' loss against the targets, and the reconstruction loss (eq. 6); the discriminator's statistics; metrics."""
-    s, noise = (
-        config.stabilisers,
-        partial(translation.instance_noise, config, draws["keys"], images),
+    params: PyTree,
+    fake: jax.Array,
+) -> tuple[jax.Array, tuple[Player, Metrics]]:
+    """The adversarial loss, the attributes' loss against the targets, and the reconstruction loss (eq. 6); the discriminator after the pass; metrics."""
+    round, config = critic.round, critic.round.config
+    adversarial, (_, classes), discriminator = critic.fooling_outputs(
+        discriminator, fake, real["image"]
     )
-    judge = _judge(config, discriminator.params)
-    change = augmentation(s, draws, "d", "fooling", fake.shape)
-    logits, classes, stats = judge(discriminator.stats, noise("fooling")(change(fake)))
-    real_logits = None
-    if config.loss in losses.RELATIVISTIC:
-        change = augmentation(s, draws, "d", "fooling real", fake.shape)
-        real_logits, _, stats = judge(stats, noise("fooling real")(change(real["image"])))
-    adversarial = losses.generator_loss(config.loss, logits, real_logits, axis_name=axis_name)
     class_loss, class_accuracy = vectors.class_loss(config, classes, target, real.get("set"))
-    back = _generate(
-        config, params, fake, vectors.condition(config, real["attributes"], real.get("set"))
-    )
-    distance = translation.l1(back, real["image"])
-    loss = device_mean(
-        adversarial + config.class_weight * class_loss + config.reconstruction_weight * distance,
-        axis_name,
+    condition = vectors.condition(config, real["attributes"], real.get("set"))
+    distance = translation.l1(_generate(config, params, fake, condition), real["image"])
+    loss = round.mean(
+        adversarial + config.class_weight * class_loss + config.reconstruction_weight * distance
     )
     metrics = {
         "g_loss": loss,
         "g_adversarial_loss": adversarial,
         "g_class_loss": class_loss,
         "reconstruction_loss": distance,
+        "fake_class_accuracy": class_accuracy,
     }
-    return loss, (stats, metrics | {"fake_class_accuracy": class_accuracy})
-
-
-def _judge(
-    config: Config, params: PyTree
-) -> Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array, PyTree]]:
-    """(statistics, images) -> patches' logits [B, h, w], attributes' logits [B, K], statistics after."""
-    _, network = _networks(config)
-
-    def judge(stats: PyTree, shown: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
-        (logits, classes), own = translation.judge(
-            network, config, params["d"], translation.variables_of(stats, "d"), shown, lambda x: x
-        )
-        return logits, classes, translation.with_stats(stats, "d", own)
-
-    return judge
+    return loss, (discriminator, metrics)
 
 
 # ------------------------------------------------------------------------------------------------------------------- pictures

@@ -14,8 +14,9 @@ StyleGAN2-ADA (Karras et al. 2020a).
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +24,16 @@ import jax.numpy as jnp
 from jaxgan import losses, optim
 from jaxgan.errors import require, require_choice
 from jaxgan.family import Conditioning
-from jaxgan.games import adversarial, lazy, styles, translation
+from jaxgan.games import adversarial, lazy, styles
 from jaxgan.games.adversarial import image_shape
 from jaxgan.games.adversarial import labelled_batch_spec as batch_spec
 from jaxgan.games.checks import Contract, begin, check_labels, check_sampler
+from jaxgan.games.round import Draws, Round, logit_metrics
 from jaxgan.games.stabilisers import (
     augmentation,
     is_on,
     new_strengths,
     noise_level,
-    sign_metric,
     strengths,
 )
 from jaxgan.games.stylegan_config import Config, auto, cifar, paper256, stylegan1
@@ -43,11 +44,7 @@ from jaxgan.nn.regularise import add_noise
 from jaxgan.nn.style import NOISES
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
-    device_count,
-    device_mean,
     example_keys,
-    example_streams,
-    moving_average,
     stream_key,
 )
 
@@ -70,9 +67,6 @@ __all__ = [
     "synthesise",
     "train_step",
 ]  # fmt: skip
-
-Draws = dict[str, styles.Draws]
-"""By turn: "generator", "discriminator", "path length"."""
 
 
 def networks(config: Config, axis_name: str | None = None) -> tuple[Any, Any]:
@@ -201,181 +195,132 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
 def _round(
     config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    generator, extra, g_metrics = _generator_turn(config, state, batch, draws, axis_name)
+    round, labels = Round(config, draws, state.images, axis_name), batch.get("label")
+    generator, extra, g_metrics = _generator_turn(round, state, labels)
+    state = state.replace(extra=extra)
     discriminator, generator, extra, d_metrics = _discriminator_turn(
-        config, state, generator, batch, draws, extra, axis_name
+        round, state, generator, batch["image"], labels
     )
-    count = batch["image"].shape[0] * device_count(axis_name)
-    s, variables = config.stabilisers, {"params": generator.params, **generator.stats}
-    ema = moving_average(state.ema, variables, count, state.images, s.ema_half_life, s.ema_ramp) | {
-        "noise": state.ema["noise"]
-    }
-    kept = {name: value for name, value in extra.items() if name != "augment"}
-    metrics = jax.tree.map(jnp.float32, device_mean(g_metrics | d_metrics, axis_name) | kept)
-    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    return State(
-        state.step + 1,
-        state.images + count,
-        {"generator": generator, "discriminator": discriminator},
-        ema,
-        extra,
-    ), metrics
+    extra, d_metrics = round.adapted(extra, d_metrics, batch["image"].shape[0])
+    kept = {name: jnp.float32(value) for name, value in extra.items() if name != "augment"}
+    players = {"generator": generator, "discriminator": discriminator}
+    after, metrics = round.end(
+        state, players, extra, g_metrics | d_metrics, batch["image"].shape[0]
+    )
+    return after.replace(ema=after.ema | {"noise": state.ema["noise"]}), metrics | kept
+
+
+class _Critic(NamedTuple):
+    """The discriminator in one turn, whose draws `round` holds."""
+
+    round: Round
+    labels: jax.Array | None
+
+    def logits(self, params: PyTree, images: jax.Array, of: str) -> jax.Array:
+        """Logits [B] of images [B, H, W, C] in the pass `of`: all that the discriminator sees comes by here."""
+        round, s = self.round, self.round.stabilisers
+        _, network = networks(round.config, round.axis_name)
+        images = augmentation(s, round.draws, "d", of, images.shape)(images)
+        if is_on(s.instance_noise):
+            level, keys = noise_level(s, round.images_seen), round.draws["keys"]
+            images = add_noise(images, level, keys, f"instance noise {of}")
+        logits: Any = network.apply({"params": params}, images, self.labels)
+        return logits
+
+
+def _of_turn(round: Round, turn: str) -> Round:
+    """The round with what is drawn for one of its turns."""
+    return round._replace(draws=round.draws[turn])
 
 
 def _generator_turn(
-    config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
+    round: Round, state: State, labels: jax.Array | None
 ) -> tuple[Player, PyTree, Metrics]:
     """The generator after its step (and, where due, the path-length penalty's), what is kept in `State.extra`, metrics."""
-    generator_network, _ = networks(config, axis_name)
-    own, labels, judge = (
-        draws["generator"],
-        batch.get("label"),
-        state.players["discriminator"].params,
-    )
+    config, network = round.config, networks(round.config, round.axis_name)[0]
+    turn, judge = _of_turn(round, "generator"), state.players["discriminator"].params
+    critic = _Critic(turn, labels)
 
     def main(params: PyTree, stats: PyTree) -> tuple[jax.Array, PyTree]:
-        fake, stats = styles.generate(generator_network, params, stats, own, labels)
-        logits = _judge(config, judge, fake, labels, own, "fooling", state.images, axis_name)
+        fake, stats = styles.generate(network, params, stats, turn.draws, labels)
+        logits = critic.logits(judge, fake, "fooling")
         return losses.generator_loss("non-saturating", logits), (stats, {})
 
-    def penalty(
-        params: PyTree, stats: PyTree, extra: PyTree
-    ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-        return _path_length_penalty(
-            config, generator_network, params, stats, extra, draws["path length"], labels, axis_name
-        )
-
-    on, interval = is_on(config.path_length_weight), config.path_length_interval
-    learned = lazy.learn(
+    of_paths = partial(_path_length_penalty, round, labels)
+    penalty = lazy.Penalty(of_paths, config.path_length_interval)
+    generator, extra, loss, _ = lazy.learn(
+        round,
+        state,
         state.players["generator"],
         config.generator_optimizer,
         main,
-        penalty if on else None,
-        interval,
-        state,
-        state.extra,
-        axis_name,
+        penalty if is_on(config.path_length_weight) else None,
     )
-    generator, extra, loss, _ = learned
     return generator, extra, {"g_loss": loss}
 
 
 def _discriminator_turn(
-    config: Config,
-    state: State,
-    generator: Player,
-    batch: Batch,
-    draws: Draws,
-    extra: PyTree,
-    axis_name: str | None,
+    round: Round, state: State, generator: Player, real: jax.Array, labels: jax.Array | None
 ) -> tuple[Player, Player, PyTree, Metrics]:
     """The discriminator after its step (and, where due, the R1 penalty's); the generator with the mean of w after its pass; `State.extra`, metrics."""
-    own, labels, real = draws["discriminator"], batch.get("label"), batch["image"]
-    fake, stats = styles.generate(
-        networks(config, axis_name)[0], generator.params, generator.stats, own, labels
+    config, s, network = (
+        round.config,
+        round.stabilisers,
+        networks(round.config, round.axis_name)[0],
     )
-
-    def logits(params: PyTree, images: jax.Array, name: str) -> jax.Array:
-        return _judge(config, params, images, labels, own, name, state.images, axis_name)
+    turn = _of_turn(round, "discriminator")
+    critic = _Critic(turn, labels)
+    fake, average = styles.generate(network, generator.params, generator.stats, turn.draws, labels)
 
     def main(params: PyTree, stats: PyTree) -> tuple[jax.Array, PyTree]:
-        real_logits, fake_logits = logits(params, real, "real"), logits(params, fake, "fake")
-        metrics = {
-            "real_logits": jnp.mean(real_logits),
-            "fake_logits": jnp.mean(fake_logits),
-            "real_accuracy": jnp.mean(real_logits > 0, dtype=jnp.float32),
-            "fake_accuracy": jnp.mean(fake_logits < 0, dtype=jnp.float32),
-            **sign_metric(config.stabilisers, real_logits, 0.0),
-        }
-        return losses.discriminator_loss("non-saturating", real_logits, fake_logits), (
-            stats,
-            metrics,
-        )
+        real_logits = critic.logits(params, real, "real")
+        fake_logits = critic.logits(params, fake, "fake")
+        loss = losses.discriminator_loss("non-saturating", real_logits, fake_logits)
+        return loss, (stats, logit_metrics(s, 0.0, real_logits, fake_logits))
 
-    def penalty(
+    def of_real(
         params: PyTree, stats: PyTree, extra: PyTree
     ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-        r1 = losses.r1_penalty(lambda images: logits(params, images, "r1"), real)
-        return config.stabilisers.r1 * r1, (stats, extra | {"r1": device_mean(r1, axis_name)})
+        r1 = losses.r1_penalty(lambda images: critic.logits(params, images, "r1"), real)
+        return s.r1 * r1, (stats, extra | {"r1": round.mean(r1)})
 
-    on, interval = is_on(config.stabilisers.r1), config.r1_interval
-    learned = lazy.learn(
+    discriminator, extra, loss, metrics = lazy.learn(
+        round,
+        state,
         state.players["discriminator"],
         config.discriminator_optimizer,
         main,
-        penalty if on else None,
-        interval,
-        state,
-        extra,
-        axis_name,
+        lazy.Penalty(of_real, config.r1_interval) if is_on(s.r1) else None,
     )
-    discriminator, extra, loss, metrics = learned
-    return discriminator, generator.replace(stats=stats), extra, metrics | {"d_loss": loss}
+    return discriminator, generator.replace(stats=average), extra, metrics | {"d_loss": loss}
 
 
 def _path_length_penalty(
-    config: Config,
-    network: Any,
-    params: PyTree,
-    stats: PyTree,
-    extra: PyTree,
-    own: styles.Draws,
-    labels: jax.Array | None,
-    axis_name: str | None,
+    round: Round, labels: jax.Array | None, params: PyTree, stats: PyTree, extra: PyTree
 ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
     """The weighted mean square of path lengths about their running mean, which this batch has moved; the mean of w and `State.extra` after it."""
+    config, turn = round.config, _of_turn(round, "path length")
+    network, _ = networks(config, round.axis_name)
     labels = None if labels is None else labels[:: config.path_length_shrink]
-    w, stats = styles.styles(network, params, stats, own, labels)
+    w, stats = styles.styles(network, params, stats, turn.draws, labels)
 
     def generate(w: jax.Array) -> jax.Array:
-        images: Any = network.apply({"params": params}, w, own["keys"], method="synthesise")
+        images: Any = network.apply({"params": params}, w, turn.draws["keys"], method="synthesise")
         return images
 
     directions = jax.vmap(lambda key: jax.random.normal(key, image_shape(config), jnp.float32))(
-        example_streams(own["keys"], "path direction")
+        turn.keys("path direction")
     )
     lengths = losses.path_lengths(generate, w, directions)
-    length = device_mean(jnp.mean(lengths), axis_name)
-    mean = extra["path_length_mean"] + optim.as_float32(config.path_length_decay) * (
-        length - extra["path_length_mean"]
-    )
+    length, before = round.mean(jnp.mean(lengths)), extra["path_length_mean"]
+    mean = before + optim.as_float32(config.path_length_decay) * (length - before)
     value = jnp.mean(jnp.square(lengths - mean))
     kept = {
         "path_length": length,
         "path_length_mean": mean,
-        "path_length_penalty": device_mean(value, axis_name),
+        "path_length_penalty": round.mean(value),
     }
     return config.path_length_weight * value, (stats, extra | kept)
-
-
-def _judge(
-    config: Config,
-    params: PyTree,
-    images: jax.Array,
-    labels: jax.Array | None,
-    own: styles.Draws,
-    name: str,
-    shown: jax.Array,
-    axis_name: str | None,
-) -> jax.Array:
-    """The discriminator's logits [B] of a batch in the pass called `name`."""
-    _, network = networks(config, axis_name)
-    logits: Any = network.apply(
-        {"params": params}, _shown(config, images, own, name, shown), labels
-    )
-    return logits
-
-
-def _shown(
-    config: Config, images: jax.Array, own: styles.Draws, name: str, shown: jax.Array
-) -> jax.Array:
-    """What the discriminator sees of images [B, H, W, C] in the pass called `name`, after `shown` real images (int32 []): all that it sees comes by here."""
-    images = augmentation(config.stabilisers, own, "d", name, images.shape)(images)
-    if not is_on(config.stabilisers.instance_noise):
-        return images
-    return add_noise(
-        images, noise_level(config.stabilisers, shown), own["keys"], f"instance noise {name}"
-    )
 
 
 # ------------------------------------------------------------------------------------------------------------------- pictures

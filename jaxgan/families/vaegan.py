@@ -20,13 +20,14 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import losses, optim
+from jaxgan import optim
 from jaxgan.errors import require, require_range
 from jaxgan.family import Conditioning
 from jaxgan.games import adversarial, translation
 from jaxgan.games import vaegan_losses as terms
-from jaxgan.games.adversarial import Draws, batch_spec
+from jaxgan.games.adversarial import batch_spec
 from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.round import Draws, Round, noisy
 from jaxgan.games.stabilisers import (
     Stabilisers,
     augmentation,
@@ -42,11 +43,9 @@ from jaxgan.settings import settle
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
     apply_gradients,
-    device_count,
     device_mean,
     example_keys,
     example_streams,
-    moving_average,
     stream_key,
 )
 
@@ -284,42 +283,26 @@ def _draw(config: Config, state: State, key: jax.Array, count: int, axis_name: s
 def _round(
     config: Config, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    s, images, players, nets = (
-        config.stabilisers,
-        state.images,
-        state.players,
-        networks(config, axis_name),
-    )
-
-    changes = _changes(config, draws, batch["image"].shape)
+    round, players = Round(config, draws, state.images, axis_name), state.players
+    nets, real = networks(config, axis_name), batch["image"]
+    changes = _changes(round, real.shape)
 
     # Forward, once for everybody. The way back, from gradients of what came out to those of what went in, waits in the `pull_` functions.
     (codes, kl), pull_encoder, encoder_stats = _encode(
-        nets, players["encoder"], batch["image"], draws["noise"], axis_name
+        nets, players["encoder"], real, draws["noise"], axis_name
     )
     generated, pull_generator, generator_stats = _decode(
         nets, players["generator"], codes, draws["latents"]
     )
-    judged = _judge(
-        nets,
-        config,
-        players["discriminator"],
-        batch["image"],
-        generated,
-        draws["keys"],
-        images,
-        changes,
-    )
+    judged = _judge(round, nets, players["discriminator"], real, generated, changes)
     (features, logits), pull_discriminator, discriminator_stats = judged
 
     # The three losses that start at the discriminator, each with its gradient in the features or the logits, and in nothing else.
     (distance, _), of_distance = _with_gradient(terms.reconstruction_loss, features, axis_name)
     (d_loss, metrics), of_d = _with_gradient(
-        partial(terms.discriminator_loss, config, axis_name=axis_name), logits, axis_name
+        partial(terms.discriminator_loss, round), logits, axis_name
     )
-    (fooling, _), of_g = _with_gradient(
-        partial(terms.fooling_loss, config, axis_name=axis_name), logits, axis_name
-    )
+    (fooling, _), of_g = _with_gradient(partial(terms.fooling_loss, round), logits, axis_name)
 
     # Each player's gradients: to the discriminator from d_loss alone, to the encoder from the distance alone, to the generator from both others.
     no_features, no_logits = jnp.zeros_like(features), jnp.zeros_like(logits)
@@ -331,21 +314,12 @@ def _round(
     )
     _, distance_codes = pull_generator(distance_images)
     (e_gradients,) = pull_encoder((distance_codes, jnp.asarray(config.kl_weight, jnp.float32)))
-    penalised = _penalty(
-        nets,
-        config,
-        players["discriminator"],
-        batch["image"],
-        generated,
-        draws.get("alpha"),
-        changes,
-        axis_name,
-    )
+    penalised = _penalty(round, nets, players["discriminator"], real, generated, changes)
     penalty, penalty_gradients, penalty_metrics = penalised
     d_gradients = jax.tree.map(jnp.add, d_gradients, penalty_gradients)
 
     def step(name: str, gradients: PyTree, stats: PyTree) -> Player:
-        optimizer = optim.build(_optimizers(config)[name], images)
+        optimizer = optim.build(_optimizers(config)[name], state.images)
         return apply_gradients(players[name], gradients, optimizer, axis_name).replace(
             stats=dict(stats)
         )
@@ -355,10 +329,7 @@ def _round(
         step("generator", g_gradients, generator_stats),
     )
     discriminator = step("discriminator", d_gradients, discriminator_stats)
-    if is_on(s.weight_clip):
-        discriminator = discriminator.replace(
-            params=losses.clip_weights(discriminator.params, s.weight_clip)
-        )
+    discriminator = round.clipped(discriminator)
     after = {"encoder": encoder, "generator": generator, "discriminator": discriminator}
     metrics |= {
         "kl_loss": kl,
@@ -371,13 +342,13 @@ def _round(
         "e_loss": config.kl_weight * kl + distance,
         "g_loss": config.gamma * distance + fooling,
     }
-    metrics = jax.tree.map(jnp.float32, device_mean(metrics, axis_name))
+    metrics = jax.tree.map(jnp.float32, round.mean(metrics))
     after, extra, metrics = _gated(config, state, after, metrics)
+    extra, metrics = round.adapted(extra, metrics, real.shape[0])
 
-    count = batch["image"].shape[0] * device_count(axis_name)
-    extra, metrics = translation.adapt_strengths(config, extra, metrics, count)
-    ema = moving_average(state.ema, _averaged(after), count, images, s.ema_half_life, s.ema_ramp)
-    return State(state.step + 1, images + count, after, ema, extra), metrics
+    ema = round.averaged(state.ema, _averaged(after), real.shape[0])
+    images = state.images + round.total(real.shape[0])
+    return State(state.step + 1, images, after, ema, extra), metrics
 
 
 def _encode(
@@ -412,13 +383,11 @@ def _decode(
 
 
 def _judge(
+    round: Round,
     nets: Networks,
-    config: Config,
     discriminator: Player,
     real: jax.Array,
     generated: jax.Array,
-    keys: jax.Array,
-    images: jax.Array,
     changes: Changes,
 ) -> tuple[tuple[jax.Array, jax.Array], Callable, PyTree]:
     """(features [3 B, ...], logits [3 B]) of real images, reconstructions, prior samples; the way back to (parameters, generated); statistics after."""
@@ -427,26 +396,21 @@ def _judge(
         parts = zip(
             ("real", "reconstruction", "prior"), (real, *jnp.split(generated, 2)), strict=True
         )
-        shown = jnp.concatenate(
-            [
-                translation.instance_noise(config, keys, images, name)(changes[name](part))
-                for name, part in parts
-            ]
-        )
+        shown = jnp.concatenate([noisy(round, changes[name](part), name) for name, part in parts])
         variables = {"params": params, **discriminator.stats}
         (logits, features), stats = nets.discriminator.apply(
             variables, shown, train=True, mutable=list(discriminator.stats)
         )
-        return (features[config.feature_layer - 1], logits), stats
+        return (features[round.config.feature_layer - 1], logits), stats
 
     outputs, pull_back, stats = jax.vjp(forward, discriminator.params, generated, has_aux=True)
     return outputs, pull_back, stats
 
 
-def _changes(config: Config, draws: Draws, shape: tuple[int, ...]) -> Changes:
+def _changes(round: Round, shape: tuple[int, ...]) -> Changes:
     """What augmentation does to real images, to reconstructions the same, so that their features stay comparable, and to prior samples."""
     real, prior = (
-        augmentation(config.stabilisers, draws, "d", name, shape) for name in ("real", "prior")
+        augmentation(round.stabilisers, round.draws, "d", name, shape) for name in ("real", "prior")
     )
     return {"real": real, "reconstruction": real, "prior": prior}
 
@@ -464,14 +428,12 @@ def _with_gradient(
 
 
 def _penalty(
+    round: Round,
     nets: Networks,
-    config: Config,
     discriminator: Player,
     real: jax.Array,
     generated: jax.Array,
-    alpha: Any,
     changes: Changes,
-    axis_name: str | None,
 ) -> tuple[jax.Array, PyTree, Metrics]:
     """The penalties that are on, between real images and prior samples, without instance noise; their gradients in the discriminator's parameters."""
     prior = jnp.split(generated, 2)[1]
@@ -487,9 +449,10 @@ def _penalty(
         def of(name: str) -> Callable[[jax.Array], jax.Array]:
             return lambda shown: critic(changes[name](shown))
 
-        return penalties(config.stabilisers, of("real"), of("prior"), real, prior, alpha)
+        alpha = round.draws.get("alpha")
+        return penalties(round.stabilisers, of("real"), of("prior"), real, prior, alpha)
 
-    (penalty, metrics), gradients = _with_gradient(loss_fn, discriminator.params, axis_name)
+    (penalty, metrics), gradients = _with_gradient(loss_fn, discriminator.params, round.axis_name)
     return penalty, gradients, metrics
 
 

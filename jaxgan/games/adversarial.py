@@ -17,35 +17,25 @@ import jax.numpy as jnp
 from jaxgan import losses, optim, pool
 from jaxgan.errors import require, require_choice
 from jaxgan.games.checks import check_labels
+from jaxgan.games.round import Draws, Loss, Round, logits_of, noisy
 from jaxgan.games.stabilisers import (
     Stabilisers,
-    adapted,
     augmentation,
     is_on,
     new_strengths,
-    noise_level,
     penalties,
-    sign_metric,
     strengths,
 )
 from jaxgan.nn.initialisers import from_one_draw
-from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
 from jaxgan.update import (
     apply_gradients,
-    device_count,
-    device_mean,
     example_keys,
     example_streams,
-    gather,
-    local_part,
-    moving_average,
     stream_key,
     uniform,
-    update,
 )
 
-Draws = dict[str, Any]
 Judgement = Any
 """What a discriminator returns: logits [B], or logits [B] and class logits [B, K]."""
 
@@ -202,6 +192,10 @@ def draw(
     return draws
 
 
+OF_EXAMPLES = ("latents", "keys", "alpha")
+"""Draws that each turn takes its part of."""
+
+
 def play_round(
     game: Game, config: Any, state: State, batch: Batch, draws: Draws, axis_name: str | None
 ) -> tuple[State, Metrics]:
@@ -211,79 +205,44 @@ def play_round(
     pass of the generator serves both players: its backward pass waits in `pull_back`. The discriminator keeps the batch statistics of every
     pass it makes, as the reference implementations do.
     """
-    s: Stabilisers = config.stabilisers
-    n = s.critic_steps
-    generator, discriminator, extra = (
-        state.players["generator"],
-        state.players["discriminator"],
-        state.extra,
-    )
+    n, extra = config.stabilisers.critic_steps, state.extra
+    generator, discriminator = state.players["generator"], state.players["discriminator"]
 
     for turn in range(n):
-        real = {
-            name: leaf[turn::n] for name, leaf in batch.items()
-        }  # interleaved, so that a turn is the same on any number of devices
-        own = {
-            name: leaf[turn::n]
-            for name, leaf in draws.items()
-            if name in ("latents", "keys", "alpha")
-        } | strengths(extra)
-        fake, pull_back, generator = _generate(
-            game, generator, own["latents"], real.get("label"), own.get("keys")
-        )
-        shown = real | {"image": fake}
-        if s.pool_size:
-            replayed, shown = pool.query(
-                extra["pool"], gather(shown, axis_name), stream_key(draws["pool"], "turn", turn)
-            )
-            extra, shown = {**extra, "pool": replayed}, local_part(shown, axis_name)
-        discriminator, d_metrics = _discriminator_step(
-            game, config, discriminator, real, shown, own, state.images, axis_name
-        )
-        if "augment" in extra:
-            sign = device_mean(d_metrics["real_sign"], axis_name)
-            extra = adapted(s, extra, {"d": sign}, real["image"].shape[0] * device_count(axis_name))
-            d_metrics["augment_p"] = extra["augment"]["d"].p
+        # Interleaved, so that a turn is the same on any number of devices.
+        real = {name: leaf[turn::n] for name, leaf in batch.items()}
+        drawn: Draws = {name: leaf[turn::n] for name, leaf in draws.items() if name in OF_EXAMPLES}
+        drawn |= {name: leaf for name, leaf in draws.items() if name == "pool"}
+        round = Round(config, drawn | strengths(extra), state.images, axis_name)
+        labels = real.get("label")
+        fake, pull_back, generator = _generate(game, generator, round, drawn["latents"], labels)
+        extra, shown = round.replayed(extra, "pool", real | {"image": fake}, "turn", turn)
+        loss = Critic(game, round).loss(discriminator, real, shown)
+        discriminator, d_loss, d_metrics = round.critic_step(discriminator, loss)
+        extra, d_metrics = round.adapted(extra, d_metrics, real["image"].shape[0])
 
-    labels = real.get("label")
-    if s.generator_batch > 1:
-        labels = None if labels is None else jnp.repeat(labels, s.generator_batch)
-        real = {name: jnp.repeat(leaf, s.generator_batch, axis=0) for name, leaf in real.items()}
-        own["keys"] = draws["generator_keys"]
-        fake, pull_back, generator = _generate(
-            game, generator, draws["generator_latents"], labels, own["keys"]
-        )
-    image_gradient, discriminator, g_metrics = _fool(
-        game,
-        config,
-        discriminator,
-        fake,
-        labels,
-        real,
-        own | strengths(extra),
-        state.images,
-        axis_name,
-    )
-    (gradients,) = pull_back(image_gradient)
-    generator = apply_gradients(
-        generator, gradients, optim.build(config.generator_optimizer, state.images), axis_name
-    )
+    drawn = round.draws | strengths(extra)
+    if (times := config.stabilisers.generator_batch) > 1:
+        real = {name: jnp.repeat(leaf, times, axis=0) for name, leaf in real.items()}
+        drawn |= {"keys": draws["generator_keys"], "latents": draws["generator_latents"]}
+        round, labels = round._replace(draws=drawn), real.get("label")
+        fake, pull_back, generator = _generate(game, generator, round, drawn["latents"], labels)
+    critic = Critic(game, round._replace(draws=drawn))
+    gradient, (discriminator, g_metrics) = critic.fooling(discriminator, fake, real)
+    (gradients,) = pull_back(gradient)
+    optimizer = optim.build(config.generator_optimizer, state.images)
+    generator = apply_gradients(generator, gradients, optimizer, axis_name)
 
-    shown_images = batch["image"].shape[0] * device_count(axis_name)
-    variables = {"params": generator.params, **generator.stats}
-    ema = moving_average(
-        state.ema, variables, shown_images, state.images, s.ema_half_life, s.ema_ramp
-    )
-    metrics = jax.tree.map(jnp.float32, device_mean(d_metrics | g_metrics, axis_name))
     players = {"generator": generator, "discriminator": discriminator}
-    return State(state.step + 1, state.images + shown_images, players, ema, extra), metrics
+    metrics = d_metrics | {"d_loss": d_loss} | g_metrics
+    return round.end(state, players, extra, metrics, batch["image"].shape[0])
 
 
 def _generate(
-    game: Game, generator: Player, latents: jax.Array, labels: Any, keys: Any
+    game: Game, generator: Player, round: Round, latents: jax.Array, labels: jax.Array | None
 ) -> tuple[jax.Array, Callable, Player]:
     """Fakes [B, H, W, C], the backward pass from their gradient to the parameters', and the player with the statistics of this pass."""
-    keys = None if keys is None else example_streams(keys, "generator")
+    keys = round.keys("generator")
 
     def forward(params: PyTree) -> tuple[jax.Array, PyTree]:
         return game.generator.apply(
@@ -299,159 +258,106 @@ def _generate(
     return fake, pull_back, generator.replace(stats=dict(stats))
 
 
-def _judge(
-    game: Game,
-    config: Any,
-    params: PyTree,
-    stats: PyTree,
-    shown: Batch,
-    keys: Any,
-    name: str,
-    images: jax.Array,
-    change: Callable,
-) -> tuple[Judgement, PyTree]:
-    """The discriminator's judgement of a batch in training, augmented by `change` and under instance noise; and its statistics after the pass."""
-    image = change(shown["image"])
-    keys = None if keys is None else example_streams(keys, name)
-    if is_on(config.stabilisers.instance_noise):
-        image = add_noise(image, noise_level(config.stabilisers, images), keys, "instance noise")
-    judgement, stats = game.discriminator.apply(
-        {"params": params, **stats},
-        image,
-        shown.get("label"),
-        keys,
-        train=True,
-        mutable=list(stats),
-    )
-    return judgement, dict(stats)
+Change = Callable[[jax.Array], jax.Array]
+"""A function of images [B, H, W, C]."""
 
 
-def _discriminator_step(
-    game: Game,
-    config: Any,
-    discriminator: Player,
-    real: Batch,
-    fake: Batch,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
-) -> tuple[Player, Metrics]:
-    """One step of the discriminator on real and on generated images, in separate passes."""
-    s, keys = config.stabilisers, draws.get("keys")
-    if is_on(s.dequantise):
-        keys_of_noise, shape = example_streams(draws["keys"], "dequantise"), real["image"].shape[1:]
-        noise = jax.vmap(lambda k: jax.random.uniform(k, shape, jnp.float32, maxval=s.dequantise))(
-            keys_of_noise
-        )
-        real = real | {"image": real["image"] + noise}
-    change_real, change_fake = (
-        augmentation(s, draws, "d", of, real["image"].shape) for of in ("real", "fake")
-    )
+class Critic(NamedTuple):
+    """The discriminator of a game in one turn, whose draws `round` holds, and what is done to all that it sees.
 
-    def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        real_judgement, stats = _judge(
-            game, config, params, discriminator.stats, real, keys, "real", images, change_real
-        )
-        fake_judgement, stats = _judge(
-            game, config, params, stats, fake, keys, "fake", images, change_fake
-        )
-        loss, metrics = game.discriminator_loss(
-            real_judgement, fake_judgement, real.get("label"), fake.get("label")
-        )
-        real_logits, fake_logits = logits_of(real_judgement), logits_of(fake_judgement)
-        edge = losses.decision_boundary(config.loss)
-        metrics |= {
-            "real_logits": jnp.mean(real_logits),
-            "fake_logits": jnp.mean(fake_logits),
-            "real_accuracy": jnp.mean(real_logits > edge, dtype=jnp.float32),
-            "fake_accuracy": jnp.mean(fake_logits < edge, dtype=jnp.float32),
-        }
-        metrics |= sign_metric(s, real_logits, edge)
-        penalty, penalty_metrics = _penalties(
-            game, s, params, stats, real, fake, draws, (change_real, change_fake)
-        )
-        return loss + penalty, (stats, metrics | penalty_metrics)
+    What it sees are batches: {"image": [B, H, W, C]}, with classes also "label" [B].
+    """
 
-    optimizer = optim.build(config.discriminator_optimizer, images)
-    discriminator, loss, (stats, metrics) = update(discriminator, loss_fn, optimizer, axis_name)
-    params = (
-        losses.clip_weights(discriminator.params, s.weight_clip)
-        if is_on(s.weight_clip)
-        else discriminator.params
-    )
-    return discriminator.replace(params=params, stats=stats), metrics | {"d_loss": loss}
+    game: Game
+    round: Round
 
+    def judge(
+        self, params: PyTree, stats: PyTree, shown: Batch, of: str, change: Change
+    ) -> tuple[Judgement, PyTree]:
+        """The judgement of a batch in training, after `change` and under instance noise; and the statistics after the pass."""
+        image = noisy(self.round, change(shown["image"]), of)
+        return self._apply(params, stats, image, shown.get("label"), self.round.keys(of))
 
-def _penalties(
-    game: Game,
-    s: Stabilisers,
-    params: PyTree,
-    stats: PyTree,
-    real: Batch,
-    fake: Batch,
-    draws: Draws,
-    changes: tuple[Callable, Callable],
-) -> tuple[jax.Array, Metrics]:
-    """The penalties that are on, taken without dropout and instance noise, through the augmentations of real and fake; see `stabilisers.penalties`."""
+    def loss(self, player: Player, real: Batch, fake: Batch) -> Loss:
+        """The loss as a function of the parameters, on real and on generated images in separate passes, plus the penalties that are on."""
+        round, real = self.round, self._dequantised(real)
+        change_real, change_fake = (self._augmentation(of, real) for of in ("real", "fake"))
 
-    def critic(label_source: Batch, change: Callable) -> Callable[[jax.Array], jax.Array]:
-        def logits(image: jax.Array) -> jax.Array:
-            label = label_source.get("label")
-            judgement, _ = game.discriminator.apply(
-                {"params": params, **stats}, change(image), label, train=True, mutable=list(stats)
+        def loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+            of_real, stats = self.judge(params, player.stats, real, "real", change_real)
+            of_fake, stats = self.judge(params, stats, fake, "fake", change_fake)
+            value, metrics = self.game.discriminator_loss(
+                of_real, of_fake, real.get("label"), fake.get("label")
             )
-            return logits_of(judgement)
+            metrics |= round.logit_metrics(logits_of(of_real), logits_of(of_fake))
 
-        return logits
+            def logits_after(change: Change, labels: jax.Array | None) -> Change:
+                """Without dropout and instance noise, which penalties are taken without."""
+                return lambda x: logits_of(self._apply(params, stats, change(x), labels)[0])
 
-    return penalties(
-        s,
-        critic(real, changes[0]),
-        critic(fake, changes[1]),
-        real["image"],
-        fake["image"],
-        draws.get("alpha"),
-    )
-
-
-def _fool(
-    game: Game,
-    config: Any,
-    discriminator: Player,
-    fake: jax.Array,
-    labels: Any,
-    real: Batch,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
-) -> tuple[jax.Array, Player, Metrics]:
-    """The generator's loss: its gradient with respect to the generated images, the discriminator's statistics after the pass, metrics."""
-    shown = {"image": fake} if labels is None else {"image": fake, "label": labels}
-    s, keys = config.stabilisers, draws.get("keys")
-    change = augmentation(s, draws, "d", "fooling", fake.shape)
-
-    def loss_fn(image: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-        params, stats = discriminator.params, discriminator.stats
-        judgement, stats = _judge(
-            game, config, params, stats, shown | {"image": image}, keys, "fooling", images, change
-        )
-        real_judgement = None
-        if config.loss in losses.RELATIVISTIC:
-            change_real = augmentation(s, draws, "d", "fooling real", fake.shape)
-            real_judgement, stats = _judge(
-                game, config, params, stats, real, keys, "fooling real", images, change_real
+            penalty, penalty_metrics = penalties(
+                round.stabilisers,
+                logits_after(change_real, real.get("label")),
+                logits_after(change_fake, fake.get("label")),
+                real["image"],
+                fake["image"],
+                round.draws.get("alpha"),
             )
-        loss, metrics = game.generator_loss(judgement, real_judgement, labels)
-        loss = device_mean(loss, axis_name)
-        return loss, (stats, metrics | {"g_loss": loss})
+            return value + penalty, (stats, metrics | penalty_metrics)
 
-    (_, (stats, metrics)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(fake)
-    return gradient, discriminator.replace(stats=stats), metrics
+        return loss
 
+    def fooling(
+        self, player: Player, fake: jax.Array, real: Batch
+    ) -> tuple[jax.Array, tuple[Player, Metrics]]:
+        """The gradient of the generator's loss in the generated images [B, H, W, C]; the player after the pass, metrics.
 
-def logits_of(judgement: Judgement) -> jax.Array:
-    """The real-or-fake logits [B] of a discriminator's output."""
-    return judgement[0] if isinstance(judgement, tuple) else judgement
+        Generated images carry the labels of the real ones.
+        """
+        relativistic = self.round.config.loss in losses.RELATIVISTIC
+        change = self._augmentation("fooling", real)
+        change_real = self._augmentation("fooling real", real) if relativistic else change
+
+        def loss(image: jax.Array) -> tuple[jax.Array, tuple[Player, Metrics]]:
+            params, stats = player.params, player.stats
+            shown = real | {"image": image}
+            of_fake, stats = self.judge(params, stats, shown, "fooling", change)
+            of_real = None
+            if relativistic:
+                of_real, stats = self.judge(params, stats, real, "fooling real", change_real)
+            value, metrics = self.game.generator_loss(of_fake, of_real, real.get("label"))
+            value = self.round.mean(value)
+            return value, (player.replace(stats=stats), metrics | {"g_loss": value})
+
+        gradient: tuple[jax.Array, tuple[Player, Metrics]] = jax.grad(loss, has_aux=True)(fake)
+        return gradient
+
+    def _apply(
+        self,
+        params: PyTree,
+        stats: PyTree,
+        image: jax.Array,
+        labels: jax.Array | None,
+        keys: jax.Array | None = None,
+    ) -> tuple[Judgement, PyTree]:
+        judgement, after = self.game.discriminator.apply(
+            {"params": params, **stats}, image, labels, keys, train=True, mutable=list(stats)
+        )
+        return judgement, dict(after)
+
+    def _augmentation(self, of: str, shown: Batch) -> Change:
+        shape = shown["image"].shape
+        return augmentation(self.round.stabilisers, self.round.draws, "d", of, shape)
+
+    def _dequantised(self, real: Batch) -> Batch:
+        """Real images with uniform noise below one level, where that is on."""
+        level, shape = self.round.stabilisers.dequantise, real["image"].shape[1:]
+        if not is_on(level):
+            return real
+        noise = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32, maxval=level))(
+            self.round.keys("dequantise")
+        )
+        return real | {"image": real["image"] + noise}
 
 
 def _stats(variables: PyTree) -> PyTree:
@@ -461,24 +367,10 @@ def _stats(variables: PyTree) -> PyTree:
 # ------------------------------------------------------------------------------------------------------------------- pictures
 
 
-def sample_images(
-    game: Game,
-    config: Any,
-    state: State,
-    key: jax.Array,
-    count: int,
-    labels: jax.Array | None,
-    first: int,
-    latent: Callable = jax.random.normal,
-) -> jax.Array:
-    """`count` images [count, H, W, C] in [-1, 1] from the averaged generator; image i uses `fold_in(key, first + i)`."""
-    return images_of(game, config, state, sample_latents(config, key, count, first, latent), labels)
-
-
 def sample_latents(
     config: Any, key: jax.Array, count: int, first: int, latent: Callable = jax.random.normal
 ) -> jax.Array:
-    """The latents [count, Z] of `sample_images`: latent i uses `fold_in(key, first + i)`."""
+    """The latents [count, Z] that samples are made of: latent i uses `fold_in(key, first + i)`."""
     return jax.vmap(lambda k: latent(k, (config.latent_size,), jnp.float32))(
         example_keys(key, count, first=first)
     )

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from jaxgan import optim
 from jaxgan.errors import is_number
+from jaxgan.games.round import Round
 from jaxgan.optim import Optimizer
 from jaxgan.state import Metrics, Player, PyTree, State
 from jaxgan.update import update
 
 Loss = Callable[[PyTree, PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
 """(params, stats) -> loss float32 [], (stats after the pass, metrics)."""
-Penalty = Callable[[PyTree, PyTree, PyTree], tuple[jax.Array, tuple[PyTree, PyTree]]]
-"""(params, stats, extra) -> weighted penalty float32 [], (stats, extra) after it; `extra` the same on all devices."""
+
+
+class Penalty(NamedTuple):
+    """A penalty that has a step of its own every `interval` rounds."""
+
+    of: Callable[[PyTree, PyTree, PyTree], tuple[jax.Array, tuple[PyTree, PyTree]]]
+    """(params, stats, extra) -> weighted penalty float32 [], (stats, extra) after it; `extra` the same on all devices."""
+    interval: int
 
 
 def corrected(optimizer: Optimizer, interval: int) -> Optimizer:
@@ -40,47 +47,40 @@ def corrected(optimizer: Optimizer, interval: int) -> Optimizer:
 
 
 def learn(
+    round: Round,
+    state: State,
     player: Player,
     optimizer: Optimizer,
     loss: Loss,
     penalty: Penalty | None,
-    interval: int,
-    state: State,
-    extra: PyTree,
-    axis_name: str | None,
 ) -> tuple[Player, PyTree, jax.Array, Metrics]:
     """A player's step on its loss and, every `interval` rounds, one on `interval` times its penalty; with interval 1, one step on the sum of both.
 
     Args:
+      state: read for its `step` and `extra` only.
       optimizer: before its correction.
-      penalty: None for none.
-      state: read for its `step` and `images` only.
-      extra: what the penalty keeps from one time to the next.
 
     Returns: the player, `extra`, the loss (mean over devices), metrics (local).
     """
-    if penalty is None or interval == 1:
-        return _step(player, optimizer, loss, penalty, state.images, extra, axis_name)
-    optimizer = corrected(optimizer, interval)
+    if penalty is None or penalty.interval == 1:
+        return _step(round, player, optimizer, loss, penalty, state.extra)
+    interval, rest = penalty.interval, corrected(optimizer, penalty.interval)
+
+    def nothing(params: PyTree, stats: PyTree) -> tuple[float, tuple[PyTree, Metrics]]:
+        return 0.0, (stats, {})
+
+    def scaled(
+        params: PyTree, stats: PyTree, extra: PyTree
+    ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        value, after = penalty.of(params, stats, extra)
+        return interval * value, after
 
     def regularised(carry: tuple[Player, PyTree]) -> tuple[Player, PyTree]:
-        def nothing(params: PyTree, stats: PyTree) -> tuple[float, tuple[PyTree, Metrics]]:
-            return 0.0, (stats, {})
-
-        def scaled(
-            params: PyTree, stats: PyTree, extra: PyTree
-        ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-            value, after = penalty(params, stats, extra)
-            return interval * value, after
-
-        player, extra, _, _ = _step(
-            carry[0], optimizer, nothing, scaled, state.images, carry[1], axis_name
-        )
+        alone = Penalty(scaled, 1)
+        player, extra, _, _ = _step(round, carry[0], rest, nothing, alone, carry[1])
         return player, extra
 
-    player, extra, value, metrics = _step(
-        player, optimizer, loss, None, state.images, extra, axis_name
-    )
+    player, extra, value, metrics = _step(round, player, rest, loss, None, state.extra)
     player, extra = jax.lax.cond(
         state.step % interval == 0, regularised, lambda carry: carry, (player, extra)
     )
@@ -88,13 +88,12 @@ def learn(
 
 
 def _step(
+    round: Round,
     player: Player,
     optimizer: Optimizer,
     loss: Callable,
     penalty: Penalty | None,
-    images: jax.Array,
     extra: PyTree,
-    axis_name: str | None,
 ) -> tuple[Player, PyTree, jax.Array, Metrics]:
     """One step of the optimiser on the loss and, if there is one, the penalty. Returns as `learn` does."""
 
@@ -102,10 +101,9 @@ def _step(
         value, (stats, metrics) = loss(params, player.stats)
         if penalty is None:
             return value, (stats, extra, metrics)
-        more, (stats, kept) = penalty(params, stats, extra)
+        more, (stats, kept) = penalty.of(params, stats, extra)
         return value + more, (stats, kept, metrics)
 
-    player, value, (stats, extra, metrics) = update(
-        player, total, optim.build(optimizer, images), axis_name
-    )
+    transformation = optim.build(optimizer, round.images_seen)
+    player, value, (stats, extra, metrics) = update(player, total, transformation, round.axis_name)
     return player.replace(stats=stats), extra, value, metrics

@@ -6,7 +6,7 @@ Shapes: B examples on this device, H, W image size, C channels, S planes of the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ from jaxgan import losses
 from jaxgan.augment import Parts
 from jaxgan.games import translation
 from jaxgan.games.layouts import Layout
+from jaxgan.games.round import Round, noisy
 from jaxgan.games.stabilisers import augmentation, penalties
-from jaxgan.games.translation import Draws, l1
+from jaxgan.games.translation import l1
 from jaxgan.networks.spade import Judgement, MultiscaleDiscriminator
 from jaxgan.nn.channels import beside
 from jaxgan.perceptual.vgg import VGGFeatures
@@ -28,125 +29,109 @@ PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """Of the five feature maps, the largest first."""
 
 
-def judge(
-    network: MultiscaleDiscriminator,
-    config: Any,
-    params: PyTree,
-    stats: PyTree,
-    layout: Layout,
-    fake: jax.Array,
-    real: jax.Array,
-    keys: jax.Array,
-    images: jax.Array,
-    name: str,
-    change: Change,
-) -> tuple[list[Judgement], list[Judgement], PyTree]:
-    """What the discriminator says of generated and of real images [B, H, W, C], in one training pass called `name`, for each scale; its statistics after.
+class LayoutCritic(NamedTuple):
+    """The discriminator in one round: its network, and the layout that it judges images by."""
 
-    Generated and real images lie in turn in one batch, so that on several devices each keeps its own. The noise is on the images, not on the layout.
-    Augmentation, after it, changes both alike, as their features are compared, and moves the layout with them.
-    """
-    noisy = [
-        translation.instance_noise(config, keys, images, f"{name} {of}")(x)
-        for x, of in ((fake, "fake"), (real, "real"))
-    ]
-    seen, both = change(layout, jnp.stack(noisy, axis=1))
-    given: dict[str, Any] = {"layout": seen.planes, "symbols": seen.symbols}
-    own = translation.variables_of(stats, "d")
-    judged, own = network.apply(
-        {"params": params["d"], **own},
-        both.reshape(-1, *both.shape[2:]),
-        **given,
-        train=True,
-        mutable=list(own),
-    )
-    of_fake, of_real = (
-        jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1)
-    )
-    return of_fake, of_real, translation.with_stats(stats, "d", dict(own))
+    network: MultiscaleDiscriminator
+    round: Round
+    layout: Layout
 
+    def judge(
+        self,
+        params: PyTree,
+        stats: PyTree,
+        images: tuple[jax.Array, jax.Array],
+        of: str,
+        change: Change,
+    ) -> tuple[list[Judgement], list[Judgement], PyTree]:
+        """What the discriminator says of generated and of real images [B, H, W, C], in one training pass, for each scale; its statistics after.
 
-def augmented(config: Any, draws: Draws, name: str, layout: Layout, image: jax.Array) -> Change:
-    """What augmentation does in the pass called `name`, to images like `image` [B, H, W, C]; planes are interpolated where they turn."""
-    planes = layout.planes.shape[-1]
-    change = augmentation(
-        config.stabilisers,
-        draws,
-        "d",
-        name,
-        (*image.shape[:-1], planes + image.shape[-1]),
-        Parts(given=planes),
-    )
-    if config.stabilisers.augment.kind == "none":
-        return lambda given, images: (given, images)
+        Generated and real images lie in turn in one batch, so that on several devices each keeps its own. The noise is on the images, not on the layout.
+        Augmentation, after it, changes both alike, as their features are compared, and moves the layout with them.
+        """
+        parts = zip(images, ("fake", "real"), strict=True)
+        seen, both = change(
+            self.layout,
+            jnp.stack([noisy(self.round, part, f"{of} {name}") for part, name in parts], axis=1),
+        )
+        variables = translation.variables_of(stats, "d")
+        judged, after = self.network.apply(
+            {"params": params["d"], **variables},
+            both.reshape(-1, *both.shape[2:]),
+            layout=seen.planes,
+            symbols=seen.symbols,
+            train=True,
+            mutable=list(variables),
+        )
+        of_fake, of_real = (
+            jax.tree.map(lambda leaf, first=first: leaf[first::2], judged) for first in (0, 1)
+        )
+        return of_fake, of_real, translation.with_stats(stats, "d", dict(after))
 
-    def of_all(given: Layout, images: jax.Array) -> tuple[Layout, jax.Array]:
-        told = jnp.broadcast_to(given.planes[:, None], (*images.shape[:-1], planes))
-        changed = jax.vmap(change, 1, 1)(beside([told, images]))
-        return Layout(changed[:, 0, ..., :planes], None), changed[..., planes:]
+    def augmentation(self, of: str, image: jax.Array) -> Change:
+        """What augmentation does in the pass `of`, to images like `image` [B, H, W, C]; planes are interpolated where they turn."""
+        s, planes = self.round.stabilisers, self.layout.planes.shape[-1]
+        shape = (*image.shape[:-1], planes + image.shape[-1])
+        change = augmentation(s, self.round.draws, "d", of, shape, Parts(given=planes))
+        if s.augment.kind == "none":
+            return lambda given, images: (given, images)
 
-    return of_all
+        def of_all(given: Layout, images: jax.Array) -> tuple[Layout, jax.Array]:
+            told = jnp.broadcast_to(given.planes[:, None], (*images.shape[:-1], planes))
+            changed = jax.vmap(change, 1, 1)(beside([told, images]))
+            return Layout(changed[:, 0, ..., :planes], None), changed[..., planes:]
+
+        return of_all
+
+    def loss(
+        self, params: PyTree, stats: PyTree, fake: jax.Array, real: jax.Array
+    ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+        """The adversarial loss, averaged over scales, plus the penalties that are on; statistics after the pass; metrics.
+
+        A penalty is that of the sum of all patches of all scales.
+        """
+        round, s = self.round, self.round.stabilisers
+        change = self.augmentation("judging", real)
+        of_fake, of_real, stats = self.judge(params, stats, (fake, real), "judging", change)
+
+        def term(fake: jax.Array, real: jax.Array) -> Metrics:
+            adversarial = losses.discriminator_loss(
+                round.config.loss,
+                real,
+                fake,
+                s.real_target,
+                s.fake_target,
+                axis_name=round.axis_name,
+            )
+            return {"d_adversarial_loss": adversarial, **round.logit_metrics(real, fake)}
+
+        metrics: Metrics = mean_over_scales(term, of_fake, of_real)
+
+        def logits(images: jax.Array) -> jax.Array:
+            seen, shown = change(self.layout, images[:, None])
+            judged: Any = self.network.apply(
+                {"params": params["d"], **translation.variables_of(stats, "d")},
+                shown[:, 0],
+                layout=seen.planes,
+                train=False,
+            )
+            flat = [patches.reshape(len(images), -1) for patches, _ in judged]
+            return jnp.concatenate(flat, axis=1)
+
+        penalty, penalty_metrics = penalties(
+            s, logits, logits, real, fake, round.draws.get("alpha")
+        )
+        return metrics["d_adversarial_loss"] + penalty, (stats, metrics | penalty_metrics)
 
 
 def mean_over_scales(
-    term: Callable[[jax.Array, jax.Array], jax.Array],
+    term: Callable[[jax.Array, jax.Array], Any],
     of_fake: list[Judgement],
     of_real: list[Judgement],
-) -> jax.Array:
-    """The mean of `term`, a function of the logits [B, h, w] of generated and of real images, over the scales."""
-    return jnp.mean(
-        jnp.stack([term(fake, real) for (fake, _), (real, _) in zip(of_fake, of_real, strict=True)])
-    )
-
-
-def critic_loss(
-    network: MultiscaleDiscriminator,
-    config: Any,
-    params: PyTree,
-    stats: PyTree,
-    layout: Layout,
-    fake: jax.Array,
-    real: jax.Array,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: str | None,
-) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
-    """The discriminator's adversarial loss, averaged over scales, plus the penalties that are on; statistics after the pass; metrics.
-
-    A penalty is that of the sum of all patches of all scales.
-    """
-    s, edge = config.stabilisers, losses.decision_boundary(config.loss)
-    change = augmented(config, draws, "judging", layout, real)
-    of_fake, of_real, stats = judge(
-        network, config, params, stats, layout, fake, real, draws["keys"], images, "judging", change
-    )
-    terms: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-        "d_adversarial_loss": lambda f, r: losses.discriminator_loss(
-            config.loss, r, f, s.real_target, s.fake_target, axis_name=axis_name
-        ),
-        "real_logits": lambda f, r: jnp.mean(r),
-        "fake_logits": lambda f, r: jnp.mean(f),
-        "real_accuracy": lambda f, r: jnp.mean(r > edge, dtype=jnp.float32),
-        "fake_accuracy": lambda f, r: jnp.mean(f < edge, dtype=jnp.float32),
-    }
-    if s.augment.kind == "ada":
-        terms["real_sign"] = lambda f, r: jnp.mean(jnp.sign(r.astype(jnp.float32) - edge))
-    metrics: Metrics = {
-        name: mean_over_scales(term, of_fake, of_real) for name, term in terms.items()
-    }
-
-    def critic(x: jax.Array) -> jax.Array:
-        seen, shown = change(layout, x[:, None])
-        judged: Any = network.apply(
-            {"params": params["d"], **translation.variables_of(stats, "d")},
-            shown[:, 0],
-            layout=seen.planes,
-            train=False,
-        )
-        return jnp.concatenate([logits.reshape(len(x), -1) for logits, _ in judged], axis=1)
-
-    penalty, penalty_metrics = penalties(s, critic, critic, real, fake, draws.get("alpha"))
-    return metrics["d_adversarial_loss"] + penalty, (stats, metrics | penalty_metrics)
+) -> Any:
+    """The mean over the scales of `term`, a function of the logits [B, h, w] of generated and of real images: numbers, in any tree."""
+    terms = [term(fake, real) for (fake, _), (real, _) in zip(of_fake, of_real, strict=True)]
+    return jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *terms)
 
 
 def feature_matching(of_fake: list[Judgement], of_real: list[Judgement]) -> jax.Array:

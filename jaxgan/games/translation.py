@@ -15,25 +15,21 @@ import jax.numpy as jnp
 from jaxgan import losses, optim
 from jaxgan.augment import ONE_IMAGE, Parts
 from jaxgan.errors import require, require_choice, require_range
+from jaxgan.games.round import Draws, Round, logits_of, noisy
 from jaxgan.games.stabilisers import (
     Stabilisers,
-    adapted,
     augmentation,
     is_on,
-    noise_level,
     penalties,
-    sign_metric,
     strengths,
 )
 from jaxgan.networks.patch import PatchDiscriminator, PixelDiscriminator
 from jaxgan.networks.translator import DenseNetTranslator, ResNetTranslator
 from jaxgan.networks.unet import UNet
 from jaxgan.nn.initialisers import from_one_draw
-from jaxgan.nn.regularise import add_noise
 from jaxgan.state import Batch, Metrics, Player, PyTree, State
-from jaxgan.update import example_keys, example_streams, stream_key, uniform
+from jaxgan.update import example_keys, stream_key, uniform
 
-Draws = dict[str, Any]
 GENERATORS = ("resnet", "unet", "densenet")
 DISCRIMINATORS = ("patch", "pixel")
 PREVIEW_ROWS = 8
@@ -234,146 +230,106 @@ def draw(state: State, key: jax.Array, count: int, axis_name: str | None) -> Dra
     return {"keys": keys, "pool": stream_key(key, "pool", state.step)} | strengths(state.extra)
 
 
-def judge(
-    network: nn.Module,
-    config: Any,
-    params: PyTree,
-    stats: PyTree,
-    images: jax.Array,
-    noise: Callable,
-    **options: Any,
-) -> tuple[Any, PyTree]:
-    """What the critic says of images in training, after `noise`: logits [B, h, w] (with features=True also its feature maps); its statistics after."""
-    judgement, stats = network.apply(
-        {"params": params, **stats}, noise(images), train=True, mutable=list(stats), **options
-    )
-    return judgement, dict(stats)
+class Critic(NamedTuple):
+    """A discriminator of images in one round: its network, and what is done to all that it sees.
 
-
-def instance_noise(
-    config: Any, keys: jax.Array, images: jax.Array, name: str
-) -> Callable[[jax.Array], jax.Array]:
-    """The noise on what a critic sees in its pass `name`, after `images` images of training; the identity where it is off."""
-    if not is_on(config.stabilisers.instance_noise):
-        return lambda x: x
-    return lambda x: add_noise(
-        x, noise_level(config.stabilisers, images), example_streams(keys, name), "instance noise"
-    )
-
-
-def critic_loss(
-    network: nn.Module,
-    config: Any,
-    params: PyTree,
-    stats: PyTree,
-    real: jax.Array,
-    fake: jax.Array,
-    draws: Draws,
-    name: str,
-    images: jax.Array,
-    axis_name: Any,
-    parts: Parts = ONE_IMAGE,
-) -> tuple[jax.Array, PyTree, Metrics]:
-    """Half the adversarial loss of one critic, plus the penalties that are on; its statistics after both passes; metrics.
-
-    Half, as both papers slow the discriminator down. Generated images come first, as in the reference; it matters to running statistics alone.
+    name: of the network among the player's, of its strength of ADA and its streams of keys.
+    parts: which channels of what it sees belong together.
     """
-    s, keys = config.stabilisers, draws["keys"]
-    change_fake, change_real = (
-        augmentation(s, draws, name, of, real.shape, parts) for of in ("fake", "real")
-    )
-    fake_logits, stats = judge(
-        network,
-        config,
-        params,
-        stats,
-        change_fake(fake),
-        instance_noise(config, keys, images, f"{name} fake"),
-    )
-    real_logits, stats = judge(
-        network,
-        config,
-        params,
-        stats,
-        change_real(real),
-        instance_noise(config, keys, images, f"{name} real"),
-    )
-    loss = 0.5 * losses.discriminator_loss(
-        config.loss, real_logits, fake_logits, s.real_target, s.fake_target, axis_name=axis_name
-    )
-    edge = losses.decision_boundary(config.loss)
-    metrics = {
-        "loss": loss,
-        "real_logits": jnp.mean(real_logits),
-        "fake_logits": jnp.mean(fake_logits),
-        "real_accuracy": jnp.mean(real_logits > edge, dtype=jnp.float32),
-        "fake_accuracy": jnp.mean(fake_logits < edge, dtype=jnp.float32),
-        **sign_metric(s, real_logits, edge),
-    }
 
-    def critic(change: Callable) -> Callable[[jax.Array], jax.Array]:
-        return lambda x: judge(network, config, params, stats, x, change)[0]
+    network: nn.Module
+    round: Round
+    name: str = "d"
+    parts: Parts = ONE_IMAGE
 
-    alpha = uniform(example_streams(keys, f"{name} alpha")) if is_on(s.gradient_penalty) else None
-    penalty, penalty_metrics = penalties(
-        s, critic(change_real), critic(change_fake), real, fake, alpha
-    )
-    return loss + penalty, stats, metrics | penalty_metrics
+    def judge(
+        self, params: PyTree, stats: PyTree, images: jax.Array, **options: Any
+    ) -> tuple[Any, PyTree]:
+        """Logits [B, h, w] of images [B, H, W, C] in training (with features=True also the feature maps); the player's statistics after.
 
-
-def fooling_loss(
-    network: nn.Module,
-    config: Any,
-    critic: Player,
-    of: str,
-    fake: jax.Array,
-    real: jax.Array,
-    draws: Draws,
-    images: jax.Array,
-    axis_name: Any,
-    parts: Parts = ONE_IMAGE,
-) -> tuple[jax.Array, PyTree]:
-    """The generator's adversarial loss at the critic called `of`, and all the critics' statistics after the pass."""
-    s, keys, stats = config.stabilisers, draws["keys"], variables_of(critic.stats, of)
-    shown = augmentation(s, draws, of, "fooling", fake.shape, parts)(fake)
-    logits, stats = judge(
-        network,
-        config,
-        critic.params[of],
-        stats,
-        shown,
-        instance_noise(config, keys, images, f"{of} fooling"),
-    )
-    real_logits = None
-    if config.loss in losses.RELATIVISTIC:
-        shown = augmentation(s, draws, of, "fooling real", real.shape, parts)(real)
-        real_logits, stats = judge(
-            network,
-            config,
-            critic.params[of],
-            stats,
-            shown,
-            instance_noise(config, keys, images, f"{of} fooling real"),
+        Args:
+          params, stats: of the whole player.
+        """
+        variables = variables_of(stats, self.name)
+        outputs, after = self.network.apply(
+            {"params": params[self.name], **variables},
+            images,
+            train=True,
+            mutable=list(variables),
+            **options,
         )
-    return losses.generator_loss(config.loss, logits, real_logits, axis_name=axis_name), with_stats(
-        critic.stats, of, stats
-    )
+        return outputs, with_stats(stats, self.name, dict(after))
 
+    def loss(
+        self, params: PyTree, stats: PyTree, real: jax.Array, fake: jax.Array
+    ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+        """Half the adversarial loss, plus the penalties that are on; the player's statistics after both passes; metrics.
 
-def adapt_strengths(
-    config: Any, extra: PyTree, metrics: Metrics, count: int
-) -> tuple[PyTree, Metrics]:
-    """`State.extra` and metrics (of all devices) after a step of the critics on `count` real images each: ADA's strengths move, and are metrics too."""
-    marks = {name: "" if name == "d" else f"d_{name}_" for name in extra.get("augment", {})}
-    extra = adapted(
-        config.stabilisers,
-        extra,
-        {name: metrics[f"{mark}real_sign"] for name, mark in marks.items()},
-        count,
-    )
-    return extra, metrics | {
-        f"{mark}augment_p": extra["augment"][name].p for name, mark in marks.items()
-    }
+        Half, as both papers slow the discriminator down. Generated images come first, as in the reference; it matters to running statistics alone.
+        """
+        round, s = self.round, self.round.stabilisers
+        change_fake, change_real = (self.augmentation(of, real.shape) for of in ("fake", "real"))
+        fake_logits, stats = self.judge(params, stats, self.noisy(change_fake(fake), "fake"))
+        real_logits, stats = self.judge(params, stats, self.noisy(change_real(real), "real"))
+        loss = 0.5 * losses.discriminator_loss(
+            round.config.loss,
+            real_logits,
+            fake_logits,
+            s.real_target,
+            s.fake_target,
+            axis_name=round.axis_name,
+        )
+        metrics = {"loss": loss, **round.logit_metrics(real_logits, fake_logits)}
+
+        def logits_after(change: Callable) -> Callable[[jax.Array], jax.Array]:
+            return lambda images: self.judge(params, stats, change(images))[0]
+
+        alpha = uniform(round.keys(f"{self.name} alpha")) if is_on(s.gradient_penalty) else None
+        penalty, penalty_metrics = penalties(
+            s, logits_after(change_real), logits_after(change_fake), real, fake, alpha
+        )
+        return loss + penalty, (stats, metrics | penalty_metrics)
+
+    def fooling(self, player: Player, fake: jax.Array, real: jax.Array) -> tuple[jax.Array, Player]:
+        """The generator's adversarial loss, and the player with the statistics of this pass."""
+        loss, _, player = self.fooling_outputs(player, fake, real)
+        return loss, player
+
+    def fooling_outputs(
+        self, player: Player, fake: jax.Array, real: jax.Array
+    ) -> tuple[jax.Array, Any, Player]:
+        """The same, and in between all that the network says of the generated images."""
+        config, stats = self.round.config, player.stats
+        outputs, stats = self._fooling_pass(player.params, stats, fake, "fooling")
+        real_logits = None
+        if config.loss in losses.RELATIVISTIC:
+            of_real, stats = self._fooling_pass(player.params, stats, real, "fooling real")
+            real_logits = logits_of(of_real)
+        loss = losses.generator_loss(
+            config.loss, logits_of(outputs), real_logits, axis_name=self.round.axis_name
+        )
+        return loss, outputs, player.replace(stats=stats)
+
+    def features(self, player: Player, images: jax.Array) -> list[jax.Array]:
+        """Feature maps of images as they are; the statistics of this pass are not kept."""
+        (_, maps), _ = self.judge(player.params, player.stats, images, features=True)
+        found: list[jax.Array] = maps
+        return found
+
+    def _fooling_pass(
+        self, params: PyTree, stats: PyTree, images: jax.Array, of: str
+    ) -> tuple[jax.Array, PyTree]:
+        changed = self.augmentation(of, images.shape)(images)
+        return self.judge(params, stats, self.noisy(changed, of))
+
+    def augmentation(self, of: str, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
+        """What augmentation does to images of this shape in the pass `of`."""
+        s, draws = self.round.stabilisers, self.round.draws
+        return augmentation(s, draws, self.name, of, shape, self.parts)
+
+    def noisy(self, images: jax.Array, of: str) -> jax.Array:
+        """Images under the instance noise of the pass `of`, where that is on."""
+        return noisy(self.round, images, f"{self.name} {of}")
 
 
 def l1(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import losses
-from jaxgan.games.stabilisers import is_on, sign_metric
+from jaxgan.games.round import Round
+from jaxgan.games.stabilisers import is_on
 from jaxgan.state import Metrics
 
 
@@ -39,25 +40,18 @@ def _shown(config: Any, logits: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
     return real, [prior] if config.prior_only else [reconstructed, prior]
 
 
-def discriminator_loss(
-    config: Any, logits: jax.Array, *, axis_name: str | None
-) -> tuple[jax.Array, Metrics]:
+def discriminator_loss(round: Round, logits: jax.Array) -> tuple[jax.Array, Metrics]:
     """The adversarial loss against each source of generated images, averaged over these; metrics, with the gate also its two costs."""
-    s, (real, fakes) = config.stabilisers, _shown(config, logits)
+    config, s = round.config, round.stabilisers
+    real, fakes = _shown(config, logits)
     pairs = [
         losses.discriminator_loss(
-            config.loss, real, fake, s.real_target, s.fake_target, axis_name=axis_name
+            config.loss, real, fake, s.real_target, s.fake_target, axis_name=round.axis_name
         )
         for fake in fakes
     ]
-    fake, edge = jnp.concatenate(fakes), losses.decision_boundary(config.loss)
-    metrics = {
-        "real_logits": jnp.mean(real),
-        "fake_logits": jnp.mean(fake),
-        "real_accuracy": jnp.mean(real > edge, dtype=jnp.float32),
-        "fake_accuracy": jnp.mean(fake < edge, dtype=jnp.float32),
-        **sign_metric(s, real, edge),
-    }
+    fake = jnp.concatenate(fakes)
+    metrics = round.logit_metrics(real, fake)
     if is_on(config.margin):
         metrics |= {
             "real_cost": jnp.mean(jax.nn.softplus(-real)),
@@ -66,15 +60,12 @@ def discriminator_loss(
     return sum(pairs, jnp.float32(0)) / len(pairs), metrics
 
 
-def fooling_loss(
-    config: Any, logits: jax.Array, *, axis_name: str | None
-) -> tuple[jax.Array, Metrics]:
+def fooling_loss(round: Round, logits: jax.Array) -> tuple[jax.Array, Metrics]:
     """The generator's adversarial loss, added over the sources of generated images."""
+    config, axis_name = round.config, round.axis_name
     real, fakes = _shown(config, logits)
-    return sum(
-        (losses.generator_loss(config.loss, fake, real, axis_name=axis_name) for fake in fakes),
-        jnp.float32(0),
-    ), {}
+    terms = [losses.generator_loss(config.loss, fake, real, axis_name=axis_name) for fake in fakes]
+    return sum(terms, jnp.float32(0)), {}
 
 
 def gate(config: Any, real_cost: jax.Array, fake_cost: jax.Array) -> dict[str, jax.Array]:

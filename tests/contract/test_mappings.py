@@ -226,7 +226,7 @@ def test_shard_map_proves_the_state_replicated(name):
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
-@pytest.mark.parametrize("module", ["jaxgan.nn.norm", "jaxgan.games.adversarial"])
+@pytest.mark.parametrize("module", ["jaxgan.nn.norm", "jaxgan.games.round"])
 def test_shard_map_refuses_what_differs_between_devices(module, monkeypatch):
     """The proof above can fail: without the mean of batch statistics or of metrics it does."""
     family, config = EVERY["dcgan"].family, EVERY["dcgan"].config

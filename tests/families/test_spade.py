@@ -15,6 +15,7 @@ import pytest
 from jaxgan import parallel, spade
 from jaxgan.errors import DataError
 from jaxgan.games import layouts, spade_losses
+from jaxgan.games.round import Round
 from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.spade import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from jaxgan.networks.spade_block import SPADE, hidden_maps
@@ -244,17 +245,22 @@ def test_up_steps(upsampling, blocks, multiple):
         )
 
 
+def critic_of(config, layout):
+    round = Round(config, {}, jnp.int32(0), None)
+    return spade_losses.LayoutCritic(spade._networks(config)[1], round, layout)
+
+
 @pytest.mark.slow
 def test_no_constant_in_front_of_a_norm():
     """With batch statistics, biases of the reference that we leave out would change nothing: those there are all have a gradient."""
     config = dataclasses.replace(CONFIG, stabilisers=Stabilisers())
     state, batch = initial_state(spade, config), make_batch(spade, config, 4)
     layout = layouts.told(config, jnp.asarray(batch["layout"]))
+    critic = critic_of(config, layout)
 
     def loss(params):
-        fake, _, _ = spade._generate(
-            config, params, state.players["generator"].stats, layout, batch["image"], None, None
-        )
+        stats = state.players["generator"].stats
+        fake, _, _ = spade._generate(critic, params, stats, batch["image"], None)
         return jnp.mean(fake * batch["image"]) + jnp.mean(fake)
 
     gradient = jax.jit(jax.grad(loss))(state.players["generator"].params)
@@ -455,7 +461,7 @@ def test_losses_of_a_step():
     )
     generate = jax.jit(
         lambda params, stats, noise: spade._generate(
-            config, params, stats, layout, batch["image"], noise, None
+            critic_of(config, layout), params, stats, batch["image"], noise
         )
     )
 

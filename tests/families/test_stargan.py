@@ -13,7 +13,9 @@ import pytest
 from benchmarks import flops
 from jaxgan import parallel, stargan
 from jaxgan.games import attributes as vectors
+from jaxgan.games.round import Round
 from jaxgan.games.stabilisers import Stabilisers
+from jaxgan.games.translation import Critic
 from jaxgan.optim import Optimizer
 from tests.contract.helpers import (
     CASES,
@@ -140,20 +142,12 @@ def test_the_generator_learns_through_both_translations():
         state, batch, draws
     )
     target = vectors.permuted(batch, draws["order"], None)
+    critic = Critic(stargan._networks(config)[1], Round(config, draws, jnp.int32(0), None))
 
     def loss(params):
         fake = stargan._generate(config, params, batch["image"], target)
-        return stargan._generator_loss(
-            config,
-            params,
-            fake,
-            state.players["discriminator"],
-            batch,
-            target,
-            draws,
-            jnp.int32(0),
-            None,
-        )[0]
+        player = state.players["discriminator"]
+        return stargan._generator_loss(critic, player, batch, target, params, fake)[0]
 
     before = state.players["generator"].params
     moved = jax.tree.map(
@@ -452,17 +446,10 @@ def test_arithmetic_of_a_step():
 def test_one_more_forward_pass_is_seen(monkeypatch):
     generator_loss = stargan._generator_loss
 
-    def wasteful(config, params, fake, discriminator, real, target, *rest):
-        again = stargan._generate(config, params, real["image"], target)
-        return generator_loss(
-            config,
-            params,
-            fake + 0 * jnp.sum(jax.lax.stop_gradient(again)),
-            discriminator,
-            real,
-            target,
-            *rest,
-        )
+    def wasteful(critic, discriminator, real, target, params, fake):
+        again = stargan._generate(critic.round.config, params, real["image"], target)
+        fake = fake + 0 * jnp.sum(jax.lax.stop_gradient(again))
+        return generator_loss(critic, discriminator, real, target, params, fake)
 
     monkeypatch.setattr(stargan, "_generator_loss", wasteful)
     assert counted(ARITHMETIC) > 1.03 * table(32, 2)

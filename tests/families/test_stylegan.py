@@ -13,6 +13,7 @@ import pytest
 
 from jaxgan import optim, stylegan
 from jaxgan.games import lazy, styles
+from jaxgan.games.round import Round
 from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.optim import Optimizer
 from jaxgan.state import Player, State
@@ -42,7 +43,8 @@ def learned(interval: int, step: int, penalty=True) -> tuple[float, float, dict]
         {"passes": jnp.float32(0)},
         optim.build(sgd).init({"p": jnp.float32(3)}),
     )
-    state = State(jnp.int32(step), jnp.int32(0), {}, {}, {})
+    state = State(jnp.int32(step), jnp.int32(0), {}, {}, {"kept": jnp.float32(-1)})
+    round = Round(None, {}, jnp.int32(0), None)
 
     def loss(params, stats):
         return params["p"] ** 2, ({"passes": stats["passes"] + 1}, {"seen": params["p"]})
@@ -52,14 +54,7 @@ def learned(interval: int, step: int, penalty=True) -> tuple[float, float, dict]
 
     run = jax.jit(
         lambda player, state: lazy.learn(
-            player,
-            sgd,
-            loss,
-            cost if penalty else None,
-            interval,
-            state,
-            {"kept": jnp.float32(-1)},
-            None,
+            round, state, player, sgd, loss, lazy.Penalty(cost, interval) if penalty else None
         )
     )
     player, extra, value, metrics = run(player, state)
@@ -93,7 +88,7 @@ def test_the_penalty_joins_the_loss_at_interval_one():
 # ----------------------------------------------------------------------------------------------------------- one round, again
 
 
-class Round(NamedTuple):
+class StillRound(NamedTuple):
     """A round in which both rates are 0, so that every pass sees the first parameters; and its draws."""
 
     config: stylegan.Config
@@ -105,7 +100,7 @@ class Round(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def still() -> Round:
+def still() -> StillRound:
     config = setting("stylegan", "sgd")
     step = step_with(
         stylegan,
@@ -117,12 +112,12 @@ def still() -> Round:
     )
     before, batch = initial_state(stylegan, config), make_batch(stylegan, config)
     after, metrics = step(before, batch, KEY)
-    return Round(
+    return StillRound(
         config, before, after, metrics, batch, stylegan._draw(config, before, KEY, 16, None)
     )
 
 
-def generator_of(game: Round):
+def generator_of(game: StillRound):
     network, params = stylegan.networks(game.config)[0], game.before.players["generator"].params
 
     @functools.partial(jax.jit, static_argnums=1)

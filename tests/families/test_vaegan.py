@@ -583,11 +583,11 @@ def test_arithmetic_of_a_step():
 def test_one_more_forward_pass_is_seen(monkeypatch):
     judge = vaegan._judge
 
-    def wasteful(nets, config, discriminator, real, generated, *rest):
+    def wasteful(round, nets, discriminator, real, generated, changes):
         (features, logits), pull_back, stats = judge(
-            nets, config, discriminator, real, generated, *rest
+            round, nets, discriminator, real, generated, changes
         )
-        (_, again), _, _ = judge(nets, config, discriminator, real, generated + 1, *rest)
+        (_, again), _, _ = judge(round, nets, discriminator, real, generated + 1, changes)
         return (features, logits + 0 * again), pull_back, stats
 
     monkeypatch.setattr(vaegan, "_judge", wasteful)

@@ -171,9 +171,9 @@ LEARNING = [
 def test_gradients_reach_the_generator_through_it(name, settings):
     """With no loss but the adversarial one, every leaf of the generator moves; not at all if what the discriminator sees is cut off from the images."""
     assert {case for case, _ in LEARNING} == set(FAMILIES)
-    kind = (
-        "adam" if name == "stylegan" else "sgd"
-    )  # its mapping has large weights that learn slowly: steps of SGD are lost in rounding
+    # Steps of SGD are lost in rounding where weights are large, as in StyleGAN's mapping, or
+    # gradients tiny, as behind the small weights of GAN's discriminator.
+    kind = "adam" if name in ("stylegan", "gan") else "sgd"
     family, config = with_augmentation(
         name,
         settings,

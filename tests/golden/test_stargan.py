@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import pytest
 
 from jaxgan import stargan
 from jaxgan.convert.pytorch import from_state_dict, to_state_dict
+from jaxgan.games.round import Round
+from jaxgan.games.translation import Critic
 from jaxgan.networks.stargan import with_planes
 from jaxgan.state import Player, State
 
@@ -121,18 +124,16 @@ def test_discriminator(reference):
     check_forward(of_fake[..., None], reference.case["outputs/D_fake_src"])
 
 
+def critic(reference):
+    _, network = stargan._networks(reference.config)
+    return Critic(network, Round(reference.config, reference.draws, jnp.int32(0), None))
+
+
 def test_discriminator_loss_and_gradient_penalty(reference):
-    params, fake, images = (
-        reference.players["d"].params,
-        reference.case["outputs/fake"],
-        jnp.int32(0),
-    )
+    player, fake = reference.players["d"], reference.case["outputs/fake"]
+    loss_of = partial(stargan._discriminator_loss, critic(reference), player, reference.real, fake)
     with jax.default_matmul_precision("highest"):
-        loss, (_, metrics) = jax.jit(
-            lambda params: stargan._discriminator_loss(
-                reference.config, params, {}, reference.real, fake, reference.draws, images, None
-            )
-        )(params)
+        loss, (_, metrics) = jax.jit(loss_of)(player.params)
     np.testing.assert_allclose(
         metrics["gradient_penalty"], reference.case["outputs/gradient_penalty"], rtol=1e-4
     )
@@ -147,16 +148,12 @@ def test_generator_loss(reference):
     fake = generated(reference, reference.case["inputs/x"], target)
     with jax.default_matmul_precision("highest"):
         loss, _ = jax.jit(
-            lambda params, fake: stargan._generator_loss(
-                reference.config,
-                params,
-                fake,
+            partial(
+                stargan._generator_loss,
+                critic(reference),
                 reference.players["d"],
                 reference.real,
                 target,
-                reference.draws,
-                jnp.int32(0),
-                None,
             )
         )(params, fake)
     np.testing.assert_allclose(loss, reference.case["outputs/G_loss"], rtol=1e-4)

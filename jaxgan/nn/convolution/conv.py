@@ -210,29 +210,39 @@ def _same_axes(*arrays: jax.Array) -> Arrays:
     )
 
 
+class _Forms(NamedTuple):
+    """One operation as it is computed on a CPU, on NVIDIA's GPUs, and elsewhere; and whether its result has the batch first."""
+
+    cpu: Operation
+    gpu: Operation
+    plain: Operation
+    batch_is_first: bool
+
+
+FORWARD = _Forms(cpu_forward, gpu_forward, lax_forward, True)
+INPUT_GRADIENT = _Forms(cpu_input_gradient, gpu_input_gradient, lax_input_gradient, True)
+KERNEL_GRADIENT = _Forms(cpu_kernel_gradient, gpu_kernel_gradient, lax_kernel_gradient, False)
+
+
 # The three operations. Each bwd rule is written with the other two. Kernels are [kh, kw, I, O], or [kh, kw, O, I] where the geometry says `turned`.
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution: x [B, H, W, I], kernel [kh, kw, I, O] -> [B, H', W', O]."""
-    return _by_platform(cpu_forward, gpu_forward, lax_forward, True, geometry, x, kernel)
+    return _by_platform(FORWARD, geometry, x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _input_gradient(geometry: Geometry, g: jax.Array, kernel: jax.Array) -> jax.Array:
     """Its gradient in the images: g [B, H', W', O], kernel [kh, kw, I, O] -> [B, H, W, I]."""
-    return _by_platform(
-        cpu_input_gradient, gpu_input_gradient, lax_input_gradient, True, geometry, g, kernel
-    )
+    return _by_platform(INPUT_GRADIENT, geometry, g, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
     """Its gradient in the kernel: x [B, H, W, I], g [B, H', W', O] -> [kh, kw, I, O]."""
-    return _by_platform(
-        cpu_kernel_gradient, gpu_kernel_gradient, lax_kernel_gradient, False, geometry, x, g
-    )
+    return _by_platform(KERNEL_GRADIENT, geometry, x, g)
 
 
 def _forward_bwd(geometry: Geometry, kept: Arrays, g: jax.Array) -> Arrays:
@@ -325,16 +335,8 @@ def _looked_up(
         ).astype(kernel.dtype)
 
 
-def _by_platform(
-    cpu: Operation,
-    gpu: Operation,
-    plain: Operation,
-    batch_is_first: bool,
-    geometry: Geometry,
-    a: jax.Array,
-    b: jax.Array,
-) -> jax.Array:
-    """Compute the operation by `cpu` on CPU, `gpu` on NVIDIA's GPUs and `plain` elsewhere, chosen at lowering.
+def _by_platform(forms: _Forms, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Compute the operation in its form for the platform, chosen at lowering.
 
     `lax.platform_dependent` and not `jax.default_backend()`: a function may be traced for a device other than the default one, or exported for several
     platforms at once. Compiled for one platform the choice is a constant, which XLA removes; inside the custom rules, it is never differentiated.
@@ -344,12 +346,16 @@ def _by_platform(
 
     def on_cpu(a: jax.Array, b: jax.Array) -> jax.Array:
         with jax.named_scope(SCOPE):
-            return _one_by_one(partial(cpu, geometry), batch_is_first)(
+            return _one_by_one(partial(forms.cpu, geometry), forms.batch_is_first)(
                 a.astype(dtype), b.astype(dtype)
             ).astype(a.dtype)
 
     return lax.platform_dependent(
-        a, b, cpu=on_cpu, cuda=partial(gpu, geometry), default=partial(plain, geometry)
+        a,
+        b,
+        cpu=on_cpu,
+        cuda=partial(forms.gpu, geometry),
+        default=partial(forms.plain, geometry),
     )
 
 
