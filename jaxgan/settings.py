@@ -37,7 +37,8 @@ def settle(settings: Any, schedule: Collection[str] = (), traced: bool = True) -
 
     int: Python and NumPy integers. float: those, floats and NumPy scalars; finite. bool, str, Literal,
     None and nested dataclasses: as annotated. tuple: tuples and lists, of the annotated elements. A
-    NumPy or JAX scalar becomes the Python number it holds, a list a tuple.
+    NumPy or JAX scalar becomes the Python number it holds, a member of an enum its value, a list a
+    tuple. A tracer becomes float32 or int32, so that a state keeps its types.
 
     Args:
       schedule: names of int fields that may be tracers.
@@ -71,8 +72,8 @@ def _plain(where: str, hint: Any, value: Any, traced: bool) -> Any:
             where, hint, [each for each in options if each is not type(None)], value, traced
         )
     (kind,) = options
-    if isinstance(value, np.str_):
-        value = str(value)
+    if isinstance(value, str):
+        value = str.__str__(value)
     if typing.get_origin(kind) is Literal:
         fits = any(
             type(value) is type(choice) and value == choice for choice in typing.get_args(kind)
@@ -134,9 +135,10 @@ def _number(where: str, kind: type, value: Any, traced: bool) -> Any:
         )
         require(number, f"{where} must be {_named(kind)}, got a tracer of {value.dtype}")
         require(value.ndim == 0, f"{where} must be a scalar, got a tracer of shape {value.shape}")
-        return value
+        return value.astype(jnp.int32 if kind is int else jnp.float32)
     if (
         isinstance(value, (np.generic, np.ndarray, jax.Array))
+        and not isinstance(value, (np.timedelta64, np.ma.MaskedArray))
         and value.ndim == 0
         and jnp.issubdtype(value.dtype, jnp.number)
     ):
@@ -144,6 +146,7 @@ def _number(where: str, kind: type, value: Any, traced: bool) -> Any:
     wanted: tuple[type, ...] = (int,) if kind is int else (int, float)
     fits = isinstance(value, wanted) and not isinstance(value, bool)
     require(fits, f"{where} must be {_named(kind)}, got {_shown(value)}")
+    value = int(value) if isinstance(value, int) else float(value)
     if kind is int:
         require(abs(value) < 2**31, f"{where} must be below 2**31, got {_shown(value)}")
     else:
@@ -181,4 +184,4 @@ def _named(hint: Any) -> str:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return f"a tuple, each element {_named(arguments[0])}"
         return f"a tuple of {len(arguments)} ({', '.join(map(_named, arguments))})"
-    return _NAMES.get(hint) or f"a {hint.__name__}"
+    return _NAMES.get(hint) or f"{'an' if hint.__name__[0] in 'AEIO' else 'a'} {hint.__name__}"

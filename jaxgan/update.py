@@ -37,7 +37,7 @@ def require_key(key: Any) -> None:
         getattr(key, "dtype", None),
     )
     typed = shape == () and dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    older = shape is not None and len(shape) == 1 and dtype == jnp.uint32
+    older = dtype == jnp.uint32 and shape == jax.eval_shape(jax.random.PRNGKey, 0).shape
     found = f"{dtype} of shape {list(shape)}" if shape is not None else repr(key)[:80]
     require(typed or older, f"one key is needed, such as jax.random.key(0), got {found}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import typing
 from dataclasses import dataclass
@@ -62,6 +63,14 @@ class Outer:
         settle(self, schedule=("count",))
 
 
+class Few(enum.IntEnum):
+    ONE = 1
+
+
+class Words(enum.StrEnum):
+    B = "b"
+
+
 @pytest.mark.parametrize(
     ("field", "given", "stored"),
     [
@@ -81,6 +90,10 @@ class Outer:
         ("on", np.True_, True),
         ("title", np.str_("x"), "x"),
         ("kind", np.str_("b"), "b"),
+        ("count", Few.ONE, 1),
+        ("weight", Few.ONE, 1),
+        ("title", Words.B, "b"),
+        ("kind", Words.B, "b"),
     ],
 )
 def test_values_are_stored_as_plain_python(field, given, stored):
@@ -119,6 +132,9 @@ def test_values_are_stored_as_plain_python(field, given, stored):
         ("weight", 1e39, r"Outer.weight must be finite \(in float32\), got 1e\+39"),
         ("weight", jax.random.key(0), "Outer.weight must be a number, got "),
         ("count", 2**40, r"Outer.count must be below 2\*\*31, got 1099511627776"),
+        ("weight", np.timedelta64(1), "Outer.weight must be a number, got "),
+        ("count", np.timedelta64(1), "Outer.count must be an integer, got "),
+        ("weight", np.ma.masked, "Outer.weight must be a number, got masked"),
         ("weight", 1j, "Outer.weight must be a number, got 1j"),
         ("weight", np.complex64(1), "Outer.weight must be a number, got "),
         ("other", "x", "Outer.other must be a number or None, got 'x'"),
@@ -126,8 +142,8 @@ def test_values_are_stored_as_plain_python(field, given, stored):
         ("kind", "c", "Outer.kind must be one of 'a', 'b', got 'c'"),
         ("kind", ["a"], "Outer.kind must be one of 'a', 'b', got "),
         ("title", 3, "Outer.title must be text, got 3"),
-        ("inner", 0.5, "Outer.inner must be a Inner, got 0.5"),
-        ("inner", Outer(), "Outer.inner must be a Inner, got Outer"),
+        ("inner", 0.5, "Outer.inner must be an Inner, got 0.5"),
+        ("inner", Outer(), "Outer.inner must be an Inner, got Outer"),
     ],
 )
 def test_other_values_are_refused(field, given, message):
@@ -193,6 +209,23 @@ def test_tracers_are_scalars():
             lambda rate: Optimizer(learning_rate=rate) and rate,
             jax.ShapeDtypeStruct((3,), jnp.float32),
         )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64", "int8", "uint32", "int64"])
+def test_tracers_become_float32_and_int32(dtype):
+    """A bfloat16 span would round the images of a schedule; 64 bits would widen a state."""
+    stored = []
+
+    def make(value):
+        stored.append(Stabilisers(instance_noise=value).instance_noise.dtype)
+        if jnp.issubdtype(dtype, jnp.integer):
+            settings = Stabilisers(instance_noise=1, instance_noise_images=value)
+            stored.append(settings.instance_noise_images.dtype)
+        return value
+
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(make, jax.ShapeDtypeStruct((), dtype))
+    assert stored == [jnp.float32, jnp.int32][: len(stored)]
 
 
 def test_schedules_of_traced_integers_equal_concrete_ones():

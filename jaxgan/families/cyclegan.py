@@ -23,7 +23,7 @@ from jaxgan.augment import Parts
 from jaxgan.errors import require, require_range
 from jaxgan.family import Conditioning
 from jaxgan.games import translation
-from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.checks import Contract, begin, check_config, check_sampler
 from jaxgan.games.round import Draws, Round
 from jaxgan.games.stabilisers import Stabilisers, is_on, new_strengths
 from jaxgan.games.translation import Critic, Side, batch_spec, domains
@@ -171,6 +171,7 @@ def conditioning(config: Config) -> Conditioning:
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(cyclegan.init, static_argnums=0)`. Does not consume `key`."""
+    check_config(config, Config)
     channels = {"a": config.channels_a, "b": config.channels_b}
     generators, critic = _networks(config)
     players = {

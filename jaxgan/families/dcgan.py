@@ -18,7 +18,7 @@ from jaxgan.family import Conditioning
 from jaxgan.games import adversarial
 from jaxgan.games.adversarial import Draws, Game
 from jaxgan.games.adversarial import labelled_batch_spec as batch_spec
-from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.checks import Contract, begin, check_config, check_sampler
 from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, halvings
 from jaxgan.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -158,6 +158,7 @@ def conditioning(config: Config) -> Conditioning:
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(dcgan.init, static_argnums=0)`. Does not consume `key`."""
+    check_config(config, Config)
     return adversarial.init_state(game(config), config, key)
 
 
@@ -220,6 +221,7 @@ def generate(
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """The latents [n, Z] of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    check_config(config, Config)
     return adversarial.sample_latents(config, key, n, first)
 
 

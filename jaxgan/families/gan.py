@@ -18,7 +18,7 @@ from jaxgan.errors import require_range
 from jaxgan.family import Conditioning
 from jaxgan.games import adversarial
 from jaxgan.games.adversarial import Draws, Game, batch_spec
-from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.checks import Contract, begin, check_config, check_sampler
 from jaxgan.games.stabilisers import Stabilisers
 from jaxgan.networks.mlp import MaxoutDiscriminator, MaxoutGenerator, MLPDiscriminator, MLPGenerator
 from jaxgan.optim import Optimizer
@@ -123,6 +123,7 @@ def conditioning(config: Config) -> Conditioning:
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(gan.init, static_argnums=0)`. Does not consume `key`."""
+    check_config(config, Config)
     return adversarial.init_state(game(config), config, key)
 
 
@@ -171,6 +172,7 @@ def generate(config: Config, state: State, latents: jax.Array) -> jax.Array:
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """The latents [n, Z] of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    check_config(config, Config)
     return adversarial.sample_latents(config, key, n, first, _latent(config))
 
 

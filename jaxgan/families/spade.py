@@ -23,7 +23,7 @@ from jaxgan.errors import require, require_choice, require_range
 from jaxgan.family import Conditioning
 from jaxgan.games import layouts as maps
 from jaxgan.games import translation
-from jaxgan.games.checks import Contract, begin, check_range, check_sampler
+from jaxgan.games.checks import Contract, begin, check_config, check_range, check_sampler
 from jaxgan.games.round import Draws, Round
 from jaxgan.games.spade_losses import (
     LayoutCritic,
@@ -246,6 +246,7 @@ def init(config: Config, key: jax.Array) -> State:
 
     With `features`, the file is read when this runs, not when it is traced; see `jaxgan.perceptual.vgg_weights.read` for what can be wrong with it.
     """
+    check_config(config, Config)
     generator, discriminator, encoder = _networks(config)
     planes = maps.planes(config)
     networks: dict[str, tuple[Any, int]] = {"g": (generator, planes)}

@@ -26,7 +26,14 @@ from jaxgan.family import Conditioning
 from jaxgan.games import attributes as vectors
 from jaxgan.games import translation
 from jaxgan.games.attributes import target_domains
-from jaxgan.games.checks import Contract, begin, check_range, check_sampler, check_unit
+from jaxgan.games.checks import (
+    Contract,
+    begin,
+    check_config,
+    check_range,
+    check_sampler,
+    check_unit,
+)
 from jaxgan.games.round import Draws, Round
 from jaxgan.games.stabilisers import (
     Stabilisers,
@@ -172,6 +179,7 @@ def conditioning(config: Config) -> Conditioning:
 
 def init(config: Config, key: jax.Array) -> State:
     """Fresh state. Call it under jit: `jax.jit(stargan.init, static_argnums=0)`. Does not consume `key`."""
+    check_config(config, Config)
     generator, discriminator = _networks(config)
     inputs = config.channels + len(config.attributes) + len(config.known)
     g, d = translation.new_players(

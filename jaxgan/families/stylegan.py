@@ -27,7 +27,7 @@ from jaxgan.family import Conditioning
 from jaxgan.games import adversarial, lazy, styles
 from jaxgan.games.adversarial import image_shape
 from jaxgan.games.adversarial import labelled_batch_spec as batch_spec
-from jaxgan.games.checks import Contract, begin, check_labels, check_sampler
+from jaxgan.games.checks import Contract, begin, check_config, check_labels, check_sampler
 from jaxgan.games.round import Draws, Round, logit_metrics
 from jaxgan.games.stabilisers import (
     augmentation,
@@ -108,6 +108,7 @@ def init(config: Config, key: jax.Array) -> State:
     `ema` holds the averaged generator's params, the running mean of w ("average") and the constant noise of each layer ("noise"). `extra` holds the mean
     path length and what the penalties were when last taken, and ADA's strength.
     """
+    check_config(config, Config)
     generator, discriminator = networks(config)
     key, labels = stream_key(key, "init"), jnp.zeros(1, jnp.int32)
     latent = jnp.zeros((1, config.latent_size), jnp.float32)
@@ -392,6 +393,7 @@ def generate(
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """The latents [n, Z], standard normal, of which `sample` makes its images; latent i uses `fold_in(key, first + i)`."""
+    check_config(config, Config)
     drawn: jax.Array = jax.vmap(
         lambda own: jax.random.normal(own, (config.latent_size,), jnp.float32)
     )(example_keys(key, n, first=first))

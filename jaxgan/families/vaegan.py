@@ -26,7 +26,7 @@ from jaxgan.family import Conditioning
 from jaxgan.games import adversarial, translation
 from jaxgan.games import vaegan_losses as terms
 from jaxgan.games.adversarial import batch_spec
-from jaxgan.games.checks import Contract, begin, check_sampler
+from jaxgan.games.checks import Contract, begin, check_config, check_sampler
 from jaxgan.games.round import Draws, Round, noisy
 from jaxgan.games.stabilisers import (
     Stabilisers,
@@ -196,6 +196,7 @@ def init(config: Config, key: jax.Array) -> State:
     `ema` holds encoder and generator, side by side in each collection. With the gate, `extra["moved"]` counts the rounds in which generator and
     discriminator moved, int32 [] each.
     """
+    check_config(config, Config)
     image, code = (
         jnp.zeros((1, *adversarial.image_shape(config)), jnp.float32),
         jnp.zeros((1, config.latent_size), jnp.float32),
@@ -537,6 +538,7 @@ def sample(config: Config, state: State, key: jax.Array, n: int, *, first: int =
 
 def latents(config: Config, key: jax.Array, n: int, *, first: int = 0) -> jax.Array:
     """Codes [n, Z] of the prior, those of `sample`: code i uses `fold_in(key, first + i)`."""
+    check_config(config, Config)
     return jax.vmap(lambda k: jax.random.normal(k, (config.latent_size,), jnp.float32))(
         example_keys(key, n, first=first)
     )

@@ -383,6 +383,7 @@ def images_of(
     fits = latents.ndim == 2 and latents.shape[1] == config.latent_size
     require(fits, f"latents must be [B, {config.latent_size}], got shape {latents.shape}")
     labels = check_labels(labels, latents.shape[0], game.classes)
+    latents = jnp.asarray(latents, jnp.float32)
     images: Any = game.generator.apply(state.ema, latents, labels, train=False)
     return images
 

@@ -96,7 +96,11 @@ def _checked(batch_spec: BatchSpec, config: Any, told: Conditioning, batch: Batc
 
 def _count(one: dict[str, jax.ShapeDtypeStruct], batch: Batch) -> int:
     """Return the number of examples of a batch, the same for all entries and a whole number of steps."""
-    counts = {name: (*np.shape(batch[name]), 0)[0] if np.ndim(batch[name]) else 0 for name in one}
+    for name, leaf in one.items():
+        axes, shape = ", ".join(["B", *map(str, leaf.shape[1:])]), list(np.shape(batch[name]))
+        fits = len(shape) == len(leaf.shape)
+        require(fits, f"batch[{name!r}] must be of shape [{axes}] for B examples, got {shape}")
+    counts = {name: np.shape(batch[name])[0] for name in one}
     first, count = next(iter(counts.items()))
     for name, other in counts.items():
         require(

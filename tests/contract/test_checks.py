@@ -59,7 +59,11 @@ def test_batches_that_do_not_fit_are_refused(name):
         rest = {other: value for other, value in batch.items() if other != entry}
         refused(f"the batch lacks {entry}", traced, name, rest)
         refused(where, traced, name, replaced(batch, entry, (count, *leaf.shape[1:], 1)))
-        refused(where, traced, name, replaced(batch, entry, ()))
+        axes = r", ".join(["B", *map(str, leaf.shape[1:])])
+        for shape in ((), leaf.shape[1:]):
+            message = rf"{where} must be of shape \[{axes}\] for B examples, got"
+            refused(message, traced, name, replaced(batch, entry, shape))
+        refused(message, check_batch, EVERY[name].family, EVERY[name].config, batch | {entry: None})
         if len(leaf.shape) > 1:
             refused(
                 rf"{where} must be of shape",
@@ -159,6 +163,9 @@ def test_configs_and_states_of_others_are_refused(name):
         None,
         {"step": SHAPE((), jnp.int32)},
     )
+    refused(f"a {name}.Config is needed", family.init, EVERY[other].config, KEY)
+    if hasattr(family, "latents"):
+        refused(f"a {name}.Config is needed", family.latents, EVERY[other].config, KEY, 2)
     refused(
         f"a {name}.Config is needed", family.preview, EVERY[other].config, fresh(name), batch, KEY
     )
@@ -182,7 +189,16 @@ def test_the_first_difference_of_a_state_is_named():
 
 
 @pytest.mark.parametrize(
-    "key", [0, None, "key", jnp.zeros(()), jax.random.split(jax.random.key(0), 2)]
+    "key",
+    [
+        0,
+        None,
+        "key",
+        jnp.zeros(()),
+        np.zeros(3, np.uint32),
+        jnp.zeros(0, jnp.uint32),
+        jax.random.split(jax.random.key(0), 2),
+    ],
 )
 def test_what_is_no_key_is_refused(key):
     family, config = CASES["gan"].family, CASES["gan"].config

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -361,12 +362,26 @@ KEEPING = ("gan", "vaegan", "stylegan")
     "name",
     [name if name in KEEPING else pytest.param(name, marks=pytest.mark.slow) for name in EVERY],
 )
-def test_settings_of_64_bits_leave_the_state_as_it_is(name):
-    """Under x64 the arrays that a population or a meta-learner passes as settings are float64 by default."""
+def test_settings_of_any_width_leave_the_state_as_it_is(name):
+    """A population or a meta-learner passes arrays as settings: under x64 float64 by default."""
     family, config = EVERY[name].family, EVERY[name].config
     _, (state, batch, key) = programs(family, config)["train_step"]
-    with jax.enable_x64(True):
-        settings = [jax.ShapeDtypeStruct((), jnp.float64)] * len(float_fields(config))
+    with switched():
+        widths = itertools.cycle((jnp.float64, jnp.bfloat16, jnp.int32))
+        settings = [jax.ShapeDtypeStruct((), next(widths)) for _ in float_fields(config)]
         after, metrics = jax.eval_shape(traced_step(family, config), settings, state, batch, key)
     assert types(after) == types(state)
     assert {str(metric.dtype) for metric in metrics.values()} == {"float32"}
+
+
+@pytest.mark.parametrize("name", ["gan", "dcgan labels"])
+def test_latents_of_64_bits_make_the_same_images(name):
+    family, config = EVERY[name].family, EVERY[name].config
+    state = jax.eval_shape(functools.partial(family.init, config), KEY)
+    labels = {"labels": [0, 1]} if getattr(config, "classes", 0) else {}
+    generate = functools.partial(family.generate, config, **labels)
+    with switched():
+        latents = jax.ShapeDtypeStruct((2, config.latent_size), jnp.float64)
+        jaxpr, images = jax.make_jaxpr(generate, return_shape=True)(state, latents)
+    assert images.dtype == jnp.float32
+    assert wide_operations(jaxpr.jaxpr) == []
