@@ -353,7 +353,7 @@ def _discriminator_loss(
 ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
     """The sum of all critics' losses, their statistics after it, and metrics by critic."""
     pairs = {domain: (real[domain], shown[domain]) for domain in "ab"}
-    for domain in "ab":
+    for domain in "ab" if _has_cycle_critics(round.config) else "":
         others = (real[domain], outputs[f"rec_{domain}"])
         twice, pair = (jnp.concatenate([real[domain], other], -1) for other in others)
         pairs[f"cycle_{domain}"] = (twice, pair)
