@@ -25,7 +25,7 @@ from jaxgan.errors import CheckpointError, require
 from jaxgan.records import integrity, naming, opening
 from jaxgan.records.integrity import CheckpointWarning
 from jaxgan.records.naming import Names
-from jaxgan.records.threads import supervised
+from jaxgan.records.threads import dead_pools, supervised
 from jaxgan.state import Player, PyTree, State
 
 __all__ = [
@@ -73,6 +73,7 @@ class Checkpoints:
         self._saving: int | None = None
         self._manager: ocp.CheckpointManager | None = None
         self._log_level = logging.NOTSET
+        self._dead_before = frozenset(dead_pools("orbax"))
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -161,7 +162,7 @@ class Checkpoints:
             self._manager, self._saving = None, None
             if manager is not None:
                 integrity.guarded(
-                    lambda: supervised(manager.close, "orbax")
+                    lambda: supervised(manager.close, "orbax", self._dead_before)
                 )  # what it has to say, `wait` has said
                 logging.getLogger("absl").setLevel(self._log_level)
 
@@ -190,7 +191,7 @@ class Checkpoints:
             integrity.write_files(self.directory / str(number))
 
     def _attempt(self, action: Callable[[], Any]) -> Any:
-        result, reason = integrity.guarded(lambda: supervised(action, "orbax"))
+        result, reason = integrity.guarded(lambda: supervised(action, "orbax", self._dead_before))
         if reason is not None:
             number, self._saving = self._saving, None
             remedy = "nothing half-written is taken for a checkpoint; free space or permit writing there and run the same command again"

@@ -36,22 +36,27 @@ class ThreadDied(RunError):
     """Nobody is left who could do what is waited for; the message names the threads."""
 
 
-def dead_pools(package: str) -> list[str]:
-    """Names of the thread pools of `package` that have work waiting and no thread left alive to do it."""
+def dead_pools(package: str, known: frozenset[Any] = frozenset()) -> dict[Any, str]:
+    """Names of the thread pools of `package` that have no thread left alive though nobody ended them, by the queue of their work.
+
+    What they had in hand, or waits in the queue, is never done.
+
+    Args:
+      known: pools that are not looked at, such as those that were dead before.
+    """
     workers: dict[Any, list[threading.Thread]] = {}
     for thread, work in list(pools._threads_queues.items()):  # type: ignore[attr-defined]
-        if thread.name.startswith(POOLS[package]):
+        if thread.name.startswith(POOLS[package]) and work not in known:
             workers.setdefault(work, []).append(thread)
-    dead = (
-        threads[0]
+    return {
+        work: threads[0].name.rstrip("0123456789").rstrip("_")
         for work, threads in workers.items()
-        if not any(map(threading.Thread.is_alive, threads)) and _holds_work(work)
-    )
-    return sorted({thread.name.rstrip("0123456789").rstrip("_") for thread in dead})
+        if not any(map(threading.Thread.is_alive, threads)) and not _told_to_end(work)
+    }
 
 
-def _holds_work(work: Any) -> bool:
-    """Whether the queue of a pool without threads holds work, and not only the None that ended them. Nothing is handed in meanwhile."""
+def _told_to_end(work: Any) -> bool:
+    """Whether the queue of a pool without threads holds the None that ends them. Nothing is handed in meanwhile."""
     with pools._global_shutdown_lock:
         items = []
         with suppress(queue.Empty):
@@ -59,7 +64,7 @@ def _holds_work(work: Any) -> bool:
                 items.append(work.get_nowait())
         for item in items:
             work.put(item)
-    return any(item is not None for item in items)
+    return any(item is None for item in items)
 
 
 def deadlocked(thread: threading.Thread, package: str) -> bool:
@@ -96,19 +101,20 @@ _WAITS = [("threading", name) for name in ("wait", "join", "_wait_for_tstate_loc
 ]
 
 
-def stuck(thread: threading.Thread, package: str) -> str:
-    """Who seems to have died, where `thread` can never finish what it does with `package`; "" while it may."""
+def stuck(thread: threading.Thread, package: str, known: frozenset[Any] = frozenset()) -> str:
+    """Who seems to have died, where `thread` can never finish what it does with `package`; "" while it may. known: see `dead_pools`."""
     if not thread.is_alive():
         return thread.name
-    return ", ".join(dead_pools(package)) or (package if deadlocked(thread, package) else "")
+    dead = ", ".join(sorted(set(dead_pools(package, known).values())))
+    return dead or (package if deadlocked(thread, package) else "")
 
 
-def join(thread: threading.Thread, package: str) -> str:
-    """Wait until `thread` has ended, and return ""; or who has died, once it can never end."""
+def join(thread: threading.Thread, package: str, known: frozenset[Any] = frozenset()) -> str:
+    """Wait until `thread` has ended, and return ""; or who has died, once it can never end. known: see `dead_pools`."""
     wrong, who = 0, ""
     while thread.is_alive():
         thread.join(LOOK_SECONDS)
-        who = stuck(thread, package) if thread.is_alive() else ""
+        who = stuck(thread, package, known) if thread.is_alive() else ""
         wrong = wrong + 1 if who else 0
         if wrong >= PATIENCE:
             return who
@@ -133,13 +139,14 @@ def result(future: Future[T], pool: ThreadPoolExecutor) -> T:
             raise
 
 
-def supervised(action: Callable[[], T], package: str) -> T:
+def supervised(action: Callable[[], T], package: str, known: frozenset[Any] = frozenset()) -> T:
     """`action()`, called in a thread of its own; raises what it raises, and ThreadDied once it can never return.
 
     Threads that it starts end with the process, as this one does, so that one that is stuck cannot hold up the process's end.
 
     Args:
       package: the library that `action` calls, whose threads may wait for each other.
+      known: see `dead_pools`; those that an earlier run in this process left dead.
     """
     outcome: list[tuple[T | None, BaseException | None]] = []
 
@@ -151,7 +158,7 @@ def supervised(action: Callable[[], T], package: str) -> T:
 
     thread = threading.Thread(target=work, name="jaxgan-supervised", daemon=True)
     thread.start()
-    who = join(thread, package)
+    who = join(thread, package, known)
     if who:
         raise ThreadDied(f"the threads of {who} have died")
     if not outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import re
 import threading
+import time
 
 import jax
 import numpy as np
@@ -167,3 +168,26 @@ def test_a_dead_thread_ends_in_steps_or_an_error(
         assert which in str(outcome) or "could not be written" in str(outcome)
     again = within(60, lambda: jax.device_get(run(folder, tmp_path)))
     jax.tree.map(np.testing.assert_array_equal, again, straight)
+
+
+def test_a_pool_that_died_before_is_not_blamed(monkeypatch):
+    """What a run left dead in this process does not end the next one, however long that takes."""
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.02)
+    others = set(threads.dead_pools("orbax"))
+    pool = concurrent.futures.ThreadPoolExecutor(1, "metadata_store")
+    with monkeypatch.context() as patch:
+        killed = killing(patch, "metadata_store", "at once", spared=0)
+        pool.submit(time.sleep, 0)
+    killed[0].join(5)
+    dead = threads.dead_pools("orbax")
+    assert {dead[pool] for pool in dead.keys() - others} == {"metadata_store"}
+
+    def slow():
+        time.sleep(0.5)
+        return "done"
+
+    assert threads.supervised(slow, "orbax", frozenset(dead)) == "done"
+    with pytest.raises(threads.ThreadDied, match="metadata_store"):
+        threads.supervised(slow, "orbax", frozenset(others))
+    pool.shutdown(wait=False)
+    assert set(threads.dead_pools("orbax")) <= others
