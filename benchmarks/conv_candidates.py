@@ -249,20 +249,12 @@ def operations_of(family: Any, config: Any, batch_size: int) -> Counter[Operatio
     marks: dict[str, tuple[str, Geometry]] = {}
     kinds = {forms["jaxgan"]: kind for kind, forms in FORMS.items()}
 
-    def marked(
-        cpu: Form,
-        gpu: Form,
-        plain: Form,
-        batch_is_first: bool,
-        geometry: Geometry,
-        a: jax.Array,
-        b: jax.Array,
-    ) -> jax.Array:
+    def marked(forms: Any, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
         def operation(a: jax.Array, b: jax.Array) -> jax.Array:
-            return plain(geometry, a, b)
+            return forms.plain(geometry, a, b)
 
         operation.__name__ = f"operation_{len(marks)}"
-        marks[operation.__name__] = (kinds[cpu], geometry)
+        marks[operation.__name__] = (kinds[forms.cpu], geometry)
         return jax.jit(operation)(a, b)
 
     with mock.patch.object(conv, "_by_platform", marked):

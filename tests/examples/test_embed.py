@@ -51,7 +51,7 @@ def test_readme_quotes_the_examples(module):
     source = [line.strip() for line in Path(module.__file__).read_text().splitlines()]
     readme = (ROOT / "README.md").read_text()
     name = Path(module.__file__).name
-    after = readme[readme.index(f"experiments/{name}") :]
+    after = readme[readme.index(f"examples/{name}") :]
     quoted = re.search(r"```python\n(.*?)```", after, re.DOTALL).group(1)
     for line in filter(None, map(str.strip, quoted.splitlines())):
         if not line.startswith("jax.jit(jax.vmap(train))"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,9 @@ def filled(path, leaf):
     return (
         np.ones(leaf.shape, np.float32)
         if "var" in name
-        else RNG.normal(0.1, 0.3, leaf.shape).astype(np.float32)
+        else np.random.default_rng(zlib.crc32(name.encode()))
+        .normal(0.1, 0.3, leaf.shape)
+        .astype(np.float32)
     )
 
 

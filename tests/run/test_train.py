@@ -507,9 +507,9 @@ def test_family_that_miscounts_is_refused(tmp_path):
 
 LIMITED = """
 import resource, signal, sys
-from tests import test_train
+from tests.run import test_train
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from jaxgan import checkpoint, log
+from jaxgan.records import checkpoint, log
 log._open_tensorboard = lambda *arguments: None  # its threads would say more
 start = checkpoint.Checkpoints._start
 def limited(self, number, arguments):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = """
 import resource
-from experiments import memory
+from experiments.support import memory
 if {keep}:
     assert memory.keep_freed()
 import jax, jax.numpy as jnp
@@ -33,7 +33,7 @@ print(sorted(counts[24:])[12])
 """
 LARGE = """
 import ctypes, resource
-from experiments import memory
+from experiments.support import memory
 assert memory.keep_freed()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
