@@ -31,6 +31,7 @@ test-slow: $(INSTALLED)  ## the tests that take long: whole training runs, every
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
 install: $(INSTALLED)  ## only make the environment $(VENV)
